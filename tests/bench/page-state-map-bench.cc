@@ -1,0 +1,87 @@
+/*
+ * What the conversion of one page costs, by size of RAM and by what the map
+ * looks like around it
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <benchmark/benchmark.h>
+
+#include <memory>
+
+#include "system/page-state-map.h"
+
+namespace {
+
+using gmem::PageRun;
+using gmem::PageState;
+
+enum Pattern { kAllPrivate, kAllShared, kAlternating };
+
+constexpr uint64_t kGiB = UINT64_C(1) << 30;
+constexpr uint64_t kPage = 4096;
+
+/*
+ * The pages that the benchmark converts, the last of the map.  The window is
+ * as large at every size of RAM, so that what is compared is the work of the
+ * map and not how many cache misses so much memory takes.
+ */
+constexpr uint64_t kWindowPages = kGiB / kPage;
+
+std::unique_ptr<gmem::PageStateMap> make_map(uint64_t npages, int64_t pattern)
+{
+    auto map = gmem::PageStateMap::create(npages);
+    const auto ignore = [](PageRun) {};
+
+    if (map && pattern == kAllShared) {
+        map->convert(0, npages, PageState::kShared, ignore);
+    }
+    if (map && pattern == kAlternating) {
+        for (uint64_t page = 0; page < npages; page += 2) {
+            map->convert(page, 1, PageState::kShared, ignore);
+        }
+    }
+    return map;
+}
+
+/* One step: a page to its other state, and back, so that the map stays. */
+void convert_one_page(benchmark::State &bench)
+{
+    const uint64_t npages = bench.range(0) * (kGiB / kPage);
+    const auto map = make_map(npages, bench.range(1));
+    const auto ignore = [](PageRun) {};
+    uint64_t step = 0;
+
+    if (!map) {
+        bench.SkipWithError("no memory for the map");
+        return;
+    }
+    for (auto _ : bench) {
+        /* A stride that is prime to the window visits all of its pages. */
+        step = (step + 40503) % kWindowPages;
+
+        const uint64_t page = npages - kWindowPages + step;
+        const bool shared = map->all(page, 1, PageState::kShared);
+
+        benchmark::DoNotOptimize(
+            map->convert(page, 1, static_cast<PageState>(!shared), ignore));
+        benchmark::DoNotOptimize(
+            map->convert(page, 1, static_cast<PageState>(shared), ignore));
+    }
+    bench.counters["per_conversion"] = benchmark::Counter(
+        2.0 * bench.iterations(),
+        benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
+    bench.SetLabel(bench.range(1) == kAllPrivate  ? "all private"
+                   : bench.range(1) == kAllShared ? "all shared"
+                                                  : "alternating");
+}
+
+/* A fixed number of steps: the map of 16 TiB is not made over and over. */
+BENCHMARK(convert_one_page)
+    ->ArgNames({"GiB", "pattern"})
+    ->ArgsProduct({{1, 1024, 16384}, {kAllPrivate, kAllShared, kAlternating}})
+    ->Iterations(10000000);
+
+} // namespace
+
+BENCHMARK_MAIN();
