@@ -11,7 +11,9 @@
 #include <new>
 #include <utility>
 
+extern "C" {
 #include "system/page-state-map-c.h"
+}
 
 namespace gmem {
 

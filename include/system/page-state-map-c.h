@@ -7,15 +7,12 @@
  * not locked: its owner serializes access.  Ranges are given as @first and
  * @npages, in pages, and lie within the map.  @shared names a state: shared
  * when true, private when false.
+ *
+ * C++ code includes this inside extern "C", after <cstdint>.
  */
 
 #ifndef SYSTEM_PAGE_STATE_MAP_C_H
 #define SYSTEM_PAGE_STATE_MAP_C_H
-
-#ifdef __cplusplus
-#include <cstdint>
-extern "C" {
-#endif
 
 typedef struct PageStateMap PageStateMap;
 
@@ -55,9 +52,5 @@ bool page_state_map_next_run(const PageStateMap *map, uint64_t first,
 uint64_t page_state_map_count_shared(const PageStateMap *map, uint64_t first,
                                      uint64_t npages);
 uint64_t page_state_map_nshared(const PageStateMap *map);
-
-#ifdef __cplusplus
-}
-#endif
 
 #endif

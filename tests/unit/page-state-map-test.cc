@@ -12,7 +12,9 @@
 #include <random>
 #include <vector>
 
+extern "C" {
 #include "system/page-state-map-c.h"
+}
 
 namespace {
 

@@ -1,0 +1,585 @@
+/*
+ * Shared and private pages of a RAM block with a guest_memfd
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "exec/ramblock.h"
+#include "system/guest-memfd-manager.h"
+#include "system/page-state-map-c.h"
+#include "trace.h"
+
+struct GuestMemfdManager {
+    Object parent_obj;
+
+    MemoryRegion *mr;
+    uint64_t page_size;
+
+    /* Covers all that follows, and the order of listeners' notifications. */
+    QemuMutex lock;
+    PageStateMap *pages;
+    QLIST_HEAD(, RamDiscardListener) listeners;
+    uint64_t conversions_to_shared;
+    uint64_t conversions_to_private;
+    uint64_t failures;
+    uint64_t unfreed;
+};
+
+OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(GuestMemfdManager,
+                                          guest_memfd_manager,
+                                          GUEST_MEMFD_MANAGER, OBJECT,
+                                          { TYPE_RAM_DISCARD_MANAGER }, { })
+
+/* What is called for a run of pages in one state; stops the walk unless 0. */
+typedef int (*GuestMemfdRunFn)(GuestMemfdManager *gmm, uint64_t offset,
+                               uint64_t size, void *opaque);
+
+/* Call @fn for each run of shared or private pages of a range, in order. */
+static int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
+                                    uint64_t size, bool shared,
+                                    GuestMemfdRunFn fn, void *opaque)
+{
+    uint64_t page = offset / gmm->page_size;
+    const uint64_t end = page + size / gmm->page_size;
+    uint64_t first, npages;
+
+    while (page_state_map_next_run(gmm->pages, page, end - page, shared,
+                                   &first, &npages)) {
+        int ret = fn(gmm, first * gmm->page_size, npages * gmm->page_size,
+                     opaque);
+
+        if (ret) {
+            return ret;
+        }
+        page = first + npages;
+    }
+    return 0;
+}
+
+static bool guest_memfd_intersect(MemoryRegionSection *section,
+                                  uint64_t offset, uint64_t size)
+{
+    const uint64_t start = MAX(section->offset_within_region, offset);
+    const uint64_t end = MIN(section->offset_within_region +
+                             int128_get64(section->size), offset + size);
+
+    if (start >= end) {
+        return false;
+    }
+    section->offset_within_address_space += start -
+                                            section->offset_within_region;
+    section->offset_within_region = start;
+    section->size = int128_make64(end - start);
+    return true;
+}
+
+static void guest_memfd_listener_discard(RamDiscardListener *rdl,
+                                         uint64_t offset, uint64_t size)
+{
+    MemoryRegionSection section = *rdl->section;
+
+    if (guest_memfd_intersect(&section, offset, size)) {
+        rdl->notify_discard(rdl, &section);
+    }
+}
+
+static int guest_memfd_listener_populate(RamDiscardListener *rdl,
+                                         uint64_t offset, uint64_t size)
+{
+    MemoryRegionSection section = *rdl->section;
+
+    if (guest_memfd_intersect(&section, offset, size)) {
+        return rdl->notify_populate(rdl, &section);
+    }
+    return 0;
+}
+
+static int guest_memfd_discard_run(GuestMemfdManager *gmm, uint64_t offset,
+                                   uint64_t size, void *opaque)
+{
+    RamDiscardListener *rdl;
+
+    trace_guest_memfd_discard(memory_region_name(gmm->mr), offset, size);
+    QLIST_FOREACH(rdl, &gmm->listeners, next) {
+        guest_memfd_listener_discard(rdl, offset, size);
+    }
+    return 0;
+}
+
+/* Populate a run for all listeners, or, when one objects, for none. */
+static int guest_memfd_populate_run(GuestMemfdManager *gmm, uint64_t offset,
+                                    uint64_t size, void *opaque)
+{
+    uint64_t *done = opaque;
+    RamDiscardListener *rdl, *told;
+    int ret = 0;
+
+    QLIST_FOREACH(rdl, &gmm->listeners, next) {
+        ret = guest_memfd_listener_populate(rdl, offset, size);
+        if (ret) {
+            break;
+        }
+    }
+    trace_guest_memfd_populate(memory_region_name(gmm->mr), offset, size, ret);
+    if (ret) {
+        QLIST_FOREACH(told, &gmm->listeners, next) {
+            if (told == rdl) {
+                break;
+            }
+            guest_memfd_listener_discard(told, offset, size);
+        }
+        return ret;
+    }
+    *done = offset + size;
+    return 0;
+}
+
+/*
+ * Populate again what was shared before a conversion that failed.  There is
+ * nobody to tell when that fails as well: devices cannot reach those pages
+ * then, although they are shared.
+ */
+static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
+                                      uint64_t size, void *opaque)
+{
+    uint64_t done;
+
+    if (guest_memfd_populate_run(gmm, offset, size, &done)) {
+        gmm->failures++;
+        warn_report_once("guest-memfd: shared memory at offset 0x%" PRIx64
+                         " of '%s' is out of reach of devices until the guest"
+                         " converts it again", offset,
+                         memory_region_name(gmm->mr));
+    }
+    return 0;
+}
+
+/*
+ * Give back the attributes that the pages of a run had.  The guest sees the
+ * wrong backing when this fails.  The next conversion sets the attributes of
+ * its whole range, so that a guest that tries again mends it.
+ */
+static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
+                                              uint64_t offset, uint64_t size,
+                                              void *opaque)
+{
+    const GuestMemfdConversion *c = opaque;
+
+    if (c->set_attributes(c->opaque, offset, size, !c->to_private)) {
+        gmm->failures++;
+    }
+    return 0;
+}
+
+/* Take back the conversion of private pages, told to listeners up to @end. */
+static void guest_memfd_undo_to_shared(const GuestMemfdConversion *c,
+                                       uint64_t end)
+{
+    GuestMemfdManager *gmm = c->manager;
+
+    guest_memfd_for_each_run(gmm, c->offset, end - c->offset, false,
+                             guest_memfd_discard_run, NULL);
+    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
+                             guest_memfd_restore_attributes_run, (void *)c);
+}
+
+static int guest_memfd_prepare_to_shared(const GuestMemfdConversion *c)
+{
+    GuestMemfdManager *gmm = c->manager;
+    uint64_t done = c->offset;
+    int ret;
+
+    ret = c->set_attributes(c->opaque, c->offset, c->size, false);
+    if (ret) {
+        return ret;
+    }
+    ret = guest_memfd_for_each_run(gmm, c->offset, c->size, false,
+                                   guest_memfd_populate_run, &done);
+    if (ret) {
+        guest_memfd_undo_to_shared(c, done);
+    }
+    return ret;
+}
+
+static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
+{
+    GuestMemfdManager *gmm = c->manager;
+    int ret;
+
+    guest_memfd_for_each_run(gmm, c->offset, c->size, true,
+                             guest_memfd_discard_run, NULL);
+    ret = c->set_attributes(c->opaque, c->offset, c->size, true);
+    if (ret) {
+        guest_memfd_for_each_run(gmm, c->offset, c->size, true,
+                                 guest_memfd_repopulate_run, NULL);
+    }
+    return ret;
+}
+
+int guest_memfd_prepare(const GuestMemfdConversion *c)
+{
+    int ret = c->to_private ? guest_memfd_prepare_to_private(c)
+                            : guest_memfd_prepare_to_shared(c);
+
+    if (ret) {
+        c->manager->failures++;
+    }
+    return ret;
+}
+
+void guest_memfd_abort(const GuestMemfdConversion *c)
+{
+    if (c->to_private) {
+        guest_memfd_for_each_run(c->manager, c->offset, c->size, true,
+                                 guest_memfd_restore_attributes_run,
+                                 (void *)c);
+        guest_memfd_for_each_run(c->manager, c->offset, c->size, true,
+                                 guest_memfd_repopulate_run, NULL);
+    } else {
+        guest_memfd_undo_to_shared(c, c->offset + c->size);
+    }
+}
+
+/* Free the backing that the guest does not use any more. */
+static int guest_memfd_free(const GuestMemfdConversion *c)
+{
+    RAMBlock *block = c->manager->mr->ram_block;
+
+    if (!c->to_private) {
+        return ram_block_discard_guest_memfd_range(block, c->offset, c->size);
+    }
+    /*
+     * Huge pages are taken from a pool, usually in advance: a page given back
+     * may not be there when it is needed again.
+     */
+    if (qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
+        return 0;
+    }
+    return ram_block_discard_range(block, c->offset, c->size);
+}
+
+static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
+{
+    const GuestMemfdConversion *c = opaque;
+    GuestMemfdManager *gmm = c->manager;
+
+    trace_guest_memfd_changed(memory_region_name(gmm->mr),
+                              first * gmm->page_size, npages * gmm->page_size,
+                              c->to_private ? "private" : "shared");
+}
+
+void guest_memfd_commit(const GuestMemfdConversion *c)
+{
+    GuestMemfdManager *gmm = c->manager;
+    int ret;
+
+    page_state_map_convert(gmm->pages, c->offset / gmm->page_size,
+                           c->size / gmm->page_size, !c->to_private,
+                           guest_memfd_changed, (void *)c);
+    ret = guest_memfd_free(c);
+    if (ret) {
+        gmm->unfreed++;
+        trace_guest_memfd_unfreed(memory_region_name(gmm->mr), c->offset,
+                                  c->size, ret);
+    }
+    if (c->to_private) {
+        gmm->conversions_to_private++;
+    } else {
+        gmm->conversions_to_shared++;
+    }
+}
+
+void guest_memfd_manager_lock(GuestMemfdManager *gmm)
+{
+    qemu_mutex_lock(&gmm->lock);
+}
+
+void guest_memfd_manager_unlock(GuestMemfdManager *gmm)
+{
+    qemu_mutex_unlock(&gmm->lock);
+}
+
+bool guest_memfd_next_shared(GuestMemfdManager *gmm, uint64_t *offset,
+                             uint64_t *size)
+{
+    uint64_t first, npages;
+
+    if (!page_state_map_next_run(gmm->pages, *offset / gmm->page_size,
+                                 *size / gmm->page_size, true, &first,
+                                 &npages)) {
+        return false;
+    }
+    *offset = first * gmm->page_size;
+    *size = npages * gmm->page_size;
+    return true;
+}
+
+GuestMemfdManager *guest_memfd_manager_from_region(const MemoryRegion *mr)
+{
+    return mr->ram_block && mr->ram_block->guest_memfd >= 0 ?
+           GUEST_MEMFD_MANAGER(mr->rdm) : NULL;
+}
+
+static uint64_t guest_memfd_get_min_granularity(const RamDiscardManager *rdm,
+                                                const MemoryRegion *mr)
+{
+    return GUEST_MEMFD_MANAGER(rdm)->page_size;
+}
+
+static bool guest_memfd_is_populated(const RamDiscardManager *rdm,
+                                     const MemoryRegionSection *section)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
+    const uint64_t first = section->offset_within_region / gmm->page_size;
+    const uint64_t end = DIV_ROUND_UP(section->offset_within_region +
+                                      int128_get64(section->size),
+                                      gmm->page_size);
+
+    QEMU_LOCK_GUARD(&gmm->lock);
+    return page_state_map_all(gmm->pages, first, end - first, true);
+}
+
+/* A walk over the parts of a section that have one state. */
+typedef struct GuestMemfdReplay {
+    const MemoryRegionSection *section;
+    ReplayRamPopulate populate;
+    ReplayRamDiscard discard;
+    void *opaque;
+} GuestMemfdReplay;
+
+static int guest_memfd_replay_run(GuestMemfdManager *gmm, uint64_t offset,
+                                  uint64_t size, void *opaque)
+{
+    GuestMemfdReplay *replay = opaque;
+    MemoryRegionSection section = *replay->section;
+
+    if (!guest_memfd_intersect(&section, offset, size)) {
+        return 0;
+    }
+    if (replay->populate) {
+        return replay->populate(&section, replay->opaque);
+    }
+    replay->discard(&section, replay->opaque);
+    return 0;
+}
+
+static int guest_memfd_replay(GuestMemfdManager *gmm, GuestMemfdReplay *replay)
+{
+    const uint64_t start = QEMU_ALIGN_DOWN(
+        replay->section->offset_within_region, gmm->page_size);
+    const uint64_t end = ROUND_UP(replay->section->offset_within_region +
+                                  int128_get64(replay->section->size),
+                                  gmm->page_size);
+
+    QEMU_LOCK_GUARD(&gmm->lock);
+    return guest_memfd_for_each_run(gmm, start, end - start,
+                                    replay->populate != NULL,
+                                    guest_memfd_replay_run, replay);
+}
+
+static int guest_memfd_replay_populated(const RamDiscardManager *rdm,
+                                        MemoryRegionSection *section,
+                                        ReplayRamPopulate replay_fn,
+                                        void *opaque)
+{
+    GuestMemfdReplay replay = {
+        .section = section,
+        .populate = replay_fn,
+        .opaque = opaque,
+    };
+
+    return guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
+}
+
+static void guest_memfd_replay_discarded(const RamDiscardManager *rdm,
+                                         MemoryRegionSection *section,
+                                         ReplayRamDiscard replay_fn,
+                                         void *opaque)
+{
+    GuestMemfdReplay replay = {
+        .section = section,
+        .discard = replay_fn,
+        .opaque = opaque,
+    };
+
+    guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
+}
+
+/* For one listener, what a conversion does for all. */
+static int guest_memfd_register_run(GuestMemfdManager *gmm, uint64_t offset,
+                                    uint64_t size, void *opaque)
+{
+    return guest_memfd_listener_populate(opaque, offset, size);
+}
+
+static int guest_memfd_unregister_run(GuestMemfdManager *gmm, uint64_t offset,
+                                      uint64_t size, void *opaque)
+{
+    guest_memfd_listener_discard(opaque, offset, size);
+    return 0;
+}
+
+static void guest_memfd_register_listener(RamDiscardManager *rdm,
+                                          RamDiscardListener *rdl,
+                                          MemoryRegionSection *section)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
+    int ret;
+
+    g_assert(section->mr == gmm->mr);
+    rdl->section = memory_region_section_new_copy(section);
+
+    QEMU_LOCK_GUARD(&gmm->lock);
+    QLIST_INSERT_HEAD(&gmm->listeners, rdl, next);
+    ret = guest_memfd_for_each_run(gmm, section->offset_within_region,
+                                   int128_get64(section->size), true,
+                                   guest_memfd_register_run, rdl);
+    if (ret) {
+        gmm->failures++;
+        error_report("guest-memfd: shared memory of '%s' cannot all be made"
+                     " accessible to a device: %s",
+                     memory_region_name(gmm->mr), strerror(-ret));
+    }
+}
+
+static void guest_memfd_unregister_listener(RamDiscardManager *rdm,
+                                            RamDiscardListener *rdl)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
+
+    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
+        if (rdl->double_discard_supported) {
+            rdl->notify_discard(rdl, rdl->section);
+        } else {
+            guest_memfd_for_each_run(gmm, rdl->section->offset_within_region,
+                                     int128_get64(rdl->section->size), true,
+                                     guest_memfd_unregister_run, rdl);
+        }
+        QLIST_REMOVE(rdl, next);
+    }
+    memory_region_section_free_copy(rdl->section);
+    rdl->section = NULL;
+}
+
+bool guest_memfd_manager_create(RAMBlock *block, Error **errp)
+{
+    GuestMemfdManager *gmm;
+    PageStateMap *pages;
+
+    pages = page_state_map_new(block->max_length / qemu_real_host_page_size());
+    if (!pages) {
+        error_setg(errp, "cannot track the shared pages of '%s': no memory",
+                   memory_region_name(block->mr));
+        return false;
+    }
+
+    gmm = GUEST_MEMFD_MANAGER(object_new(TYPE_GUEST_MEMFD_MANAGER));
+    gmm->mr = block->mr;
+    gmm->pages = pages;
+    memory_region_set_ram_discard_manager(block->mr, RAM_DISCARD_MANAGER(gmm));
+    object_property_add_child(OBJECT(block->mr), "guest-memfd-manager",
+                              OBJECT(gmm));
+    object_unref(gmm);
+    return true;
+}
+
+static void guest_memfd_get_size(Object *obj, Visitor *v, const char *name,
+                                 void *opaque, Error **errp)
+{
+    uint64_t size = memory_region_size(GUEST_MEMFD_MANAGER(obj)->mr);
+
+    visit_type_size(v, name, &size, errp);
+}
+
+static void guest_memfd_get_shared_size(Object *obj, Visitor *v,
+                                        const char *name, void *opaque,
+                                        Error **errp)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
+    uint64_t size;
+
+    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
+        size = page_state_map_nshared(gmm->pages) * gmm->page_size;
+    }
+    visit_type_size(v, name, &size, errp);
+}
+
+static void guest_memfd_get_counter(Object *obj, Visitor *v, const char *name,
+                                    void *opaque, Error **errp)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
+    uint64_t value;
+
+    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
+        value = *(uint64_t *)((char *)gmm + (uintptr_t)opaque);
+    }
+    visit_type_uint64(v, name, &value, errp);
+}
+
+static void guest_memfd_manager_add_counter(ObjectClass *oc, const char *name,
+                                            size_t field,
+                                            const char *description)
+{
+    object_class_property_add(oc, name, "uint64", guest_memfd_get_counter,
+                              NULL, NULL, (void *)(uintptr_t)field);
+    object_class_property_set_description(oc, name, description);
+}
+
+static void guest_memfd_manager_class_init(ObjectClass *oc, void *data)
+{
+    RamDiscardManagerClass *rdmc = RAM_DISCARD_MANAGER_CLASS(oc);
+
+    rdmc->get_min_granularity = guest_memfd_get_min_granularity;
+    rdmc->is_populated = guest_memfd_is_populated;
+    rdmc->replay_populated = guest_memfd_replay_populated;
+    rdmc->replay_discarded = guest_memfd_replay_discarded;
+    rdmc->register_listener = guest_memfd_register_listener;
+    rdmc->unregister_listener = guest_memfd_unregister_listener;
+
+    object_class_property_add(oc, "size", "size", guest_memfd_get_size,
+                              NULL, NULL, NULL);
+    object_class_property_set_description(oc, "size",
+        "Size of the RAM block, in bytes");
+    object_class_property_add(oc, "shared-size", "size",
+                              guest_memfd_get_shared_size, NULL, NULL, NULL);
+    object_class_property_set_description(oc, "shared-size",
+        "How much of it is shared, in bytes");
+    guest_memfd_manager_add_counter(oc, "conversions-to-shared",
+        offsetof(GuestMemfdManager, conversions_to_shared),
+        "Conversions to shared that were carried out");
+    guest_memfd_manager_add_counter(oc, "conversions-to-private",
+        offsetof(GuestMemfdManager, conversions_to_private),
+        "Conversions to private that were carried out");
+    guest_memfd_manager_add_counter(oc, "failures",
+        offsetof(GuestMemfdManager, failures),
+        "Steps of conversions that failed");
+    guest_memfd_manager_add_counter(oc, "unfreed",
+        offsetof(GuestMemfdManager, unfreed),
+        "Conversions whose former backing could not be freed");
+}
+
+static void guest_memfd_manager_init(Object *obj)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
+
+    gmm->page_size = qemu_real_host_page_size();
+    qemu_mutex_init(&gmm->lock);
+    QLIST_INIT(&gmm->listeners);
+}
+
+static void guest_memfd_manager_finalize(Object *obj)
+{
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
+
+    g_assert(QLIST_EMPTY(&gmm->listeners));
+    if (gmm->mr) {
+        memory_region_set_ram_discard_manager(gmm->mr, NULL);
+    }
+    page_state_map_free(gmm->pages);
+    qemu_mutex_destroy(&gmm->lock);
+}

@@ -1,0 +1,180 @@
+/*
+ * Software-protected VMs: private memory without a special processor
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * KVM_X86_SW_PROTECTED_VM gives a guest private memory in guest_memfd and lets
+ * it convert pages, as SEV-SNP and TDX do, but encrypts nothing.  It is there
+ * for tests and for development.
+ */
+
+#include "qemu/osdep.h"
+#include <linux/kvm_para.h>
+
+#include "qemu/units.h"
+
+#include "migration/blocker.h"
+#include "qapi/error.h"
+#include "qemu/error-report.h"
+#include "qom/object_interfaces.h"
+#include "exec/memory.h"
+#include "hw/boards.h"
+#include "hw/i386/x86.h"
+#include "hw/resettable.h"
+#include "system/kvm.h"
+#include "system/kvm-convert-memory.h"
+#include "system/reset.h"
+#include "system/system.h"
+#include "target/i386/confidential-guest.h"
+#include "kvm_i386.h"
+
+#define TYPE_SW_PROTECTED_VM "sw-protected-vm"
+OBJECT_DECLARE_SIMPLE_TYPE(SwProtectedVm, SW_PROTECTED_VM)
+
+struct SwProtectedVm {
+    X86ConfidentialGuest parent_obj;
+
+    ResettableState reset_state;
+    Notifier machine_done;
+    Error *migration_blocker;
+
+    /*
+     * What the firmware region holds at start.  It is RAM, which the guest can
+     * write and can convert; a reset puts it back.
+     */
+    void *firmware;
+    hwaddr firmware_size;
+};
+
+OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SwProtectedVm, sw_protected_vm,
+                                          SW_PROTECTED_VM,
+                                          X86_CONFIDENTIAL_GUEST,
+                                          { TYPE_USER_CREATABLE },
+                                          { TYPE_RESETTABLE_INTERFACE }, { })
+
+/* The first instruction is fetched before the guest can convert anything. */
+static void sw_protected_vm_share_firmware(SwProtectedVm *vm)
+{
+    X86MachineState *x86ms = X86_MACHINE(current_machine);
+    int ret;
+
+    if (!vm->firmware_size) {
+        return;
+    }
+    ret = kvm_convert_memory(4 * GiB - vm->firmware_size, vm->firmware_size,
+                             false);
+    if (ret) {
+        error_report("sw-protected-vm: cannot share the firmware with the"
+                     " guest: %s", strerror(-ret));
+        exit(1);
+    }
+    memcpy(memory_region_get_ram_ptr(&x86ms->bios), vm->firmware,
+           vm->firmware_size);
+}
+
+static void sw_protected_vm_machine_done(Notifier *notifier, void *data)
+{
+    SwProtectedVm *vm = container_of(notifier, SwProtectedVm, machine_done);
+    X86MachineState *x86ms = X86_MACHINE(current_machine);
+
+    /* Without -bios the firmware is in flash, which is never private. */
+    vm->firmware_size = memory_region_size(&x86ms->bios);
+    if (vm->firmware_size) {
+        vm->firmware = g_memdup2(memory_region_get_ram_ptr(&x86ms->bios),
+                                 vm->firmware_size);
+    }
+    sw_protected_vm_share_firmware(vm);
+    qemu_register_resettable(OBJECT(vm));
+}
+
+static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
+                                    Error **errp)
+{
+    SwProtectedVm *vm = SW_PROTECTED_VM(cgs);
+    X86MachineState *x86ms = X86_MACHINE(current_machine);
+
+    /* SMM has an address space of its own; private memory can have but one. */
+    if (x86ms->smm == ON_OFF_AUTO_ON) {
+        error_setg(errp, "sw-protected-vm: KVM has no SMM for a guest with"
+                   " private memory; use -machine smm=off");
+        return -EINVAL;
+    }
+    x86ms->smm = ON_OFF_AUTO_OFF;
+
+    if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
+        error_setg(errp, "sw-protected-vm: KVM cannot hand the hypercall"
+                   " KVM_HC_MAP_GPA_RANGE to QEMU; it needs Linux 6.10");
+        return -EINVAL;
+    }
+
+    error_setg(&vm->migration_blocker,
+               "sw-protected-vm: private memory cannot be migrated");
+    if (migrate_add_blocker(&vm->migration_blocker, errp) < 0) {
+        return -EINVAL;
+    }
+
+    vm->machine_done.notify = sw_protected_vm_machine_done;
+    qemu_add_machine_init_done_notifier(&vm->machine_done);
+    cgs->ready = true;
+    return 0;
+}
+
+static int sw_protected_vm_kvm_type(X86ConfidentialGuest *cg)
+{
+    if (!kvm_is_vm_type_supported(KVM_X86_SW_PROTECTED_VM)) {
+        error_report("sw-protected-vm: KVM of this host has no"
+                     " software-protected VMs; they need Linux 6.8 built with"
+                     " CONFIG_KVM_SW_PROTECTED_VM");
+        exit(1);
+    }
+    return KVM_X86_SW_PROTECTED_VM;
+}
+
+static void sw_protected_vm_reset_hold(Object *obj, ResetType type)
+{
+    int ret = kvm_convert_all_to_private();
+
+    if (ret) {
+        error_report("sw-protected-vm: some memory is still shared after the"
+                     " reset: %s", strerror(-ret));
+    }
+}
+
+static void sw_protected_vm_reset_exit(Object *obj, ResetType type)
+{
+    sw_protected_vm_share_firmware(SW_PROTECTED_VM(obj));
+}
+
+static ResettableState *sw_protected_vm_get_reset_state(Object *obj)
+{
+    return &SW_PROTECTED_VM(obj)->reset_state;
+}
+
+static void sw_protected_vm_class_init(ObjectClass *oc, void *data)
+{
+    ConfidentialGuestSupportClass *cgsc = CONFIDENTIAL_GUEST_SUPPORT_CLASS(oc);
+    X86ConfidentialGuestClass *x86c = X86_CONFIDENTIAL_GUEST_CLASS(oc);
+    ResettableClass *rc = RESETTABLE_CLASS(oc);
+
+    cgsc->kvm_init = sw_protected_vm_kvm_init;
+    x86c->kvm_type = sw_protected_vm_kvm_type;
+    rc->get_state = sw_protected_vm_get_reset_state;
+    rc->phases.hold = sw_protected_vm_reset_hold;
+    rc->phases.exit = sw_protected_vm_reset_exit;
+}
+
+static void sw_protected_vm_init(Object *obj)
+{
+    CONFIDENTIAL_GUEST_SUPPORT(obj)->require_guest_memfd = true;
+}
+
+static void sw_protected_vm_finalize(Object *obj)
+{
+    SwProtectedVm *vm = SW_PROTECTED_VM(obj);
+
+    if (vm->machine_done.notify) {
+        qemu_remove_machine_init_done_notifier(&vm->machine_done);
+        migrate_del_blocker(&vm->migration_blocker);
+    }
+    g_free(vm->firmware);
+}
