@@ -1,0 +1,224 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Sources and packages of another Debian release than the machine's, through
+# an apt configuration of our own: the machine's is read, never changed.
+# Sourced, never run.
+
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+sources_dir=$cache_dir/sources
+private_apt_dir=$cache_dir/apt
+
+system_codename()
+{
+    # shellcheck source=/dev/null
+    (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
+}
+
+# "URI SUITES | COMPONENTS" of each entry for binary packages, from the one-line
+# format
+one_line_entries()
+{
+    sed -nE -e 's/#.*//' \
+        -e 's/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]*)?//p' "$@" |
+        awk 'NF >= 3 {
+            printf "%s %s |", $1, $2
+            for (i = 3; i <= NF; i++) printf " %s", $i
+            print ""
+        }'
+}
+
+# The same from the deb822 format: stanzas of fields, which can go on for lines
+deb822_entries()
+{
+    awk '
+        function flush_stanza(    n, uri, i) {
+            if (field["types"] ~ /(^| )deb( |$)/ &&
+                tolower(field["enabled"]) !~ /^ *(no|false|off|0)/) {
+                n = split(field["uris"], uri, " ")
+                for (i = 1; i <= n; i++) {
+                    print uri[i] " " field["suites"] " | " field["components"]
+                }
+            }
+            split("", field)
+            name = ""
+        }
+        FNR == 1 { flush_stanza() }
+        /^#/ { next }
+        /^[ \t]*$/ { flush_stanza(); next }
+        /^[ \t]/ { field[name] = field[name] " " $0; next }
+        {
+            name = tolower($0)
+            sub(/[ \t]*:.*/, "", name)
+            value = $0
+            sub(/^[^:]*:[ \t]*/, "", value)
+            gsub(/[ \t]+/, " ", value)
+            field[name] = value
+        }
+        END { flush_stanza() }' "$@"
+}
+
+# all_entries ETC_APT
+all_entries()
+{
+    local etc=$1 file
+
+    for file in "$etc/sources.list" "$etc"/sources.list.d/*.list; do
+        if [ -r "$file" ]; then
+            one_line_entries "$file"
+        fi
+    done
+    for file in "$etc"/sources.list.d/*.sources; do
+        if [ -r "$file" ]; then
+            deb822_entries "$file"
+        fi
+    done
+}
+
+# Where this machine gets Debian itself from: an entry for the release's main
+# component. Others may offer a "main" for the same release: a Debian mirror's
+# folder is usually called debian, so such an entry is preferred.
+# debian_mirror ETC_APT CODENAME
+debian_mirror()
+{
+    all_entries "$1" | awk -v codename="$2" '
+        {
+            split($0, half, "|")
+            n = split(half[1], word, " ")
+            if (word[1] ~ /^cdrom:/ || word[1] ~ /security/ ||
+                (" " half[2] " ") !~ / main /) {
+                next
+            }
+            for (i = 2; i <= n; i++) {
+                if (word[i] == codename ||
+                    word[i] ~ /^(stable|oldstable|testing)$/) {
+                    rank = word[1] ~ /debian(\.list)?\/?$/ ? 2 : 1
+                    if (rank > best) {
+                        best = rank
+                        uri = word[1]
+                    }
+                }
+            }
+        }
+        END { if (best) print uri }'
+}
+
+write_private_sources()
+{
+    local codename mirror options='' keyring
+
+    codename=$(system_codename)
+    mirror=$(debian_mirror /etc/apt "$codename")
+    if [ -z "$mirror" ]; then
+        die "/etc/apt" "names no mirror of Debian $codename's main" \
+            "Add one, or give the sources by hand (see --help)."
+    fi
+    for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
+        if [ -r "$keyring" ]; then
+            options=" signed-by=$keyring"
+            break
+        fi
+    done
+    {
+        printf 'deb-src [%s] %s trixie main\n' "${options# }" "$mirror"
+        printf 'deb [arch=%s%s] %s trixie main\n' \
+            "$(dpkg --print-architecture)" "$options" "$mirror"
+        if [ "$codename" != trixie ]; then
+            printf 'deb [arch=%s%s] %s %s-backports main\n' \
+                "$(dpkg --print-architecture)" "$options" "$mirror" "$codename"
+        fi
+    } | sed 's/ \[\]//' >"$private_apt_dir/sources.list"
+}
+
+# The machine's proxies and credentials stay in force; what it does after an
+# update, and the indexes that only its own tools want, do not.
+write_private_conf()
+{
+    cat >"$private_apt_dir/apt.conf" <<EOF
+Dir::Etc::sourcelist "$private_apt_dir/sources.list";
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::preferences "/dev/null";
+Dir::Etc::preferencesparts "/dev/null";
+Dir::State::lists "$private_apt_dir/lists";
+Dir::Cache "$private_apt_dir/cache";
+APT::Sandbox::User "root";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+EOF
+}
+
+private_apt()
+{
+    local tool=$1
+    shift
+
+    "$tool" -q -c "$private_apt_dir/apt.conf" "$@" </dev/null
+}
+
+# Lists of an hour ago are as good as new
+private_apt_update()
+{
+    local log=$private_apt_dir/update.log stamp=$private_apt_dir/updated
+
+    if ! have_dpkg; then
+        die "apt" "this is not a Debian system" \
+            "Give the sources by hand (see --help)."
+    fi
+    make_dirs "$private_apt_dir"/lists/partial \
+        "$private_apt_dir"/cache/archives/partial
+    write_private_conf
+    write_private_sources
+    if [ -n "$(find "$stamp" -mmin -60 2>/dev/null)" ] &&
+        cmp -s "$private_apt_dir/sources.list" "$stamp"; then
+        return 0
+    fi
+    say "reading Debian's package lists"
+    if ! private_apt apt-get -o APT::Update::Error-Mode=any update \
+            >"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        return 1
+    fi
+    cp "$private_apt_dir/sources.list" "$stamp"
+}
+
+# newest_source PATTERN: the newest such file in the cache, by version
+newest_source()
+{
+    find "$sources_dir" -maxdepth 1 -name "$1" 2>/dev/null |
+        sort -V | tail -n 1
+}
+
+# private_apt_fetch PATTERN APT_GET_ARGUMENT...: what cannot be had now may
+# have been had earlier. All or nothing: files are moved when complete.
+private_apt_fetch()
+{
+    local pattern=$1 what=${*: -1} log=$private_apt_dir/fetch.log
+    local new=$private_apt_dir/fetch
+    shift
+
+    make_dirs "$sources_dir" "$private_apt_dir"
+    exec 7>"$private_apt_dir/lock"
+    flock 7
+    rm -rf "$new" "$log"
+    make_dirs "$new"
+    if private_apt_update && say "downloading $what" &&
+        (cd "$new" && private_apt apt-get "$@") >"$log" 2>&1; then
+        find "$new" -type f -exec mv -f -t "$sources_dir" {} +
+    elif [ -n "$(newest_source "$pattern")" ]; then
+        say "$what cannot be had now: using what was downloaded earlier"
+    else
+        if [ -s "$log" ]; then
+            tail -n 15 "$log" >&2
+        fi
+        die "$what" "cannot be had from this machine's Debian mirror" \
+            "Bring network, mirror or debian-archive-keyring up to date."
+    fi
+    rm -rf "$new"
+    exec 7>&-
+}

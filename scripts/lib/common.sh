@@ -1,0 +1,106 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What all scripts share: where things are, how they tell a person what they
+# do, and how they stop. Sourced, never run.
+
+# Messages of other programs are read below, and a bare machine has no locale
+export LC_ALL=C.UTF-8
+
+repo_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
+build_dir=$repo_root/build
+
+say()
+{
+    printf '== %s\n' "$*"
+}
+
+# die THING REASON WAY_OUT
+die()
+{
+    printf 'error: %s: %s\n' "$1" "$2" >&2
+    if [ -n "${3:-}" ]; then
+        printf '  %s\n' "$3" >&2
+    fi
+    exit 1
+}
+
+# Downloads and compiled objects outlive a clone; XDG says where
+find_cache_dir()
+{
+    local home=${HOME:-}
+
+    if [ -z "${XDG_CACHE_HOME:-}" ] && [ -z "$home" ]; then
+        home=$(getent passwd "$(id -u)" | cut -d: -f6)
+    fi
+    printf '%s\n' "${XDG_CACHE_HOME:-$home/.cache}/qemu-shared-dma"
+}
+
+cache_dir=$(find_cache_dir)
+
+make_dirs()
+{
+    mkdir -p "$@" ||
+        die "$*" "cannot be created" "Give yourself write access to it."
+}
+
+# One at a time: lock_or_wait NAME keeps build/NAME.lock until the script ends
+lock_or_wait()
+{
+    local lock=$build_dir/$1.lock
+
+    make_dirs "$build_dir"
+    exec 9>"$lock"
+    if ! flock -n 9; then
+        say "waiting for another $1 to finish"
+        flock 9
+    fi
+}
+
+# ccache finds objects of another clone again when paths are relative
+use_ccache()
+{
+    export CCACHE_DIR=$cache_dir/ccache
+    export CCACHE_BASEDIR=$repo_root
+    export CCACHE_NOHASHDIR=1
+    make_dirs "$CCACHE_DIR"
+}
+
+in_git_checkout()
+{
+    [ -e "$repo_root/.git" ] && command -v git >/dev/null &&
+        git -C "$repo_root" rev-parse --git-dir >/dev/null 2>&1
+}
+
+# own_files [FOLDER...]: our files, one a line, sorted. Without git (or in a
+# source archive) everything that is not a build product counts as ours.
+own_files()
+{
+    local folders=() folder file
+
+    for folder in "$@"; do
+        if [ -e "$repo_root/$folder" ]; then
+            folders+=("$folder")
+        fi
+    done
+    if [ $# -gt 0 ] && [ ${#folders[@]} -eq 0 ]; then
+        return 0
+    fi
+    if in_git_checkout; then
+        git -C "$repo_root" -c core.quotePath=off ls-files --cached --others \
+            --exclude-standard -- "${folders[@]}"
+    else
+        (cd "$repo_root" && find "${folders[@]:-.}" \
+            \( -path ./build -o -name .git -o -name __pycache__ \) -prune \
+            -o -type f ! -name '*~' ! -name '*.pyc' -print | sed 's|^\./||')
+    fi | sort -u | while IFS= read -r file; do
+        if [ -e "$repo_root/$file" ]; then
+            printf '%s\n' "$file"
+        fi
+    done
+}
+
+sha256_of()
+{
+    sha256sum | cut -d' ' -f1
+}

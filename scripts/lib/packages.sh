@@ -1,0 +1,114 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Debian packages that a step needs are installed when it needs them.
+# Sourced, never run.
+
+# shellcheck source=scripts/lib/apt-private.sh
+source "$(dirname "${BASH_SOURCE[0]}")/apt-private.sh"
+
+have_dpkg()
+{
+    command -v dpkg-query >/dev/null && command -v apt-get >/dev/null
+}
+
+package_installed()
+{
+    [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+# as_root COMMAND...: sudo asks on the terminal, if it must and can
+as_root()
+{
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    else
+        command -v sudo >/dev/null && sudo "$@"
+    fi
+}
+
+# Scripts call each other: once for all of them is often enough
+update_package_lists()
+{
+    if [ -z "${QEMU_SHARED_DMA_APT_UPDATED:-}" ]; then
+        as_root apt-get -q update </dev/null >"$1" 2>&1 || return
+        export QEMU_SHARED_DMA_APT_UPDATED=1
+    fi
+}
+
+# apt_install PACKAGE_OR_DEB...
+apt_install()
+{
+    local log=$cache_dir/apt/install.log
+
+    make_dirs "$cache_dir/apt"
+    if ! as_root true; then
+        die "missing packages" "$* (this user is not root and cannot use sudo)" \
+            "As root, type: apt-get install --no-install-recommends $*"
+    fi
+    say "installing $*"
+    if ! update_package_lists "$log"; then
+        tail -n 15 "$log" >&2
+        die "apt-get update" "failed" \
+            "Mend the machine's package sources, see $log."
+    fi
+    if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
+            -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \
+            </dev/null >"$log" 2>&1; then
+        tail -n 15 "$log" >&2
+        die "apt-get install $*" "failed" "The complete log is $log."
+    fi
+}
+
+# need_packages PACKAGE...: installs those that are missing
+need_packages()
+{
+    local package missing=()
+
+    if ! have_dpkg; then
+        say "not a Debian system, make sure that it has what these hold: $*"
+        return 0
+    fi
+    for package in "$@"; do
+        if ! package_installed "$package"; then
+            missing+=("$package")
+        fi
+    done
+    if [ ${#missing[@]} -gt 0 ]; then
+        apt_install "${missing[@]}"
+    fi
+}
+
+# Firmware for a QEMU built without blobs: run it with -L on their folders
+need_firmware()
+{
+    need_packages seabios qemu-system-data
+}
+
+meson_is_new_enough()
+{
+    /usr/bin/python3 -c '
+import sys
+from mesonbuild.coredata import version
+sys.exit(tuple(int(x) for x in version.split(".")[:2]) < (1, 5))
+' 2>/dev/null
+}
+
+# QEMU 10.0 wants meson 1.5; Debian 12 has 1.0, its backports have a newer one
+need_meson()
+{
+    if meson_is_new_enough; then
+        return 0
+    fi
+    if have_dpkg && [ "$(system_codename)" = bookworm ]; then
+        private_apt_fetch 'meson_*.deb' download meson/bookworm-backports
+        # The path tells apt-get that this is a file
+        apt_install "$(newest_source 'meson_*.deb')"
+    elif have_dpkg; then
+        need_packages meson
+    fi
+    if ! meson_is_new_enough; then
+        die "meson" "version 1.5 or newer is needed" \
+            "Install it for /usr/bin/python3, then run this again."
+    fi
+}
