@@ -1,0 +1,398 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Runs a program on the nested machines and compares all that is known.
+
+Four parties say which pages a device can reach: the program (through the
+oracle), QEMU, the kernel of the level 1 machine (through its trace) and the
+IOMMU (through the DMA that arrives or faults). Wherever the program says
+"sync", the guest waits and they are compared.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from intervals import IntervalSet
+from l1 import TRACE_PORT, L1Error, L1Machine, StreamReader, port_path
+from l2 import L2Error, L2Machine, Manager
+from oracle import Event, Fault, Oracle
+from program import PAGE_SIZE, Program
+from tap import Tap
+from trace import TraceReplay
+from wire import CONSTANTS
+
+_TRACING = '/sys/kernel/tracing'
+_TRACE_BUFFER_KIB = 64 << 10
+_MARKER_TIMEOUT = 60.0
+
+# Between two looks at whether QEMU is still there
+_ALIVE_INTERVAL = 2.0
+
+_BAR = (CONSTANTS['EDU_BAR_BASE'],
+        CONSTANTS['EDU_BAR_BASE'] + CONSTANTS['EDU_BAR_SIZE'])
+
+# Differences shown of those there are
+_SHOWN = 8
+
+
+@dataclass
+class Options:
+    """How to run."""
+
+    backend: str
+    icount: bool
+    timeout: float
+    dma_entry_limit: int | None
+    qemu_python: Path
+    verbose: bool
+
+
+@dataclass
+class Measurement:
+    """What a measured block took."""
+
+    name: str
+    ticks: int
+    calls: int
+
+
+@dataclass
+class Figures:
+    """What there is to tell of a run."""
+
+    device: str | None = None
+    backend: str = ''
+    icount: bool = False
+    pages_shared: int = 0
+    pages_shared_peak: int = 0
+    conversion_calls: int = 0
+    dma_arrived: int = 0
+    dma_blocked: int = 0
+    dma_faults: int = 0
+    map_events_live: int = 0
+    map_events_peak: int = 0
+    map_events_total: int = 0
+    syncs: int = 0
+    measurements: list[Measurement] = field(default_factory=list)
+    failed_checks: int = 0
+
+
+def _describe(intervals: IntervalSet) -> str:
+    shown = [f'{start:#x}-{end - 1:#x}' for start, end in intervals]
+    more = len(shown) - _SHOWN
+    return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
+                                        else '')
+
+
+def _fields(words: list[str]) -> dict[str, int]:
+    return {name: int(value, 0) for name, _, value in
+            (word.partition('=') for word in words)}
+
+
+class Bench:
+    """One run."""
+
+    def __init__(self, program: Program, options: Options, tap: Tap) -> None:
+        self._program = program
+        self._options = options
+        self._tap = tap
+        self._oracle = Oracle(program)
+        self._replay = TraceReplay()
+        self._trace: StreamReader | None = None
+        self._markers = 0
+        self._sid = 0
+        self._deadline = 0.0
+        self._has_managers = True
+        self.figures = Figures(backend=options.backend, icount=options.icount)
+
+    # Setting up the level 1 machine
+
+    def _bind_device(self, l1: L1Machine) -> str:
+        """Gives the device to vfio-pci. Returns its address."""
+        bdf = l1.check(
+            'for d in /sys/bus/pci/devices/*; do '
+            'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
+            'then echo vfio-pci >$d/driver_override; '
+            'echo ${d##*/} >/sys/bus/pci/drivers_probe; echo ${d##*/}; '
+            'fi; done')
+        match = re.fullmatch(r'[0-9a-f]{4}:([0-9a-f]{2}):'
+                             r'([0-9a-f]{2})\.([0-7])', bdf)
+        if not match:
+            raise L1Error(f'there is not one edu device, but: "{bdf}"')
+        bus, device, function = (int(part, 16) for part in match.groups())
+        self._sid = bus << 8 | device << 3 | function
+        self.figures.device = bdf
+        return bdf
+
+    def _start_tracing(self, l1: L1Machine) -> None:
+        l1.check(f'cd {_TRACING} && echo counter >trace_clock && '
+                 f'echo {_TRACE_BUFFER_KIB} >buffer_size_kb && '
+                 'echo 1 >events/iommu/map/enable && '
+                 'echo 1 >events/iommu/unmap/enable && '
+                 f'(cat trace_pipe >{port_path(TRACE_PORT)} 2>/dev/null &)')
+        self._trace = StreamReader(l1.sockets[TRACE_PORT])
+        self._trace.start()
+
+    def _set_up(self, l1: L1Machine) -> str | None:
+        l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
+        if self._options.dma_entry_limit is not None:
+            l1.check(f'echo {self._options.dma_entry_limit} >/sys/module/'
+                     'vfio_iommu_type1/parameters/dma_entry_limit')
+        if self._options.backend == 'none':
+            return None
+        bdf = self._bind_device(l1)
+        if not self._options.icount:
+            self._start_tracing(l1)
+        return bdf
+
+    # Comparing
+
+    def _catch_up(self, l1: L1Machine) -> None:
+        """Replays the trace up to now."""
+        assert self._trace
+        self._markers += 1
+        marker = f'marker {self._markers}'
+        l1.check(f'echo {marker} >{_TRACING}/trace_marker')
+        end = time.monotonic() + _MARKER_TIMEOUT
+        while time.monotonic() < end:
+            for line in self._trace.take(1.0):
+                if self._replay.feed(line) == marker:
+                    return
+        raise L1Error(f'{marker} does not come out of the kernel\'s trace')
+
+    def _compare_kernel(self, name: str, expected: IntervalSet) -> None:
+        mapped = self._replay.maps.mapped()
+        # Registers of the device can be mapped, too: they are no memory.
+        mapped.remove(*_BAR)
+        missing = expected.minus(mapped)
+        excess = mapped.minus(expected)
+        self._tap.check(
+            mapped == expected and not self._replay.errors,
+            f'{name}: the kernel maps exactly the '
+            f'{expected.total() // PAGE_SIZE} shared pages',
+            f'shared, but not mapped: {_describe(missing)}\n'
+            f'mapped, but not shared: {_describe(excess)}\n' +
+            '\n'.join(self._replay.errors[:_SHOWN]))
+        self._replay.errors.clear()
+
+    def _compare_qemu(self, name: str, managers: list[Manager]) -> None:
+        if not managers:
+            if self._has_managers:
+                self._tap.comment('this QEMU has no guest-memfd-manager: what '
+                                  'it believes is not compared')
+            self._has_managers = False
+            return
+        believed = sum(manager.shared_size for manager in managers)
+        expected = self._oracle.shared.total()
+        self._tap.check(
+            believed == expected,
+            f'{name}: QEMU counts the same {expected // PAGE_SIZE} pages',
+            f'QEMU counts {believed // PAGE_SIZE} pages:\n' +
+            '\n'.join(map(str, managers)))
+
+    def _compare_faults(self, name: str, l1: L1Machine,
+                        expected: list[Fault]) -> None:
+        """Each blocked DMA must have faulted, and no other."""
+        got = {(sid, address - address % PAGE_SIZE, is_write)
+               for sid, address, is_write in l1.new_faults()}
+        want = {(self._sid, fault.page, fault.is_write) for fault in expected}
+        self.figures.dma_faults += len(got & want)
+
+        def describe(faults: set[tuple[int, int, bool]]) -> str:
+            return ', '.join(
+                f'{"write" if is_write else "read"} at {page:#x} by {sid:#x}'
+                for sid, page, is_write in sorted(faults)[:_SHOWN])
+        self._tap.check(
+            got == want,
+            f'{name}: the IOMMU reports the {len(want)} faults of blocked '
+            'DMA, and no other',
+            f'missing: {describe(want - got)}\n'
+            f'unexpected: {describe(got - want)}')
+
+    def _compare_counters(self, name: str, event: Event,
+                          reported: dict[str, int]) -> None:
+        expected = asdict(event.counters)
+        self.figures.conversion_calls += reported['calls']
+        self.figures.dma_arrived += reported['arrived']
+        self.figures.dma_blocked += reported['blocked']
+        self._tap.check(
+            reported == expected,
+            f'{name}: {expected["calls"]} conversion calls, '
+            f'{expected["arrived"]} DMAs arrived, {expected["blocked"]} were '
+            'blocked',
+            f'the guest says {reported}')
+
+    def _note_shared(self) -> None:
+        pages = self._oracle.shared.total() // PAGE_SIZE
+        self.figures.pages_shared = pages
+        self.figures.pages_shared_peak = max(
+            pages, self.figures.pages_shared_peak)
+
+    def _compare_state(self, name: str, l1: L1Machine, l2: L2Machine,
+                       faults: list[Fault]) -> None:
+        self._note_shared()
+        if self._trace:
+            self._catch_up(l1)
+            self._compare_kernel(name, self._oracle.shared)
+            self.figures.map_events_live = self._replay.maps.live_events
+        self._compare_qemu(name, l2.managers())
+        if self.figures.device:
+            self._compare_faults(name, l1, faults)
+
+    # Talking to the firmware
+
+    def _read_serial(self, l2: L2Machine) -> str:
+        """Returns the next line, unless QEMU is gone or time is up."""
+        while True:
+            line = l2.serial.read_line(_ALIVE_INTERVAL)
+            if line is not None:
+                if self._options.verbose:
+                    self._tap.comment(f'guest: {line}')
+                return line
+            if l2.exit_status() is not None:
+                raise L2Error(f'QEMU ended with status {l2.exit_status()}')
+            if time.monotonic() > self._deadline:
+                raise L2Error('the guest does not come to an end: '
+                              'time is up')
+
+    def _expect(self, l2: L2Machine, event: Event) -> list[str]:
+        """Waits for the report of that event, and returns what it says."""
+        notes: list[str] = []
+        while True:
+            word, *rest = self._read_serial(l2).split() or ['']
+            if word == 'note':
+                notes.append(' '.join(rest))
+                continue
+            if word in ('ok', 'fail') and event.word == 'ok' and \
+                    rest[0] == str(event.record.line):
+                self._tap.check(
+                    word == 'ok',
+                    f'line {event.record.line}: {event.record.text}',
+                    '\n'.join(notes + rest[1:]))
+                return rest[1:]
+            if word == event.word and rest[0] == str(event.record.line):
+                for note in notes:
+                    self._tap.comment(note)
+                return rest[1:]
+            raise L2Error(f'the guest says "{word} {" ".join(rest)}" instead '
+                          f'of "{event.word} {event.record.line}"')
+
+    def _boot(self, l2: L2Machine, start: int) -> None:
+        line = self._read_serial(l2)
+        if line != 'boot':
+            raise L2Error(f'the guest says "{line}" instead of "boot"')
+        l2.serial.write_line(f'start {start}')
+
+    def _play(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Follows the guest through the program."""
+        self._boot(l2, 0)
+        for event in self._oracle.run():
+            record = event.record
+            name = f'line {record.line}, {event.word}'
+            reported = self._expect(l2, event)
+            if event.word == 'measure':
+                values = _fields(reported)
+                self.figures.measurements.append(Measurement(
+                    record.name, values['ticks'], values['calls']))
+            elif event.word in ('sync', 'reset', 'done'):
+                self._compare_counters(name, event, _fields(reported))
+                if event.word == 'reset':
+                    # What the guest did until then
+                    if self.figures.device:
+                        self._compare_faults(name, l1, event.faults)
+                    self._boot(l2, self._program.records.index(record) + 1)
+                else:
+                    self._compare_state(name, l1, l2, event.faults)
+                if event.word == 'sync':
+                    self.figures.syncs += 1
+                    l2.serial.write_line('go')
+
+    # The end of a run
+
+    def _compare_end(self, l1: L1Machine) -> None:
+        if not self._trace:
+            return
+        self._catch_up(l1)
+        mapped = self._replay.maps.mapped()
+        self._tap.check(not mapped.total() and not self._replay.errors,
+                        'nothing is mapped any more after QEMU has ended',
+                        f'still mapped: {_describe(mapped)}\n' +
+                        '\n'.join(self._replay.errors[:_SHOWN]))
+        stats = l1.check(f'cat {_TRACING}/per_cpu/cpu*/stats')
+        lost = self._replay.lost + sum(map(int, re.findall(
+            r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
+            re.M)))
+        self._tap.check(not lost, 'no event of the trace was lost',
+                        f'{lost} were lost:\n{stats}')
+        self.figures.map_events_peak = self._replay.maps.peak_events
+        self.figures.map_events_total = self._replay.maps.total_events
+
+    def _quit(self, l2: L2Machine) -> None:
+        l2.quit()
+        status = l2.wait_exit()
+        self._tap.check(status == 0, 'QEMU ends when told to',
+                        f'status {status}\n{l2.stderr()}')
+
+    def run(self, start_l1: Callable[[], L1Machine]) -> None:
+        """Runs the program. The results go to the TAP stream."""
+        self._deadline = time.monotonic() + self._options.timeout
+        l1 = start_l1()
+        try:
+            if self._options.verbose:
+                self._tap.comment(f'level 1: {l1.command}')
+            self._run_on(l1)
+            complaints = l1.complaints()
+            self._tap.check(not complaints,
+                            'the kernel of level 1 has nothing to complain of',
+                            '\n'.join(complaints))
+            l1.power_off()
+        except L1Error as error:
+            self._tap.check(False, 'the level 1 machine works',
+                            f'{error}\n' + '\n'.join(l1.complaints()))
+        finally:
+            l1.kill()
+            self.figures.failed_checks = self._tap.failed
+
+    def _run_on(self, l1: L1Machine) -> None:
+        bdf = self._set_up(l1)
+        l2 = L2Machine(l1, self._program.machine, bdf, self._options.backend)
+        if self._options.verbose:
+            self._tap.comment(f'level 2: {l2.command}')
+        l2.start()
+        try:
+            l2.connect(self._options.qemu_python)
+            self._play(l1, l2)
+            self._quit(l2)
+        except (L2Error, OSError) as error:
+            self._tap.check(False, 'the level 2 machine works',
+                            f'{error}\n{l2.stderr()}')
+            l2.kill()
+            l2.wait_exit()
+        finally:
+            l2.disconnect()
+        self._compare_end(l1)
+
+    def summary(self) -> str:
+        figures = self.figures
+        parts = [
+            f'device {figures.device or "none"}', f'backend {figures.backend}',
+            f'{figures.pages_shared_peak} pages shared at most',
+            f'{figures.conversion_calls} conversion calls',
+            f'DMA: {figures.dma_arrived} arrived, {figures.dma_blocked} '
+            f'blocked ({figures.dma_faults} faults)']
+        if self._trace:
+            parts.append(f'map events: {figures.map_events_peak} live at '
+                         f'most, {figures.map_events_total} in all')
+        unit = 'instructions' if figures.icount else 'TSC ticks'
+        for m in figures.measurements:
+            per_call = f', {m.ticks // m.calls} a call' if m.calls else ''
+            parts.append(f'{m.name}: {m.ticks} {unit}, {m.calls} calls'
+                         f'{per_call}')
+        return '\n'.join(parts)
+
+    def write_json(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self.figures), indent=4) + '\n',
+                        encoding='utf-8')

@@ -1,0 +1,108 @@
+/*
+ * The test firmware: asks the runner where to start, and executes a program
+ *
+ * It reports by lines on the serial port:
+ *
+ *   boot                           the answer is "start INDEX"
+ *   ok LINE failures=0             the record of that program line is done
+ *   fail LINE failures=N           the same, and it went wrong
+ *   note LINE TEXT...              one of the things that went wrong
+ *   measure LINE ticks=N calls=N   a measured block is done
+ *   sync LINE calls=N arrived=N blocked=N      the answer is "go"
+ *   reset LINE calls=N arrived=N blocked=N     "boot" is to follow
+ *   done LINE calls=N arrived=N blocked=N      nothing follows
+ *   exception ..., fatal ...       nothing follows
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "cpu.h"
+#include "edu.h"
+#include "fw-cfg.h"
+#include "interpreter.h"
+#include "interrupts.h"
+#include "program-format.h"
+#include "serial.h"
+#include "smp.h"
+#include "text.h"
+
+namespace
+{
+
+constexpr char PROGRAM_FILE[] = "opt/org.qemu.gmem/program";
+
+/* The program goes here: above the firmware's variables. */
+constexpr uint64_t PROGRAM_BASE = 0x200000;
+constexpr uint64_t PROGRAM_MAX_SIZE = FIRMWARE_RAM_END - PROGRAM_BASE;
+
+[[noreturn]] void fatal(const char *what)
+{
+    SerialLine("fatal").word(what);
+    stop();
+}
+
+const ProgramHeader *load_program()
+{
+    ProgramHeader *header = at_gpa<ProgramHeader>(PROGRAM_BASE);
+    const int64_t size =
+        fw_cfg_read_file(PROGRAM_FILE, header, PROGRAM_MAX_SIZE);
+
+    if (size < (int64_t)sizeof(*header)) {
+        fatal("no-program");
+    }
+    if (size > (int64_t)PROGRAM_MAX_SIZE) {
+        fatal("program-too-large");
+    }
+    if (header->magic != PROGRAM_MAGIC ||
+        header->version != PROGRAM_VERSION ||
+        header->record_size != sizeof(ProgramRecord) ||
+        size != (int64_t)(sizeof(*header) +
+                          (uint64_t)header->records * sizeof(ProgramRecord))) {
+        fatal("program-of-another-version");
+    }
+    return header;
+}
+
+/* Asks the runner, which alone knows how often the machine was reset. */
+uint64_t ask_for_start()
+{
+    char answer[32];
+    uint64_t start;
+
+    SerialLine("boot");
+    do {
+        serial_read_line(answer, sizeof(answer));
+    } while (!text_parse_number(answer, "start ", &start));
+    return start;
+}
+
+} // namespace
+
+extern "C" void firmware_main()
+{
+    serial_init();
+    interrupts_init();
+
+    const ProgramHeader *header = load_program();
+    const unsigned cpus = fw_cfg_cpus();
+
+    if (cpus < header->cpus) {
+        fatal("too-few-cpus");
+    }
+    if (cpus > MAX_CPUS) {
+        fatal("too-many-cpus");
+    }
+    if (!smp_init(cpus)) {
+        fatal("cpus-do-not-start");
+    }
+
+    const bool has_device = edu_init();
+    const uint64_t start = ask_for_start();
+
+    if (start >= header->records) {
+        fatal("start-beyond-program");
+    }
+    run_program(reinterpret_cast<const ProgramRecord *>(header + 1), start,
+                has_device);
+    stop();
+}

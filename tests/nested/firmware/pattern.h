@@ -1,0 +1,40 @@
+/*
+ * Test patterns: words that depend on where they are and on a seed
+ *
+ * No word of a pattern is zero, and patterns of different seeds, and the
+ * patterns for memory and for DMA of the same seed, differ in each word, but
+ * for a chance of one in 2^63.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_NESTED_PATTERN_H
+#define TESTS_NESTED_PATTERN_H
+
+#include <stdint.h>
+
+static inline uint64_t pattern_mix(uint64_t position, uint64_t seed)
+{
+    uint64_t x = position ^ seed * 0x9e3779b97f4a7c15;
+
+    x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9;
+    x = (x ^ x >> 27) * 0x94d049bb133111eb;
+    return x | 1;
+}
+
+/* The word at @gpa of memory that holds the pattern. */
+static inline uint64_t memory_pattern(uint64_t gpa, uint64_t seed)
+{
+    return pattern_mix(gpa, seed);
+}
+
+/*
+ * The word at @offset of what the device writes: the same wherever it goes,
+ * since loading the device with something else takes long.
+ */
+static inline uint64_t dma_pattern(uint64_t offset, uint64_t seed)
+{
+    return pattern_mix(~offset, seed);
+}
+
+#endif

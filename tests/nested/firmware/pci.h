@@ -1,0 +1,29 @@
+/*
+ * PCI configuration space of bus 0, by port I/O
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_NESTED_PCI_H
+#define TESTS_NESTED_PCI_H
+
+#include <stdint.h>
+
+constexpr uint8_t PCI_COMMAND = 0x04;
+constexpr uint8_t PCI_BASE_ADDRESS_0 = 0x10;
+
+constexpr uint16_t PCI_COMMAND_MEMORY = 0x0002;
+constexpr uint16_t PCI_COMMAND_MASTER = 0x0004;
+
+/*
+ * Finds the function with these ids on bus 0 and stores its device and
+ * function number.
+ */
+bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn);
+
+uint32_t pci_read32(uint8_t devfn, uint8_t offset);
+void pci_write32(uint8_t devfn, uint8_t offset, uint32_t value);
+uint16_t pci_read16(uint8_t devfn, uint8_t offset);
+void pci_write16(uint8_t devfn, uint8_t offset, uint16_t value);
+
+#endif

@@ -1,0 +1,106 @@
+/*
+ * What the runner and the test firmware agree on
+ *
+ * The runner compiles a program text into a ProgramHeader and that many
+ * ProgramRecords, and hands them to the firmware as the fw_cfg file
+ * opt/org.qemu.gmem/program. Everything is little endian.
+ *
+ * This header is the only definition: the Python side (wire.py) reads the
+ * constants and the fields from here, so keep to one declaration a line,
+ * "constexpr TYPE NAME = NUMBER;", "NAME = NUMBER," or "TYPE name;".
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_NESTED_PROGRAM_FORMAT_H
+#define TESTS_NESTED_PROGRAM_FORMAT_H
+
+#include <stdint.h>
+
+constexpr uint32_t PROGRAM_MAGIC = 0x6d656d67;
+constexpr uint32_t PROGRAM_VERSION = 1;
+
+/* The size of the ROM image, which ends at 4 GiB. */
+constexpr uint64_t ROM_SIZE = 0x10000;
+/* Below this the firmware keeps its own data: programs stay away. */
+constexpr uint64_t FIRMWARE_RAM_END = 0x1000000;
+/* Where the firmware puts the registers of the edu device. */
+constexpr uint64_t EDU_BAR_BASE = 0xe0000000;
+constexpr uint64_t EDU_BAR_SIZE = 0x100000;
+
+enum Opcode : uint16_t {
+    /* The program has ended. */
+    OP_DONE = 0,
+    /* Ask the host to make @pages at @gpa shared, @chunk pages a call. */
+    OP_SHARE = 1,
+    /* The same, to private. */
+    OP_UNSHARE = 2,
+    /* Write the pattern of @seed to @size bytes at @gpa. */
+    OP_FILL = 3,
+    /* Compare @size bytes at @gpa with the pattern of @seed. */
+    OP_VERIFY = 4,
+    /* The device writes @size bytes with the DMA pattern of @seed to @gpa. */
+    OP_DMA_TO = 5,
+    /* The device reads @size bytes at @gpa, which hold a pattern of @seed. */
+    OP_DMA_FROM = 6,
+    /* The shared page at @gpa is the one the device's buffer is seen by. */
+    OP_SCRATCH = 7,
+    /* Set bus mastering of the device to @size (0 or 1). */
+    OP_MASTER = 8,
+    /* Run the block up to record @end on @size vCPUs at once. */
+    OP_PARALLEL = 9,
+    /* Run the block up to record @end @size times. */
+    OP_REPEAT = 10,
+    /* Run the block up to record @end, and say how long it took. */
+    OP_MEASURE = 11,
+    /* End of a block. */
+    OP_END = 12,
+    /* Stop until the runner has compared everything. */
+    OP_SYNC = 13,
+    /* Reset the machine and go on with the next record. */
+    OP_RESET = 14,
+};
+
+enum RecordFlag : uint16_t {
+    /* OP_VERIFY, OP_DMA_FROM: zeroes in place of a pattern. */
+    FLAG_ZERO = 1,
+    /* OP_DMA_*: the IOMMU or the bus must not let it through. */
+    FLAG_BLOCKED = 2,
+};
+
+/*
+ * A record's address is @gpa, plus @cpu_step for each vCPU below the one in a
+ * parallel block, plus @loop_step for each round of the innermost repeat block
+ * done.
+ */
+struct ProgramRecord {
+    uint16_t opcode;
+    uint16_t flags;
+    /* Line of the program text, to report results by. */
+    uint32_t line;
+    /* What a hypercall must return: 0 or a negative errno. */
+    int64_t expect;
+    uint64_t gpa;
+    uint64_t cpu_step;
+    uint64_t loop_step;
+    /* Bytes, or a number of the operation's own. */
+    uint64_t size;
+    uint64_t pages;
+    /* Pages a hypercall asks for at once; 0 for all of them. */
+    uint64_t chunk;
+    uint64_t seed;
+    /* Index of the record that ends the block. */
+    uint64_t end;
+};
+
+struct ProgramHeader {
+    uint32_t magic;
+    uint32_t version;
+    uint32_t record_size;
+    uint32_t records;
+    /* The most vCPUs a parallel block runs on. */
+    uint32_t cpus;
+    uint32_t reserved;
+};
+
+#endif

@@ -1,0 +1,46 @@
+/*
+ * The serial line to the runner: lines of text in both directions
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_NESTED_SERIAL_H
+#define TESTS_NESTED_SERIAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+void serial_init();
+
+/*
+ * Reads a line and leaves out its end. What does not fit in @size, the
+ * terminating zero included, is dropped.
+ */
+void serial_read_line(char *line, size_t size);
+
+/*
+ * A line to the runner: words, separated by blanks, and sent as a whole when
+ * it goes out of scope, also if several vCPUs have something to say.
+ */
+class SerialLine {
+public:
+    explicit SerialLine(const char *word);
+    ~SerialLine();
+    SerialLine(const SerialLine &) = delete;
+    SerialLine &operator=(const SerialLine &) = delete;
+
+    SerialLine &word(const char *word);
+    SerialLine &number(uint64_t value);
+    SerialLine &field(const char *name, uint64_t value);
+    SerialLine &field_signed(const char *name, int64_t value);
+    SerialLine &field_hex(const char *name, uint64_t value);
+
+private:
+    void append(const char *text);
+    void append_number(uint64_t value, unsigned base);
+
+    char text_[200];
+    size_t length_ = 0;
+};
+
+#endif

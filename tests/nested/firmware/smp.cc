@@ -1,0 +1,122 @@
+/*
+ * Running something on several vCPUs at once
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "smp.h"
+
+#include "apic.h"
+#include "cpu.h"
+#include "hypercall.h"
+#include "interrupts.h"
+#include "text.h"
+
+extern "C" const char start16[], start16_end[];
+
+namespace
+{
+
+/* A start takes far less, however slow the host is. */
+constexpr uint64_t START_TSC_TICKS = 60'000'000'000;
+
+struct Job {
+    void (*function)(unsigned cpu, void *opaque);
+    void *opaque;
+    unsigned cpus;
+};
+
+Job job;
+/* Counts the jobs, so that a vCPU sees there is a new one. */
+unsigned job_number;
+/* vCPUs that run, besides the first one. */
+unsigned cpus_running;
+unsigned cpus_ready;
+unsigned cpus_ended;
+
+unsigned load(const unsigned &counter)
+{
+    return __atomic_load_n(&counter, __ATOMIC_ACQUIRE);
+}
+
+void increment(unsigned &counter)
+{
+    __atomic_add_fetch(&counter, 1, __ATOMIC_ACQ_REL);
+}
+
+void wait_for(const unsigned &counter, unsigned value)
+{
+    while (load(counter) < value) {
+        relax();
+    }
+}
+
+/* All vCPUs come here for each job, so that none is left behind. */
+void take_part(unsigned cpu)
+{
+    if (cpu < job.cpus) {
+        increment(cpus_ready);
+        wait_for(cpus_ready, job.cpus);
+        job.function(cpu, job.opaque);
+    }
+    increment(cpus_ended);
+}
+
+} // namespace
+
+bool smp_init(unsigned cpus)
+{
+    apic_enable();
+    if (cpus == 1) {
+        return true;
+    }
+
+    /* See start.S: what runs there has to be shared. */
+    if (map_gpa_range(TRAMPOLINE_BASE, 1, false)) {
+        return false;
+    }
+    memcpy(at_gpa<char>(TRAMPOLINE_BASE), start16, start16_end - start16);
+    apic_start_others(TRAMPOLINE_BASE);
+
+    const uint64_t begin = read_tsc();
+
+    while (load(cpus_running) < cpus - 1) {
+        if (read_tsc() - begin > START_TSC_TICKS) {
+            return false;
+        }
+        relax();
+    }
+    return map_gpa_range(TRAMPOLINE_BASE, 1, true) == 0;
+}
+
+void smp_run(unsigned cpus, void (*function)(unsigned cpu, void *opaque),
+             void *opaque)
+{
+    job = {function, opaque, cpus};
+    cpus_ready = 0;
+    cpus_ended = 0;
+    increment(job_number);
+    if (cpus_running) {
+        apic_interrupt_others(WAKE_VECTOR);
+    }
+    take_part(0);
+    wait_for(cpus_ended, cpus_running + 1);
+}
+
+/* Called from start.S on each vCPU but the first. */
+extern "C" void other_cpu_main(unsigned cpu)
+{
+    unsigned jobs_seen = 0;
+
+    interrupts_load();
+    apic_enable();
+    increment(cpus_running);
+
+    for (;;) {
+        while (load(job_number) == jobs_seen) {
+            wait_for_interrupt();
+        }
+        jobs_seen++;
+        take_part(cpu);
+    }
+}

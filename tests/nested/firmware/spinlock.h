@@ -1,0 +1,30 @@
+/*
+ * A lock between vCPUs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_NESTED_SPINLOCK_H
+#define TESTS_NESTED_SPINLOCK_H
+
+#include "cpu.h"
+
+class Spinlock {
+public:
+    void lock()
+    {
+        while (__atomic_exchange_n(&locked_, true, __ATOMIC_ACQUIRE)) {
+            relax();
+        }
+    }
+
+    void unlock()
+    {
+        __atomic_store_n(&locked_, false, __ATOMIC_RELEASE);
+    }
+
+private:
+    bool locked_ = false;
+};
+
+#endif

@@ -1,0 +1,201 @@
+/*
+ * Reset vector, the way into 64-bit mode, and the interrupt entry points
+ *
+ * All code, descriptor and page tables stay in the ROM. That is the only
+ * memory which is shared from the start, and it has to be shared: a KVM host
+ * without decode assists and next-RIP reads the instructions it intercepts
+ * and the page tables they are reached by from the shared memory. Nothing
+ * here is ever written, so that a real ROM would do as well: accessed and
+ * dirty bits are set beforehand.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "layout.h"
+
+#define CR0_PE              0x00000001
+#define CR0_WP              0x00010000
+#define CR0_PG              0x80000000
+#define CR0_CD_NW           0x60000000
+#define CR4_PAE             0x00000020
+#define MSR_EFER            0xc0000080
+#define EFER_LME            0x00000100
+#define CPUID_FEATURES      1
+#define CPUID_APIC_ID_SHIFT 24
+
+/* Present, writable, accessed; and dirty, large page */
+#define PAGE_TABLE          0x023
+#define PAGE_LARGE          0x0e3
+#define GIB                 0x40000000
+
+/*
+ * The start of the ROM is also what is copied to TRAMPOLINE_BASE: offsets from
+ * the code segment's base are the same in both places.
+ */
+    .section .start, "ax"
+    .code16
+    .globl start16
+start16:
+    cli
+    lgdtl   %cs:(gdt_pointer - start16)
+    movl    %cr0, %eax
+    andl    $~CR0_CD_NW, %eax
+    orl     $CR0_PE, %eax
+    movl    %eax, %cr0
+    ljmpl   $SELECTOR_CODE32, $(start32 + ROM_LINK_OFFSET)
+
+    .balign 8
+gdt:
+    .quad   0
+    .quad   0x00cf9b000000ffff      /* SELECTOR_CODE32 */
+    .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
+    .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
+gdt_end:
+gdt_pointer:
+    .word   gdt_end - gdt - 1
+    .long   gdt + ROM_LINK_OFFSET
+    .globl start16_end
+start16_end:
+
+    .text
+    .code32
+start32:
+    movw    $SELECTOR_DATA, %ax
+    movw    %ax, %ds
+    movw    %ax, %es
+    movw    %ax, %ss
+    movw    %ax, %fs
+    movw    %ax, %gs
+    movl    $CR4_PAE, %eax
+    movl    %eax, %cr4
+    movl    $(page_map + ROM_LINK_OFFSET), %eax
+    movl    %eax, %cr3
+    movl    $MSR_EFER, %ecx
+    rdmsr
+    orl     $EFER_LME, %eax
+    wrmsr
+    movl    %cr0, %eax
+    orl     $(CR0_PG | CR0_WP), %eax
+    movl    %eax, %cr0
+    ljmpl   $SELECTOR_CODE64, $start64
+
+    .code64
+start64:
+    movl    $CPUID_FEATURES, %eax
+    cpuid
+    shrl    $CPUID_APIC_ID_SHIFT, %ebx
+    cmpl    $MAX_CPUS, %ebx
+    jae     stop
+    /* Stacks grow down: vCPU n has the n-th one. */
+    leal    1(%rbx), %eax
+    imull   $CPU_STACK_SIZE, %eax, %eax
+    leaq    cpu_stacks(%rax), %rsp
+    xorl    %ebp, %ebp
+    testl   %ebx, %ebx
+    jnz     other_cpu
+
+    movl    $data_start, %edi
+    movl    $data_image, %esi
+    movl    $data_size, %ecx
+    rep movsb
+    movl    $bss_start, %edi
+    movl    $bss_size, %ecx
+    xorl    %eax, %eax
+    rep stosb
+    call    firmware_main
+    jmp     stop
+
+other_cpu:
+    movl    %ebx, %edi
+    call    other_cpu_main
+
+stop:
+    cli
+    hlt
+    jmp     stop
+
+/*
+ * Entry points of the exceptions, EXCEPTION_STUB_SIZE bytes each: they make
+ * the frames of all vectors alike (struct ExceptionFrame).
+ */
+    .globl exception_stubs
+    .balign 16
+exception_stubs:
+    .set vector, 0
+    .rept 32
+    .balign 16
+    /* Vectors 8, 10-14, 17, 21, 29 and 30 come with an error code. */
+    .if !((1 << vector) & 0x60227d00)
+    pushq   $0
+    .endif
+    pushq   $vector
+    jmp     exception_common
+    .set vector, vector + 1
+    .endr
+
+exception_common:
+    movq    %rsp, %rdi
+    cld
+    call    handle_exception
+    jmp     stop
+
+/* An interrupt whose only purpose is to end a hlt. */
+    .globl wake_stub
+wake_stub:
+    pushq   %rax
+    pushq   %rcx
+    pushq   %rdx
+    pushq   %rsi
+    pushq   %rdi
+    pushq   %r8
+    pushq   %r9
+    pushq   %r10
+    pushq   %r11
+    cld
+    call    handle_wake
+    popq    %r11
+    popq    %r10
+    popq    %r9
+    popq    %r8
+    popq    %rdi
+    popq    %rsi
+    popq    %rdx
+    popq    %rcx
+    popq    %rax
+    iretq
+
+/*
+ * Page tables of 1 GiB pages: the first GiB, where the RAM of the firmware
+ * is; the last GiB below 4 GiB a second time at the linked address of the
+ * ROM, and at its own for the way into 64-bit mode; the direct map.
+ */
+    .section .page_tables, "a"
+    .balign 4096
+page_map:
+    .quad   low_map + ROM_LINK_OFFSET + PAGE_TABLE
+    .quad   direct_map + ROM_LINK_OFFSET + PAGE_TABLE
+    .balign 4096
+low_map:
+    .quad   0 * GIB + PAGE_LARGE
+    .quad   3 * GIB + PAGE_LARGE
+    .quad   0
+    .quad   3 * GIB + PAGE_LARGE
+    .balign 4096
+direct_map:
+    .set gib, 0
+    .rept 512
+    .quad   gib * GIB + PAGE_LARGE
+    .set gib, gib + 1
+    .endr
+
+    .section .stacks, "aw", @nobits
+    .balign 16
+cpu_stacks:
+    .skip   MAX_CPUS * CPU_STACK_SIZE
+
+    .section .reset, "ax"
+    .code16
+    jmp     start16
+    .balign 16
+
+    .section .note.GNU-stack, "", @progbits

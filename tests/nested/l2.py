@@ -1,0 +1,178 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The level 2 machine: the guest with private memory under test."""
+
+import re
+import select
+import shlex
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
+from program import Machine
+from wire import PROGRAM_FILE
+
+# Files of the level 1 machine
+FIRMWARE_PATH = '/firmware/gmem-firmware.bin'
+PROGRAM_PATH = '/firmware/program.bin'
+_STDERR_PATH = '/run/qemu-stderr'
+_STATUS_PATH = '/run/qemu-status'
+_PID_PATH = '/run/qemu-pid'
+
+_POLL_INTERVAL = 0.1
+_QMP_TIMEOUT = 30.0
+_QUIT_TIMEOUT = 30.0
+
+
+class L2Error(Exception):
+    """The level 2 machine does not do what it should."""
+
+
+@dataclass
+class Manager:
+    """What QEMU says of one RAM block with private memory."""
+
+    path: str
+    size: int
+    shared_size: int
+    to_shared: int
+    to_private: int
+    failures: int
+
+
+class L2Machine:
+    """Starts the guest in the level 1 machine and talks to both of them."""
+
+    def __init__(self, l1: L1Machine, machine: Machine, bdf: str | None,
+                 backend: str) -> None:
+        self._l1 = l1
+        self._qmp: Any = None
+        self._managers: list[str] | None = None
+        self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
+        command = [
+            'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
+            '-display', 'none', '-vga', 'none', '-accel', 'kvm',
+            '-machine', 'q35,kernel-irqchip=split,'
+                        'confidential-guest-support=sp0',
+            '-object', 'sw-protected-vm,id=sp0',
+            '-cpu', 'host', '-smp', str(machine.cpus),
+            '-m', f'{machine.memory >> 20}M',
+            '-bios', FIRMWARE_PATH,
+            '-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
+            '-chardev', f'pipe,id=serial,path={port_path(SERIAL_PORT)}',
+            '-serial', 'chardev:serial',
+            '-chardev', f'pipe,id=qmp,path={port_path(QMP_PORT)}',
+            '-mon', 'chardev=qmp,mode=control',
+        ]
+        if machine.blocks > 1:
+            size = (machine.memory >> 20) // machine.blocks
+            for block in range(machine.blocks):
+                command += [
+                    '-object', f'memory-backend-ram,id=ram{block},'
+                               f'size={size}M',
+                    '-numa', f'node,memdev=ram{block}']
+        if bdf and backend == 'iommufd':
+            command += ['-object', 'iommufd,id=iommufd0',
+                        '-device', f'vfio-pci,host={bdf},iommufd=iommufd0']
+        elif bdf:
+            command += ['-device', f'vfio-pci,host={bdf}']
+        self.command = shlex.join(command)
+
+    def start(self) -> None:
+        self._l1.check(
+            f'({self.command} >{_STDERR_PATH} 2>&1 & echo $! >{_PID_PATH}; '
+            f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
+
+    def exit_status(self) -> int | None:
+        """How QEMU ended, or None if it did not."""
+        output = self._l1.run(f'cat {_STATUS_PATH}')[1].strip()
+        return int(output) if output.isdigit() else None
+
+    def wait_exit(self) -> int | None:
+        end = time.monotonic() + _QUIT_TIMEOUT
+        while time.monotonic() < end:
+            status = self.exit_status()
+            if status is not None:
+                return status
+            time.sleep(_POLL_INTERVAL)
+        return None
+
+    def stderr(self) -> str:
+        return self._l1.run(f'cat {_STDERR_PATH}')[1]
+
+    def kill(self) -> None:
+        self._l1.run(f'kill -9 $(cat {_PID_PATH})')
+
+    def connect(self, python_dir: Path) -> None:
+        """Connects to QEMU's monitor, with QEMU's own Python library."""
+        if str(python_dir) not in sys.path:
+            sys.path.insert(0, str(python_dir))
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp.legacy import QEMUMonitorProtocol
+        sock = self._l1.sockets[QMP_PORT]
+        end = time.monotonic() + _QMP_TIMEOUT
+        # The library would wait for a greeting for ever.
+        while not select.select([sock], [], [], _POLL_INTERVAL)[0]:
+            status = self.exit_status()
+            if status is not None:
+                raise L2Error(f'QEMU does not start: status {status}')
+            if time.monotonic() > end:
+                raise L2Error('QEMU does not open its monitor')
+        self._qmp = QEMUMonitorProtocol(sock)
+        self._qmp.settimeout(_QMP_TIMEOUT)
+        self._qmp.connect()
+
+    def _command(self, name: str, arguments: dict[str, object] | None = None
+                 ) -> Any:
+        # pylint: disable=import-outside-toplevel
+        from qemu.qmp import QMPError
+        try:
+            return self._qmp.cmd(name, **(arguments or {}))
+        except (QMPError, TimeoutError) as error:
+            raise L2Error(f'QMP command {name} {arguments or ""}: '
+                          f'{error or type(error).__name__}') from error
+
+    def quit(self) -> None:
+        self._command('quit')
+
+    def disconnect(self) -> None:
+        if self._qmp:
+            self._qmp.close()
+            self._qmp = None
+
+    def _find_managers(self) -> list[str]:
+        """Paths of the objects that keep track of what is shared.
+
+        The whole tree in one answer: a command for each of its nodes would
+        take longer than all the rest of a run.
+        """
+        tree = self._command('human-monitor-command',
+                             {'command-line': 'info qom-tree'})
+        paths: list[str] = []
+        parents: list[str] = []
+        for line in tree.splitlines():
+            match = re.fullmatch(r'( *)/(.*) \((.*)\)', line)
+            if match:
+                depth = len(match[1]) // 2
+                parents[depth:] = [match[2]]
+                if match[3] == 'guest-memfd-manager':
+                    paths.append('/' + '/'.join(filter(None, parents)))
+        return paths
+
+    def managers(self) -> list[Manager]:
+        """What QEMU says of each RAM block with private memory.
+
+        Empty if this is a QEMU that does not tell.
+        """
+        if self._managers is None:
+            self._managers = self._find_managers()
+
+        def get(path: str, name: str) -> int:
+            return self._command('qom-get', {'path': path, 'property': name})
+        return [Manager(path, *(get(path, name) for name in (
+            'size', 'shared-size', 'conversions-to-shared',
+            'conversions-to-private', 'failures')))
+            for path in self._managers]

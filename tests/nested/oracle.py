@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What must come of a program: a model of the guest and its memory.
+
+The oracle executes a program as the firmware does, knows which pages are
+shared at each point, and so what the IOMMU must hold, which DMA arrives and
+which one faults. A program that expects something else than the model is
+refused before it runs.
+"""
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from intervals import IntervalSet
+from program import GIB, PAGE_SIZE, Machine, Program, ProgramError, Record
+from wire import CONSTANTS
+
+_TOP = 1 << 64
+
+# Holes of a PC below 1 MiB: the VGA window, and what the chipset maps to the
+# ROM as long as nobody asks for RAM there. The option ROMs in the middle are
+# RAM of their own.
+_VGA_WINDOW = (0xa0000, 0xc0000)
+_OPTION_ROM = (0xc0000, 0xe0000)
+_ISA_ROM = (0xe0000, 0x100000)
+
+ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
+
+
+@dataclass
+class Fault:
+    """A DMA the IOMMU must have blocked and reported."""
+
+    page: int
+    is_write: bool
+
+
+@dataclass
+class Counters:
+    """What was done since the last report."""
+
+    calls: int = 0
+    arrived: int = 0
+    blocked: int = 0
+
+
+@dataclass
+class Event:
+    """Something the firmware reports: a word, and its record."""
+
+    word: str
+    record: Record
+    counters: Counters = field(default_factory=Counters)
+    faults: list[Fault] = field(default_factory=list)
+
+
+def guest_ram(machine: Machine) -> IntervalSet:
+    """All that can be converted."""
+    ram = IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
+                       ROM_RANGE])
+    ram.remove(*_VGA_WINDOW)
+    ram.remove(*_ISA_ROM)
+    return ram
+
+
+class Oracle:
+    """Executes a program on a model."""
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.ram = guest_ram(program.machine)
+        self.shared = IntervalSet()
+        self.peak_shared = 0
+        self.touched = 0
+        self._master = False
+        self._scratch: int | None = None
+        self._counters = Counters()
+        self._faults: list[Fault] = []
+        self._reset()
+
+    def _reset(self) -> None:
+        self.shared = IntervalSet([ROM_RANGE])
+        self._master = False
+        self._scratch = None
+
+    def _fail(self, record: Record, message: str) -> ProgramError:
+        return ProgramError(f'line {record.line}: {record.text}: {message}')
+
+    # Conversions
+
+    def _conversion_result(self, gpa: int, pages: int,
+                           to_private: bool) -> int:
+        """What the hypercall has to return, if the host is able to do it."""
+        size = pages * PAGE_SIZE
+        if not pages or gpa % PAGE_SIZE or gpa + size > _TOP:
+            return -errno.EINVAL
+        if to_private and not self.ram.covers(gpa, gpa + size):
+            return -errno.EINVAL
+        return 0
+
+    def _convert_once(self, record: Record, gpa: int, pages: int) -> None:
+        to_private = record.op == 'unshare'
+        result = self._conversion_result(gpa, pages, to_private)
+        self._counters.calls += 1
+        # A host can fail for more reasons than the model has.
+        if record.expect in (0, -errno.EINVAL) and record.expect != result:
+            raise self._fail(record, f'the call for {pages:#x} pages at '
+                             f'{gpa:#x} has to return {result}')
+        if record.expect:
+            return
+        end = gpa + pages * PAGE_SIZE
+        parts = list(self.ram.clipped(gpa, end))
+        if any(start < CONSTANTS['FIRMWARE_RAM_END'] or
+               end > ROM_RANGE[0] and start < ROM_RANGE[1]
+               for start, end in parts):
+            raise self._fail(record, f'{gpa:#x} belongs to the firmware')
+        for start, end in parts:
+            if to_private:
+                self.shared.remove(start, end)
+            else:
+                self.shared.add(start, end)
+
+    def _convert(self, record: Record, gpa: int) -> None:
+        chunk = record.chunk or record.pages
+        done = 0
+        while True:
+            pages = min(chunk, record.pages - done)
+            self._convert_once(record, (gpa + done * PAGE_SIZE) % _TOP, pages)
+            done += pages
+            if done == record.pages:
+                break
+        self.peak_shared = max(self.peak_shared, self.shared.total())
+
+    # Memory and DMA
+
+    def _access(self, record: Record, gpa: int, size: int) -> None:
+        if gpa % 8:
+            raise self._fail(record, f'{gpa:#x} is not aligned to 8 bytes')
+        if (gpa < CONSTANTS['FIRMWARE_RAM_END'] or
+                gpa + size > self.program.machine.high_end or
+                not self.ram.covers(gpa, gpa + size)):
+            raise self._fail(record, f'{gpa:#x} is not RAM for programs')
+        self.touched += size
+
+    def _dma(self, record: Record, gpa: int) -> None:
+        self._access(record, gpa, record.size)
+        page = gpa - gpa % PAGE_SIZE
+        if gpa + record.size > page + PAGE_SIZE:
+            raise self._fail(record, 'a transfer must stay in a page')
+        if (self._scratch is None or not self.shared.covers(
+                self._scratch, self._scratch + PAGE_SIZE)):
+            raise self._fail(record, 'there is no scratch page, or it is not '
+                             'shared')
+        if not self._master and record.op == 'dma-from':
+            raise self._fail(record, 'without bus mastering there is no way '
+                             'to see what the device got')
+        shared = self.shared.covers(page, page + PAGE_SIZE)
+        if record.blocked == (shared and self._master):
+            raise self._fail(record, 'the DMA has to ' + (
+                'arrive' if record.blocked else 'be blocked'))
+        if record.blocked:
+            self._counters.blocked += 1
+            # Without bus mastering it does not get as far as the IOMMU.
+            if self._master:
+                self._faults.append(Fault(page, record.op == 'dma-to'))
+        else:
+            self._counters.arrived += 1
+
+    # Execution
+
+    def _simple(self, record: Record, cpu: int, i: int) -> None:
+        gpa = record.gpa.at(cpu, i)
+        match record.op:
+            case 'share' | 'unshare':
+                self._convert(record, gpa)
+            case 'fill' | 'verify':
+                self._access(record, gpa, record.size)
+            case 'dma-to' | 'dma-from':
+                self._dma(record, gpa)
+            case 'scratch':
+                self._access(record, gpa, PAGE_SIZE)
+                self._scratch = gpa
+            case 'master':
+                self._master = bool(record.size)
+
+    def _report(self, word: str, record: Record) -> Event:
+        event = Event(word, record, self._counters, self._faults)
+        self._counters = Counters()
+        self._faults = []
+        return event
+
+    def _parallel(self, index: int, i: int) -> None:
+        """vCPUs come in any order: the result must be the same in all."""
+        record = self.program.records[index]
+        before = self.shared.copy()
+        for cpu in reversed(range(record.size)):
+            for _ in self._range(index + 1, record.end, cpu, i):
+                pass
+        reverse = self.shared
+        self.shared = before
+        self._counters.calls = 0
+        for cpu in range(record.size):
+            for _ in self._range(index + 1, record.end, cpu, i):
+                pass
+        if self.shared != reverse:
+            raise self._fail(record, 'the result depends on which vCPU comes '
+                             'first')
+
+    def _range(self, begin: int, end: int, cpu: int, i: int
+               ) -> Iterator[Event]:
+        index = begin
+        while index < end:
+            record = self.program.records[index]
+            if record.op == 'parallel':
+                calls = self._counters.calls
+                self._parallel(index, i)
+                self._counters.calls += calls
+            elif record.op == 'repeat':
+                for j in range(record.size):
+                    yield from self._range(index + 1, record.end, cpu, j)
+            elif record.op == 'measure':
+                calls = self._counters.calls
+                yield from self._range(index + 1, record.end, cpu, i)
+                yield Event('measure', record,
+                            Counters(self._counters.calls - calls))
+            elif record.op == 'sync':
+                yield self._report('sync', record)
+            else:
+                self._simple(record, cpu, i)
+            index = max(index, record.end) + 1
+
+    def run(self) -> Iterator[Event]:
+        """Executes the program and yields all that the firmware reports.
+
+        At each event, the model is in the state the guest is in.
+        """
+        records = self.program.records
+        index = 0
+        while True:
+            record = records[index]
+            if record.op == 'done':
+                yield self._report('done', record)
+                return
+            if record.op == 'reset':
+                yield self._report('reset', record)
+                self._reset()
+            else:
+                yield from self._range(index, index + 1, 0, 0)
+                yield Event('ok', record)
+            index = max(index, record.end) + 1
