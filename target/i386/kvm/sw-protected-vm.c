@@ -102,8 +102,8 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
     x86ms->smm = ON_OFF_AUTO_OFF;
 
     if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
-        error_setg(errp, "sw-protected-vm: KVM cannot hand the hypercall"
-                   " KVM_HC_MAP_GPA_RANGE to QEMU; it needs Linux 6.10");
+        error_setg(errp, "sw-protected-vm: KVM of this host cannot hand"
+                   " hypercalls to QEMU (KVM_CAP_EXIT_HYPERCALL)");
         return -EINVAL;
     }
 
