@@ -93,9 +93,11 @@ static int kvm_convert_unbacked(MemoryRegion *mr, bool to_private)
     }
     /*
      * Firmware makes sure that MMIO is shared by converting all that is not
-     * RAM, be there a device or not.
+     * RAM, be there a device or not.  A BAR of an assigned device is MMIO to
+     * the guest, although QEMU has it as RAM of the device.
      */
-    if (!mr || (!memory_region_is_ram(mr) && !memory_region_is_romd(mr))) {
+    if (!mr || memory_region_is_ram_device(mr) ||
+        (!memory_region_is_ram(mr) && !memory_region_is_romd(mr))) {
         return 0;
     }
     return -EINVAL;
