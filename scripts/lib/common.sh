@@ -38,6 +38,9 @@ find_cache_dir()
 
 cache_dir=$(find_cache_dir)
 
+# A script that runs others makes one run of them all
+export QEMU_SHARED_DMA_RUN=${QEMU_SHARED_DMA_RUN:-$$-$(date +%s)}
+
 make_dirs()
 {
     mkdir -p "$@" ||
@@ -72,8 +75,8 @@ in_git_checkout()
         git -C "$repo_root" rev-parse --git-dir >/dev/null 2>&1
 }
 
-# own_files [FOLDER...]: our files, one a line, sorted. Without git (or in a
-# source archive) everything that is not a build product counts as ours.
+# own_files FOLDER...: our files in there, one a line, sorted. Without git, or
+# in a source archive, everything that is not a build product counts as ours.
 own_files()
 {
     local folders=() folder file
@@ -83,14 +86,14 @@ own_files()
             folders+=("$folder")
         fi
     done
-    if [ $# -gt 0 ] && [ ${#folders[@]} -eq 0 ]; then
+    if [ ${#folders[@]} -eq 0 ]; then
         return 0
     fi
     if in_git_checkout; then
         git -C "$repo_root" -c core.quotePath=off ls-files --cached --others \
             --exclude-standard -- "${folders[@]}"
     else
-        (cd "$repo_root" && find "${folders[@]:-.}" \
+        (cd "$repo_root" && find "${folders[@]}" \
             \( -path ./build -o -name .git -o -name __pycache__ \) -prune \
             -o -type f ! -name '*~' ! -name '*.pyc' -print | sed 's|^\./||')
     fi | sort -u | while IFS= read -r file; do

@@ -27,12 +27,14 @@ as_root()
     fi
 }
 
-# Scripts call each other: once for all of them is often enough
+# Once in a run is often enough
 update_package_lists()
 {
-    if [ -z "${QEMU_SHARED_DMA_APT_UPDATED:-}" ]; then
+    local stamp=$cache_dir/apt/updated-in-run
+
+    if [ "$(cat "$stamp" 2>/dev/null)" != "$QEMU_SHARED_DMA_RUN" ]; then
         as_root apt-get -q update </dev/null >"$1" 2>&1 || return
-        export QEMU_SHARED_DMA_APT_UPDATED=1
+        printf '%s\n' "$QEMU_SHARED_DMA_RUN" >"$stamp"
     fi
 }
 
