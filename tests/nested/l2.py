@@ -150,7 +150,7 @@ class L2Machine:
         take longer than all the rest of a run.
         """
         tree = self._command('human-monitor-command',
-                             {'command-line': 'info qom-tree'})
+                             {'command-line': 'info qom-tree /'})
         paths: list[str] = []
         parents: list[str] = []
         for line in tree.splitlines():

@@ -18,11 +18,9 @@ from wire import CONSTANTS
 
 _TOP = 1 << 64
 
-# Holes of a PC below 1 MiB: the VGA window, and what the chipset maps to the
-# ROM as long as nobody asks for RAM there. The option ROMs in the middle are
-# RAM of their own.
-_VGA_WINDOW = (0xa0000, 0xc0000)
-_OPTION_ROM = (0xc0000, 0xe0000)
+# Where a PC has a copy of its firmware, but these machines have nothing. The
+# option ROMs below it are RAM of their own, and so is the VGA window of a
+# machine without SMM.
 _ISA_ROM = (0xe0000, 0x100000)
 
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
@@ -59,7 +57,6 @@ def guest_ram(machine: Machine) -> IntervalSet:
     """All that can be converted."""
     ram = IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
                        ROM_RANGE])
-    ram.remove(*_VGA_WINDOW)
     ram.remove(*_ISA_ROM)
     return ram
 
@@ -75,6 +72,8 @@ class Oracle:
         self.touched = 0
         self._master = False
         self._scratch: int | None = None
+        # Seed of what the device is loaded with
+        self._loaded: int | None = None
         self._counters = Counters()
         self._faults: list[Fault] = []
         self._reset()
@@ -83,6 +82,7 @@ class Oracle:
         self.shared = IntervalSet([ROM_RANGE])
         self._master = False
         self._scratch = None
+        self._loaded = None
 
     def _fail(self, record: Record, message: str) -> ProgramError:
         return ProgramError(f'line {record.line}: {record.text}: {message}')
@@ -155,6 +155,10 @@ class Oracle:
         if not self._master and record.op == 'dma-from':
             raise self._fail(record, 'without bus mastering there is no way '
                              'to see what the device got')
+        if not self._master and self._loaded != record.seed:
+            raise self._fail(record, 'without bus mastering the device can '
+                             'only write what it wrote last')
+        self._loaded = record.seed if record.op == 'dma-to' else None
         shared = self.shared.covers(page, page + PAGE_SIZE)
         if record.blocked == (shared and self._master):
             raise self._fail(record, 'the DMA has to ' + (

@@ -351,7 +351,8 @@ class _Compiler:
                 raise self.fail(f'"{name}" is no name in capitals')
             if not self._option('='):
                 raise self.fail('"=" is missing')
-            self._names[name] = self._number(self._next('a value'))
+            self._names[name] = self._number(' '.join(self._words))
+            self._words.clear()
         elif op in self._PARSERS:
             self._parse_operation(op)
         else:

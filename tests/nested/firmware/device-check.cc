@@ -177,6 +177,7 @@ const char *device_check_write(uint64_t gpa, size_t size, uint64_t seed,
     if (count_dma_pattern(target, count, seed) != count) {
         return "did-not-arrive";
     }
+    buffer_proven = true;
     return nullptr;
 }
 
