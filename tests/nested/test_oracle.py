@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of the oracle: what must be shared, arrive and fault."""
+
+import unittest
+
+from oracle import ROM_RANGE, Event, Fault, Oracle
+from program import GIB, ProgramError, compile_program
+
+MIB = 1 << 20
+
+
+def run(text: str) -> tuple[Oracle, list[Event], list[list[tuple[int, int]]]]:
+    """Executes; returns events, and what is shared below the ROM at each."""
+    oracle = Oracle(compile_program(text, 'text'))
+    events = []
+    states = []
+    for event in oracle.run():
+        events.append(event)
+        states.append([r for r in oracle.shared if r != ROM_RANGE])
+    return oracle, events, states
+
+
+def final(text: str) -> list[tuple[int, int]]:
+    return run(text)[2][-1]
+
+
+class OracleTest(unittest.TestCase):
+
+    def assert_refused(self, text: str, reason: str) -> None:
+        with self.assertRaisesRegex(ProgramError, reason):
+            run(text)
+
+    def test_only_rom_at_start(self) -> None:
+        oracle, events, states = run('sync\n')
+        self.assertEqual(list(oracle.shared), [(4 * GIB - 65536, 4 * GIB)])
+        self.assertEqual([e.word for e in events], ['sync', 'ok', 'done'])
+        self.assertEqual(states[0], [])
+
+    def test_conversions(self) -> None:
+        self.assertEqual(final('share 64M 1M\nunshare 64M+4K 4K\n'),
+                         [(64 * MIB, 64 * MIB + 4096),
+                          (64 * MIB + 8192, 65 * MIB)])
+
+    def test_chunks_count_as_calls(self) -> None:
+        _, events, states = run('share 64M 1M chunk 12K\n')
+        self.assertEqual(events[-1].counters.calls, 86)
+        self.assertEqual(states[-1], [(64 * MIB, 65 * MIB)])
+
+    def test_loops(self) -> None:
+        _, events, states = run(
+            'repeat 3\nshare 64M+i*8K 4K\nend\nmeasure M\nshare 80M 4K\nend\n')
+        self.assertEqual(len(states[-1]), 4)
+        self.assertEqual([e.word for e in events],
+                         ['ok', 'measure', 'ok', 'done'])
+        self.assertEqual(events[1].counters.calls, 1)
+        self.assertEqual(events[-1].counters.calls, 4)
+
+    def test_inner_loop_has_its_own_counter(self) -> None:
+        self.assertEqual(
+            final('repeat 2\nrepeat 3\nshare 64M+i*8K 4K\nend\nend\n'),
+            final('repeat 3\nshare 64M+i*8K 4K\nend\n'))
+
+    def test_parallel(self) -> None:
+        _, events, states = run(
+            'parallel 3\nshare 64M+cpu*1M 1M chunk 4K\nend\n')
+        self.assertEqual(states[-1], [(64 * MIB, 67 * MIB)])
+        self.assertEqual(events[-1].counters.calls, 768)
+
+    def test_refuses_races(self) -> None:
+        self.assert_refused(
+            'parallel 2\nshare 64M+cpu*4K 4K\n'
+            'unshare 64M+4K+cpu*4K 4K\nend\n',
+            'depends on which vCPU comes first')
+
+    def test_bad_input(self) -> None:
+        for op in ('share', 'unshare'):
+            for bad in ('64M pages 0', '64M+1 pages 1', '0-4K pages 2',
+                        '64M pages 0x10000000000000'):
+                self.assertEqual(final(f'{op} {bad} expect EINVAL\n'), [])
+                self.assert_refused(f'{op} {bad}\n', 'has to return -22')
+        self.assert_refused('share 64M 4K expect EINVAL\n', 'has to return 0')
+
+    def test_nothing_there(self) -> None:
+        for nothing in ('1T 4K', 'BAR 1M', '0-4K pages 1', 'HIGH_END 4K'):
+            self.assertEqual(final(f'share {nothing}\n'), [])
+            self.assertEqual(final(f'unshare {nothing} expect EINVAL\n'), [])
+
+    def test_over_the_end(self) -> None:
+        self.assertEqual(final('share LOW_END-4K pages 2\n'),
+                         [(2 * GIB - 4096, 2 * GIB)])
+        self.assertEqual(
+            final('share LOW_END-4K 4K\n'
+                  'unshare LOW_END-8K pages 3 expect EINVAL\n'),
+            [(2 * GIB - 4096, 2 * GIB)])
+
+    def test_other_errors_change_nothing(self) -> None:
+        self.assertEqual(final('share 64M 4K expect ENOSPC\n'), [])
+
+    def test_firmware_is_left_alone(self) -> None:
+        self.assert_refused('share 1M 4K\n', 'belongs to the firmware')
+        self.assert_refused('unshare ROM 4K\n', 'belongs to the firmware')
+        self.assert_refused('fill 1M 8 seed 1\n', 'not RAM for programs')
+
+    def test_access(self) -> None:
+        self.assert_refused('fill LOW_END-4K 8K seed 1\n', 'not RAM')
+        self.assert_refused('verify 64M+4 8 zero\n', 'not aligned')
+
+    SETUP = 'share 32M 4K\nscratch 32M\nmaster on\nshare 64M 8K\n'
+
+    def test_dma(self) -> None:
+        _, events, _ = run(
+            self.SETUP +
+            'dma-to 64M 4K seed 1 arrives\n'
+            'dma-from 64M+4K 4K seed 1 arrives\n'
+            'dma-to 64M+8K 64 seed 1 blocked\n'
+            'dma-from 64M+8K+64 64 seed 1 blocked\n'
+            'sync\ndma-to 64M 8 seed 2 arrives\n')
+        sync, done = (next(e for e in events if e.word == word)
+                      for word in ('sync', 'done'))
+        self.assertEqual((sync.counters.arrived, sync.counters.blocked),
+                         (2, 2))
+        page = 64 * MIB + 8192
+        self.assertEqual(sync.faults, [Fault(page, True), Fault(page, False)])
+        self.assertEqual((done.counters.arrived, done.faults), (1, []))
+
+    def test_dma_that_contradicts(self) -> None:
+        self.assert_refused(self.SETUP + 'dma-to 64M 8 seed 1 blocked\n',
+                            'has to arrive')
+        self.assert_refused(self.SETUP + 'dma-to 80M 8 seed 1 arrives\n',
+                            'has to be blocked')
+        self.assert_refused(self.SETUP + 'dma-to 64M+8 4K seed 1 arrives\n',
+                            'stay in a page')
+        self.assert_refused('master on\nshare 64M 4K\n'
+                            'dma-to 64M 8 seed 1 arrives\n', 'scratch')
+
+    def test_master_off(self) -> None:
+        loaded = self.SETUP + 'dma-to 64M 8 seed 1 arrives\nmaster off\n'
+        _, events, _ = run(loaded + 'dma-to 64M+64 8 seed 1 blocked\n')
+        # It does not get to the IOMMU, so there is nothing to report.
+        self.assertEqual(events[-1].faults, [])
+        self.assertEqual(events[-1].counters.blocked, 1)
+        self.assert_refused(loaded + 'dma-to 64M 8 seed 1 arrives\n',
+                            'has to be blocked')
+        self.assert_refused(loaded + 'dma-to 64M 8 seed 2 blocked\n',
+                            'what it wrote last')
+        self.assert_refused(loaded + 'dma-from 64M 8 seed 1 blocked\n',
+                            'no way to see')
+
+    def test_reset(self) -> None:
+        _, events, states = run(self.SETUP + 'reset\nsync\n')
+        reset = [e.word for e in events].index('reset')
+        self.assertEqual(states[reset], [(32 * MIB, 32 * MIB + 4096),
+                                         (64 * MIB, 64 * MIB + 8192)])
+        self.assertEqual(states[reset + 1], [])
+        self.assert_refused(
+            self.SETUP + 'reset\nshare 64M 4K\n'
+            'dma-to 64M 8 seed 1 arrives\n', 'scratch')
+
+    def test_peak(self) -> None:
+        oracle, _, _ = run('share 64M 2M\nunshare 64M 2M\nfill 64M 1M seed 1\n')
+        self.assertEqual(oracle.peak_shared, 2 * MIB + 65536)
+        self.assertEqual(oracle.touched, MIB)
+
+
+if __name__ == '__main__':
+    unittest.main()

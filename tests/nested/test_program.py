@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of the program compiler and of the wire format."""
+
+import errno
+import struct
+import unittest
+from pathlib import Path
+
+from oracle import Oracle
+from program import (GIB, Linear, Machine, Program, ProgramError,
+                     compile_program, find_program)
+from wire import CONSTANTS, HEADER, RECORD
+
+
+def compile_text(text: str) -> Program:
+    return compile_program(text, 'text')
+
+
+class WireTest(unittest.TestCase):
+
+    def test_layout(self) -> None:
+        self.assertEqual(HEADER.size, 24)
+        self.assertEqual(RECORD.size, 80)
+        self.assertEqual(
+            RECORD.fields, ['opcode', 'flags', 'line', 'expect', 'gpa',
+                            'cpu_step', 'loop_step', 'size', 'pages', 'chunk',
+                            'seed', 'end'])
+
+    def test_constants(self) -> None:
+        self.assertEqual(CONSTANTS['OP_DONE'], 0)
+        self.assertEqual(CONSTANTS['OP_RESET'], 14)
+        self.assertEqual(CONSTANTS['FLAG_BLOCKED'], 2)
+        self.assertEqual(CONSTANTS['EDU_BAR_BASE'], 0xe0000000)
+
+    def test_pack(self) -> None:
+        data = RECORD.pack(opcode=3, line=7, expect=-22, gpa=1 << 63, end=9)
+        self.assertEqual(data, struct.pack(
+            '<HHIqQQQQQQQQ', 3, 0, 7, -22, 1 << 63, 0, 0, 0, 0, 0, 0, 9))
+        with self.assertRaises(KeyError):
+            RECORD.pack(colour=1)
+
+
+class CompilerTest(unittest.TestCase):
+
+    def assert_refused(self, text: str, reason: str) -> None:
+        with self.assertRaisesRegex(ProgramError, reason):
+            compile_text(text)
+
+    def test_conversion(self) -> None:
+        program = compile_text(
+            'let AREA = 64M + 4K * 2\n'
+            'share AREA 1M chunk 8K\n'
+            'unshare AREA+1 pages 3 expect EINVAL # unaligned\n')
+        share, unshare, done = program.records
+        self.assertEqual((share.op, share.line, share.gpa.base, share.pages,
+                          share.chunk, share.expect),
+                         ('share', 2, 0x4002000, 256, 2, 0))
+        self.assertEqual((unshare.op, unshare.gpa.base, unshare.pages,
+                          unshare.chunk, unshare.expect),
+                         ('unshare', 0x4002001, 3, 0, -errno.EINVAL))
+        self.assertEqual(done.op, 'done')
+
+    def test_packed(self) -> None:
+        program = compile_text('cpus 3\nverify 32M 4K zero\n')
+        data = program.pack()
+        header = HEADER.unpack(data[:HEADER.size])
+        self.assertEqual(header['magic'], CONSTANTS['PROGRAM_MAGIC'])
+        self.assertEqual(header['records'], 2)
+        self.assertEqual(header['record_size'], RECORD.size)
+        self.assertEqual(len(data), HEADER.size + 2 * RECORD.size)
+        record = RECORD.unpack(data[HEADER.size:HEADER.size + RECORD.size])
+        self.assertEqual(record['opcode'], CONSTANTS['OP_VERIFY'])
+        self.assertEqual(record['flags'], CONSTANTS['FLAG_ZERO'])
+        self.assertEqual((record['gpa'], record['size'], record['line']),
+                         (32 << 20, 4096, 2))
+
+    def test_blocks(self) -> None:
+        program = compile_text(
+            'repeat 2\nparallel 3\nshare 64M+cpu*4K+2*i*1M 4K\nend\nend\n')
+        repeat, parallel, share, end, end2, _ = program.records
+        self.assertEqual((repeat.size, repeat.end), (2, 4))
+        self.assertEqual((parallel.size, parallel.end), (3, 3))
+        self.assertEqual((end.op, end2.op), ('end', 'end'))
+        self.assertEqual(share.gpa, Linear(64 << 20, 4096, 2 << 20))
+        self.assertEqual(program.machine.cpus, 3)
+        header = HEADER.unpack(program.pack()[:HEADER.size])
+        self.assertEqual(header['cpus'], 3)
+
+    def test_negative_is_wrapped(self) -> None:
+        program = compile_text('share 0-4K pages 1\n')
+        self.assertEqual(program.records[0].gpa.at(0, 0), (1 << 64) - 4096)
+        record = RECORD.unpack(program.records[0].pack())
+        self.assertEqual(record['gpa'], (1 << 64) - 4096)
+
+    def test_machine(self) -> None:
+        machine = compile_text('memory 4G blocks 2\nsync\n').machine
+        self.assertEqual((machine.memory, machine.blocks), (4 * GIB, 2))
+        self.assertEqual((machine.low_end, machine.high_end),
+                         (2 * GIB, 6 * GIB))
+        self.assertEqual(Machine().low_end, 2 * GIB)
+        self.assertEqual(Machine().high_end, 4 * GIB)
+        text = 'share HIGH_END-4K 4K\n'
+        program = compile_program(text, 'text', 8 * GIB, 4)
+        self.assertEqual(program.records[0].gpa.base, 10 * GIB - 4096)
+        self.assertEqual(program.machine.cpus, 4)
+
+    def test_refuses(self) -> None:
+        self.assert_refused('jump 1\n', 'text:1: unknown operation "jump"')
+        self.assert_refused('\nshare\n', 'text:2: an address is missing')
+        self.assert_refused('share 64M\n', 'a size is missing')
+        self.assert_refused('share 64M 5K\n', 'pages of 4K')
+        self.assert_refused('share 64M 0\n', 'pages of 4K')
+        self.assert_refused('share NOPE 4K\n', 'unknown name "NOPE"')
+        self.assert_refused('share 64M 4K expect EPAGE\n', 'unknown error')
+        self.assert_refused('share 64M 4K 1\n', '"1" is not understood here')
+        self.assert_refused('share cpu*4K 4K\n', 'in a parallel block')
+        self.assert_refused('share i*4K 4K\n', 'in a repeat block')
+        self.assert_refused('repeat 2\nshare i*i 4K\nend\n', 'product')
+        self.assert_refused('repeat i\nend\n', 'in a repeat block')
+        self.assert_refused('repeat 0\nend\n', 'not be 0')
+        self.assert_refused('share 1/2 4K\n', 'an expression can have')
+        self.assert_refused('share (1 4K\n', 'no expression')
+        self.assert_refused('let lower = 1\n', 'no name in capitals')
+        self.assert_refused('end\n', 'no block to end')
+        self.assert_refused('repeat 2\nsync\n', 'line 1 has no "end"')
+        self.assert_refused('fill 64M 4K\n', '"seed NUMBER" missing')
+        self.assert_refused('fill 64M 12 seed 1\n', 'words of 8 bytes')
+        self.assert_refused('verify 64M 8 seed 0x100000000\n', '32 bits')
+        self.assert_refused('dma-to 64M 8K seed 1 arrives\n', 'at most 4K')
+        self.assert_refused('dma-to 64M 8 seed 1 maybe\n', '"maybe"')
+        self.assert_refused('dma-from 64M 8 zero blocked\n', 'use a pattern')
+        self.assert_refused('master 1\n', '"on" or "off", not "1"')
+
+    def test_refuses_places(self) -> None:
+        for op in ('sync', 'master on', 'dma-to 64M 8 seed 1 arrives',
+                   'parallel 2', 'reset', 'measure M'):
+            self.assert_refused(f'parallel 2\n{op}\nend\n',
+                                'cannot be in a parallel block')
+        self.assert_refused('measure M\nsync\nend\n', 'wait for the runner')
+        self.assert_refused('repeat 2\nreset\nend\n', 'cannot be in a block')
+
+    def test_shipped_programs(self) -> None:
+        paths = list((Path(__file__).parent / 'programs').glob('*.prog'))
+        self.assertGreater(len(paths), 10)
+        for path in paths:
+            with self.subTest(path.name):
+                self.assertEqual(find_program(path.stem), path)
+                text = path.read_text(encoding='utf-8')
+                self.assertTrue(text.startswith('# '))
+                program = compile_program(text, path.name)
+                words = [event.word for event in Oracle(program).run()]
+                self.assertIn('sync', words)
+                self.assertEqual(words[-1], 'done')
+
+    def test_unknown_program(self) -> None:
+        with self.assertRaisesRegex(ProgramError, 'programs are: .*demo'):
+            find_program('no-such-program')
+
+
+if __name__ == '__main__':
+    unittest.main()
