@@ -20,14 +20,14 @@ need_bench_packages()
 
 build_core()
 {
-    need_packages g++ binutils ninja-build pkg-config python3 libgtest-dev \
-        libbenchmark-dev
+    need_packages g++ libc6-dev binutils ninja-build pkgconf python3 \
+        libgtest-dev libbenchmark-dev ccache
     need_meson
+    use_ccache
+    make_dirs "$build_dir"
     if [ ! -e "$core_dir/build.ninja" ]; then
-        make_dirs "$core_dir"
         run_logged "configuring the C++ parts" "$build_dir/core-setup.log" \
             /usr/bin/meson setup "$core_dir" "$repo_root"
     fi
-    run_logged "building the C++ parts" "$build_dir/core.log" \
-        ninja -C "$core_dir"
+    run_ninja "building the C++ parts" "$build_dir/core.log" -C "$core_dir"
 }
