@@ -57,14 +57,14 @@ PageStateMap::PageStateMap(uint64_t npages, Array<uint64_t> words,
 std::unique_ptr<PageStateMap> PageStateMap::create(uint64_t npages)
 {
     /* An array of no elements may be null, which says "no memory" here. */
-    const uint64_t ngroups = std::max(
-        div_round_up(npages, kGroupPages), UINT64_C(1));
+    const uint64_t ngroups =
+        std::max(div_round_up(npages, kGroupPages), UINT64_C(1));
 
     /* calloc, for memory that is not touched before it is used. */
     Array<uint64_t> words(static_cast<uint64_t *>(
         std::calloc(ngroups, kGroupWords * sizeof(uint64_t))));
-    Array<uint16_t> counters(static_cast<uint16_t *>(
-        std::calloc(ngroups, sizeof(uint16_t))));
+    Array<uint16_t> counters(
+        static_cast<uint16_t *>(std::calloc(ngroups, sizeof(uint16_t))));
 
     if (!words || !counters) {
         return nullptr;
@@ -89,8 +89,7 @@ std::optional<PageState> PageStateMap::uniform(uint64_t group) const
     return std::nullopt;
 }
 
-uint64_t PageStateMap::find(uint64_t first, uint64_t end,
-                            PageState state) const
+uint64_t PageStateMap::find(uint64_t first, uint64_t end, PageState state) const
 {
     const uint64_t invert = state == PageState::kShared ? 0 : ~UINT64_C(0);
     uint64_t page = first;
@@ -148,8 +147,8 @@ uint64_t PageStateMap::count_shared(uint64_t first, uint64_t npages) const
     while (page < end) {
         const uint64_t group = page / kGroupPages;
         const uint64_t group_first = group * kGroupPages;
-        const uint64_t part_end = std::min(group_first + group_size(group),
-                                           end);
+        const uint64_t part_end =
+            std::min(group_first + group_size(group), end);
 
         if (page == group_first && part_end - page == group_size(group)) {
             nshared += counters_[group];
@@ -179,7 +178,8 @@ void PageStateMap::set_run(PageRun run, PageState state)
 
         if (part_end - page < size) {
             if (const auto all = uniform(group)) {
-                std::fill_n(&words_[group * kGroupWords], div_round_up(size, kWordBits),
+                std::fill_n(&words_[group * kGroupWords],
+                            div_round_up(size, kWordBits),
                             *all == PageState::kShared ? ~UINT64_C(0) : 0);
             }
             for_each_word(page, part_end, [&](uint64_t i, uint64_t mask) {
@@ -227,12 +227,12 @@ uint64_t page_state_map_convert(PageStateMap *map, uint64_t first,
                                 uint64_t npages, bool shared,
                                 PageStateMapChanged *changed, void *opaque)
 {
-    return unwrap(map)->convert(
-        first, npages, page_state(shared), [=](PageRun run) {
-            if (changed) {
-                changed(opaque, run.first, run.npages);
-            }
-        });
+    return unwrap(map)->convert(first, npages, page_state(shared),
+                                [=](PageRun run) {
+                                    if (changed) {
+                                        changed(opaque, run.first, run.npages);
+                                    }
+                                });
 }
 
 bool page_state_map_all(const PageStateMap *map, uint64_t first,
@@ -242,8 +242,8 @@ bool page_state_map_all(const PageStateMap *map, uint64_t first,
 }
 
 bool page_state_map_next_run(const PageStateMap *map, uint64_t first,
-                             uint64_t npages, bool shared,
-                             uint64_t *run_first, uint64_t *run_npages)
+                             uint64_t npages, bool shared, uint64_t *run_first,
+                             uint64_t *run_npages)
 {
     const auto run = unwrap(map)->next_run(first, npages, page_state(shared));
 

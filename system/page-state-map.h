@@ -38,7 +38,10 @@
 
 namespace gmem {
 
-enum class PageState : bool { kPrivate = false, kShared = true };
+enum class PageState : bool {
+    kPrivate = false,
+    kShared = true
+};
 
 /* Pages @first to @first + @npages - 1, all of one state; never empty. */
 struct PageRun {

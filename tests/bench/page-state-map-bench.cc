@@ -16,7 +16,11 @@ namespace {
 using gmem::PageRun;
 using gmem::PageState;
 
-enum Pattern { kAllPrivate, kAllShared, kAlternating };
+enum Pattern {
+    kAllPrivate,
+    kAllShared,
+    kAlternating
+};
 
 constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kPage = 4096;
@@ -31,7 +35,8 @@ constexpr uint64_t kWindowPages = kGiB / kPage;
 std::unique_ptr<gmem::PageStateMap> make_map(uint64_t npages, int64_t pattern)
 {
     auto map = gmem::PageStateMap::create(npages);
-    const auto ignore = [](PageRun) {};
+    const auto ignore = [](PageRun) {
+    };
 
     if (map && pattern == kAllShared) {
         map->convert(0, npages, PageState::kShared, ignore);
@@ -49,7 +54,8 @@ void convert_one_page(benchmark::State &bench)
 {
     const uint64_t npages = bench.range(0) * (kGiB / kPage);
     const auto map = make_map(npages, bench.range(1));
-    const auto ignore = [](PageRun) {};
+    const auto ignore = [](PageRun) {
+    };
     uint64_t step = 0;
 
     if (!map) {

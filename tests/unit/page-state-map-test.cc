@@ -92,8 +92,8 @@ public:
         EXPECT_EQ(map_->convert(first, npages, state,
                                 [&](PageRun run) {
                                     /* A run is reported after it changed. */
-                                    EXPECT_TRUE(map_->all(run.first,
-                                                          run.npages, state));
+                                    EXPECT_TRUE(map_->all(run.first, run.npages,
+                                                          state));
                                     changed.push_back(run);
                                 }),
                   nexpected);
@@ -170,14 +170,28 @@ TEST(PageStateMap, EmptyMapAndEmptyRange)
 TEST(PageStateMap, BordersOfWordsAndGroups)
 {
     constexpr uint64_t kNpages = 2 * kGroup + 70;
-    const uint64_t borders[] = {0,          1,          63,
-                                64,         65,         127,
-                                128,        kGroup - 65, kGroup - 64,
-                                kGroup - 1, kGroup,     kGroup + 1,
-                                kGroup + 63, kGroup + 64, kGroup + 65,
-                                2 * kGroup - 1, 2 * kGroup, 2 * kGroup + 1,
-                                2 * kGroup + 63, 2 * kGroup + 64,
-                                kNpages - 1, kNpages};
+    const uint64_t borders[] = {0,
+                                1,
+                                63,
+                                64,
+                                65,
+                                127,
+                                128,
+                                kGroup - 65,
+                                kGroup - 64,
+                                kGroup - 1,
+                                kGroup,
+                                kGroup + 1,
+                                kGroup + 63,
+                                kGroup + 64,
+                                kGroup + 65,
+                                2 * kGroup - 1,
+                                2 * kGroup,
+                                2 * kGroup + 1,
+                                2 * kGroup + 63,
+                                2 * kGroup + 64,
+                                kNpages - 1,
+                                kNpages};
 
     for (uint64_t first : borders) {
         for (uint64_t end : borders) {
@@ -284,13 +298,11 @@ TEST(PageStateMapC, MirrorsTheClass)
     std::vector<PageRun> changed;
     uint64_t first = 0, npages = 0;
     auto record = [](void *opaque, uint64_t first, uint64_t npages) {
-        static_cast<std::vector<PageRun> *>(opaque)->push_back(
-            {first, npages});
+        static_cast<std::vector<PageRun> *>(opaque)->push_back({first, npages});
     };
 
     ASSERT_TRUE(map);
-    EXPECT_EQ(page_state_map_convert(map, 10, 20, true, nullptr, nullptr),
-              20u);
+    EXPECT_EQ(page_state_map_convert(map, 10, 20, true, nullptr, nullptr), 20u);
     EXPECT_EQ(page_state_map_convert(map, 0, 50, true, record, &changed), 30u);
     EXPECT_EQ(changed, (std::vector<PageRun>{{0, 10}, {30, 20}}));
     EXPECT_TRUE(page_state_map_all(map, 0, 50, true));
