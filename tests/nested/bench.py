@@ -45,7 +45,7 @@ class Options:
     backend: str
     icount: bool
     timeout: float
-    dma_entry_limit: int | None
+    dma_entry_limit: int
     qemu_python: Path
     verbose: bool
 
@@ -112,7 +112,7 @@ class Bench:
         self._program = program
         self._options = options
         self._tap = tap
-        self._oracle = Oracle(program)
+        self._oracle = Oracle(program, options.backend != 'none')
         self._replay = TraceReplay()
         self._trace: StreamReader | None = None
         self._markers = 0
@@ -143,7 +143,7 @@ class Bench:
 
     def _set_up(self, l1: L1Machine) -> str | None:
         l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
-        if self._options.dma_entry_limit is not None:
+        if self._options.dma_entry_limit:
             l1.check(f'echo {self._options.dma_entry_limit} >/sys/module/'
                      'vfio_iommu_type1/parameters/dma_entry_limit')
         if self._options.backend == 'none':

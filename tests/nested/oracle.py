@@ -64,8 +64,9 @@ def guest_ram(machine: Machine) -> IntervalSet:
 class Oracle:
     """Executes a program on a model."""
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, has_device: bool = True) -> None:
         self.program = program
+        self._has_device = has_device
         self.ram = guest_ram(program.machine)
         self.shared = IntervalSet()
         self.peak_shared = 0
@@ -144,6 +145,9 @@ class Oracle:
         self.touched += size
 
     def _dma(self, record: Record, gpa: int) -> None:
+        if not self._has_device:
+            raise self._fail(record, 'there is no device to do DMA: choose '
+                             'another backend')
         self._access(record, gpa, record.size)
         page = gpa - gpa % PAGE_SIZE
         if gpa + record.size > page + PAGE_SIZE:

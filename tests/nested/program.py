@@ -8,7 +8,7 @@ The grammar is described in README.rst.
 import ast
 import errno
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from wire import CONSTANTS, HEADER, RECORD
@@ -76,6 +76,8 @@ class Machine:
     cpus: int = 1
     memory: int = 2 * GIB
     blocks: int = 1
+    # Of the level 1 kernel's vfio_iommu_type1; 0 for its default
+    dma_entry_limit: int = 0
 
     # Where a q35 machine puts memory
     _LOW_MAX = 0xb0000000
@@ -142,10 +144,10 @@ class _Compiler:
 
     def _set_machine(self, **values: int) -> None:
         """Takes what the program says, unless the caller knows better."""
-        machine = Machine(**{**self._machine.__dict__, **values})
-        self._machine = Machine(
-            max(machine.cpus, self._cpus or 1),
-            self._memory or machine.memory, machine.blocks)
+        machine = replace(self._machine, **values)
+        self._machine = replace(
+            machine, cpus=max(machine.cpus, self._cpus or 1),
+            memory=self._memory or machine.memory)
         self._names |= {
             'LOW_END': self._machine.low_end,
             'HIGH_END': self._machine.high_end,
@@ -345,6 +347,9 @@ class _Compiler:
             self._set_machine(memory=memory, blocks=blocks)
         elif op == 'cpus':
             self._set_machine(cpus=self._number(self._next('a number')))
+        elif op == 'dma-entry-limit':
+            self._set_machine(
+                dma_entry_limit=self._number(self._next('a number')))
         elif op == 'let':
             name = self._next('a name')
             if not re.fullmatch(r'[A-Z][A-Z0-9_]*', name):

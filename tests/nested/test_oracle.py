@@ -124,6 +124,14 @@ class OracleTest(unittest.TestCase):
         self.assertEqual(sync.faults, [Fault(page, True), Fault(page, False)])
         self.assertEqual((done.counters.arrived, done.faults), (1, []))
 
+    def test_no_device(self) -> None:
+        program = compile_program(
+            self.SETUP + 'dma-to 64M 8 seed 1 arrives\n', 'text')
+        with self.assertRaisesRegex(ProgramError, 'no device'):
+            list(Oracle(program, False).run())
+        program = compile_program(self.SETUP, 'text')
+        self.assertEqual(list(Oracle(program, False).run())[-1].word, 'done')
+
     def test_dma_that_contradicts(self) -> None:
         self.assert_refused(self.SETUP + 'dma-to 64M 8 seed 1 blocked\n',
                             'has to arrive')

@@ -166,10 +166,13 @@ void Interpreter::device(const Context &context, const ProgramRecord &record)
     const bool zero = record.flags & FLAG_ZERO;
     const char *error = nullptr;
 
-    if (!has_device_) {
+    if (record.opcode == OP_MASTER) {
+        /* Without a device there is nothing to set, which is no failure. */
+        if (has_device_) {
+            device_set_master(record.size);
+        }
+    } else if (!has_device_) {
         error = "no-device";
-    } else if (record.opcode == OP_MASTER) {
-        device_set_master(record.size);
     } else if (record.opcode == OP_DMA_TO) {
         error = device_check_write(gpa, record.size, record.seed, blocked);
     } else {
