@@ -112,7 +112,8 @@ class L1Machine:
     """Starts the machine and executes commands in it."""
 
     def __init__(self, qemu: Path, kernel: Path, initrd: Path, folder: Path,
-                 memory_mib: int, icount: bool, device: bool) -> None:
+                 memory_mib: int, icount: bool, device: bool,
+                 kernel_arguments: str = '') -> None:
         self._folder = folder
         self._console = folder / 'l1-console.log'
         self._faults = folder / 'l0-faults.log'
@@ -124,7 +125,7 @@ class L1Machine:
             '-cpu', 'EPYC,+svm,+npt', '-m', f'{memory_mib}M',
             '-kernel', str(kernel), '-initrd', str(initrd),
             '-append', 'console=ttyS0 tsc=reliable no_timer_check quiet '
-                       'loglevel=5 panic=-1',
+                       'loglevel=5 panic=-1 ' + kernel_arguments,
             '-serial', f'file:{self._console}',
             '-device', 'intel-iommu,intremap=on',
             '-trace', f'vtd_dmar_fault,file={self._faults}',
