@@ -9,8 +9,7 @@
 
 #include "cpu.h"
 
-namespace
-{
+namespace {
 
 constexpr uint32_t MSR_APIC_BASE = 0x1b;
 constexpr uint64_t APIC_BASE_X2APIC = 1 << 10;

@@ -10,8 +10,7 @@
 #include "edu.h"
 #include "pattern.h"
 
-namespace
-{
+namespace {
 
 constexpr size_t BUFFER_WORDS = EDU_BUFFER_SIZE / sizeof(uint64_t);
 

@@ -10,8 +10,7 @@
 #include "pci.h"
 #include "program-format.h"
 
-namespace
-{
+namespace {
 
 constexpr uint16_t VENDOR_ID = 0x1234;
 constexpr uint16_t DEVICE_ID = 0x11e8;

@@ -9,8 +9,7 @@
 #include "cpu.h"
 #include "text.h"
 
-namespace
-{
+namespace {
 
 constexpr uint16_t PORT_SELECTOR = 0x510;
 constexpr uint16_t PORT_DATA = 0x511;

@@ -14,8 +14,7 @@
 #include "smp.h"
 #include "text.h"
 
-namespace
-{
+namespace {
 
 /* Port of the chipset's reset control register, and a full reset. */
 constexpr uint16_t PORT_RESET = 0xcf9;
@@ -176,8 +175,7 @@ void Interpreter::device(const Context &context, const ProgramRecord &record)
     } else if (record.opcode == OP_DMA_TO) {
         error = device_check_write(gpa, record.size, record.seed, blocked);
     } else {
-        error =
-            device_check_read(gpa, record.size, record.seed, zero, blocked);
+        error = device_check_read(gpa, record.size, record.seed, zero, blocked);
     }
 
     if (error) {

@@ -13,8 +13,7 @@
 extern "C" char exception_stubs[];
 extern "C" char wake_stub[];
 
-namespace
-{
+namespace {
 
 constexpr unsigned EXCEPTIONS = 32;
 /* start.S aligns them to this. */

@@ -25,7 +25,7 @@
 /* A page below 1 MiB, where the other vCPUs start in real mode. */
 #define TRAMPOLINE_BASE 0x8000
 
-#define MAX_CPUS        16
-#define CPU_STACK_SIZE  0x4000
+#define MAX_CPUS       16
+#define CPU_STACK_SIZE 0x4000
 
 #endif

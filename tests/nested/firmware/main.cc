@@ -26,8 +26,7 @@
 #include "smp.h"
 #include "text.h"
 
-namespace
-{
+namespace {
 
 constexpr char PROGRAM_FILE[] = "opt/org.qemu.gmem/program";
 
@@ -53,8 +52,7 @@ const ProgramHeader *load_program()
     if (size > (int64_t)PROGRAM_MAX_SIZE) {
         fatal("program-too-large");
     }
-    if (header->magic != PROGRAM_MAGIC ||
-        header->version != PROGRAM_VERSION ||
+    if (header->magic != PROGRAM_MAGIC || header->version != PROGRAM_VERSION ||
         header->record_size != sizeof(ProgramRecord) ||
         size != (int64_t)(sizeof(*header) +
                           (uint64_t)header->records * sizeof(ProgramRecord))) {

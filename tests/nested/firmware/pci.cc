@@ -8,8 +8,7 @@
 
 #include "cpu.h"
 
-namespace
-{
+namespace {
 
 constexpr uint16_t PORT_ADDRESS = 0xcf8;
 constexpr uint16_t PORT_DATA = 0xcfc;
@@ -19,8 +18,7 @@ constexpr uint8_t PCI_VENDOR_ID = 0x00;
 
 void set_address(uint8_t devfn, uint8_t offset)
 {
-    out32(PORT_ADDRESS,
-          ADDRESS_ENABLE | (uint32_t)devfn << 8 | (offset & ~3u));
+    out32(PORT_ADDRESS, ADDRESS_ENABLE | (uint32_t)devfn << 8 | (offset & ~3u));
 }
 
 } // namespace

@@ -9,8 +9,7 @@
 #include "cpu.h"
 #include "spinlock.h"
 
-namespace
-{
+namespace {
 
 constexpr uint16_t PORT = 0x3f8;
 constexpr uint16_t PORT_DATA = PORT;

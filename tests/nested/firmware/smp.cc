@@ -14,8 +14,7 @@
 
 extern "C" const char start16[], start16_end[];
 
-namespace
-{
+namespace {
 
 /* A start takes far less, however slow the host is. */
 constexpr uint64_t START_TSC_TICKS = 60'000'000'000;

@@ -18,10 +18,7 @@ public:
         }
     }
 
-    void unlock()
-    {
-        __atomic_store_n(&locked_, false, __ATOMIC_RELEASE);
-    }
+    void unlock() { __atomic_store_n(&locked_, false, __ATOMIC_RELEASE); }
 
 private:
     bool locked_ = false;
