@@ -288,15 +288,14 @@ class Bench:
             raise L2Error(f'the guest says "{word} {" ".join(rest)}" instead '
                           f'of "{event.word} {event.record.line}"')
 
-    def _boot(self, l2: L2Machine, start: int) -> None:
+    def _wait_boot(self, l2: L2Machine) -> None:
         line = self._read_serial(l2)
         if line != 'boot':
             raise L2Error(f'the guest says "{line}" instead of "boot"')
-        l2.serial.write_line(f'start {start}')
 
     def _play(self, l1: L1Machine, l2: L2Machine) -> None:
         """Follows the guest through the program."""
-        self._boot(l2, 0)
+        l2.serial.write_line('start 0')
         for event in self._oracle.run():
             record = event.record
             name = f'line {record.line}, {event.word}'
@@ -311,7 +310,9 @@ class Bench:
                     # What the guest did until then
                     if self.figures.device:
                         self._compare_faults(name, l1, event.faults)
-                    self._boot(l2, self._program.records.index(record) + 1)
+                    self._wait_boot(l2)
+                    start = self._program.records.index(record) + 1
+                    l2.serial.write_line(f'start {start}')
                 else:
                     self._compare_state(name, l1, l2, event.faults)
                 if event.word == 'sync':
@@ -371,6 +372,8 @@ class Bench:
             self._tap.comment(f'level 2: {l2.command}')
         l2.start()
         try:
+            # The monitor greets early, but answers when QEMU is set up.
+            self._wait_boot(l2)
             l2.connect(self._options.qemu_python)
             self._play(l1, l2)
             self._quit(l2)

@@ -113,14 +113,9 @@ class L2Machine:
         # pylint: disable=import-outside-toplevel
         from qemu.qmp.legacy import QEMUMonitorProtocol
         sock = self._l1.sockets[QMP_PORT]
-        end = time.monotonic() + _QMP_TIMEOUT
         # The library would wait for a greeting for ever.
-        while not select.select([sock], [], [], _POLL_INTERVAL)[0]:
-            status = self.exit_status()
-            if status is not None:
-                raise L2Error(f'QEMU does not start: status {status}')
-            if time.monotonic() > end:
-                raise L2Error('QEMU does not open its monitor')
+        if not select.select([sock], [], [], _QMP_TIMEOUT)[0]:
+            raise L2Error('QEMU does not open its monitor')
         self._qmp = QEMUMonitorProtocol(sock)
         self._qmp.settimeout(_QMP_TIMEOUT)
         self._qmp.connect()
