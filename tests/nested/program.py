@@ -287,7 +287,7 @@ class _Compiler:
     def _parse_scratch(self, record: Record) -> None:
         record.gpa = self._address()
 
-    def _parse_master(self, record: Record) -> None:
+    def _parse_switch(self, record: Record) -> None:
         state = self._next('"on" or "off"')
         if state not in ('on', 'off'):
             raise self.fail(f'"on" or "off", not "{state}"')
@@ -310,7 +310,8 @@ class _Compiler:
         'share': _parse_conversion, 'unshare': _parse_conversion,
         'fill': _parse_fill, 'verify': _parse_verify,
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
-        'scratch': _parse_scratch, 'master': _parse_master,
+        'scratch': _parse_scratch, 'master': _parse_switch,
+        'pam': _parse_switch,
         'parallel': _parse_count, 'repeat': _parse_count,
         'measure': _parse_measure, 'sync': _parse_nothing,
         'reset': _parse_nothing, 'end': _parse_nothing,

@@ -10,6 +10,7 @@
 #include "device-check.h"
 #include "hypercall.h"
 #include "pattern.h"
+#include "pci.h"
 #include "serial.h"
 #include "smp.h"
 #include "text.h"
@@ -244,6 +245,9 @@ void Interpreter::run_simple(const Context &context,
         break;
     case OP_SCRATCH:
         device_set_scratch(gpa);
+        break;
+    case OP_PAM:
+        pci_set_pam(record.size);
         break;
     case OP_SYNC:
         sync(record);

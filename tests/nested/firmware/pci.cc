@@ -16,6 +16,11 @@ constexpr uint32_t ADDRESS_ENABLE = 0x80000000;
 constexpr unsigned FUNCTIONS_ON_BUS = 256;
 constexpr uint8_t PCI_VENDOR_ID = 0x00;
 
+constexpr uint8_t HOST_BRIDGE = 0;
+constexpr uint8_t PAM0 = 0x90;
+constexpr uint8_t PAM4 = 0x94;
+constexpr uint8_t PAM6 = 0x96;
+
 void set_address(uint8_t devfn, uint8_t offset)
 {
     out32(PORT_ADDRESS, ADDRESS_ENABLE | (uint32_t)devfn << 8 | (offset & ~3u));
@@ -57,4 +62,12 @@ bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn)
         }
     }
     return false;
+}
+
+void pci_set_pam(bool ram)
+{
+    /* Two fields of 4 bits a byte, but only the upper one in the first. */
+    pci_write32(HOST_BRIDGE, PAM0, ram ? 0x33333330 : 0);
+    pci_write16(HOST_BRIDGE, PAM4, ram ? 0x3333 : 0);
+    pci_write16(HOST_BRIDGE, PAM6, ram ? 0x0033 : 0);
 }

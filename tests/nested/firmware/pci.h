@@ -26,4 +26,11 @@ void pci_write32(uint8_t devfn, uint8_t offset, uint32_t value);
 uint16_t pci_read16(uint8_t devfn, uint8_t offset);
 void pci_write16(uint8_t devfn, uint8_t offset, uint16_t value);
 
+/*
+ * Programs the attribute map (PAM) of q35's host bridge: all of 0xc0000 to
+ * 0xfffff is RAM, or none of it. The host gets another memory map by that, in
+ * which RAM below 4 GiB is cut into other pieces.
+ */
+void pci_set_pam(bool ram);
+
 #endif

@@ -59,6 +59,8 @@ enum Opcode : uint16_t {
     OP_SYNC = 13,
     /* Reset the machine and go on with the next record. */
     OP_RESET = 14,
+    /* Show RAM below 1 MiB where ROMs are, or not, as @size is 1 or 0. */
+    OP_PAM = 15,
 };
 
 enum RecordFlag : uint16_t {
