@@ -34,6 +34,15 @@ _ALIVE_INTERVAL = 2.0
 _BAR = (CONSTANTS['EDU_BAR_BASE'],
         CONSTANTS['EDU_BAR_BASE'] + CONSTANTS['EDU_BAR_SIZE'])
 
+# What QEMU may say while all is well: the device cannot be reset, iommufd does
+# not map its registers, and the guest asked for what it cannot have.
+_EXPECTED_WORDS = re.compile(
+    r'Cannot reset device .* no available reset mechanism|'
+    r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
+    r'vfio_container_dma_map\(.*\) = -14 \(Bad address\)|'
+    r'PCI peer-to-peer transactions on BARs are not supported|'
+    r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to ')
+
 # Differences shown of those there are
 _SHOWN = 8
 
@@ -344,6 +353,12 @@ class Bench:
         status = l2.wait_exit()
         self._tap.check(status == 0, 'QEMU ends when told to',
                         f'status {status}\n{l2.stderr()}')
+        if self._has_managers:
+            unexpected = [line for line in l2.stderr().splitlines()
+                          if not _EXPECTED_WORDS.search(line)]
+            self._tap.check(not unexpected,
+                            'QEMU has said nothing unexpected',
+                            '\n'.join(unexpected))
 
     def run(self, start_l1: Callable[[], L1Machine]) -> None:
         """Runs the program. The results go to the TAP stream."""
