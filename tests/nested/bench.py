@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from intervals import IntervalSet
-from l1 import TRACE_PORT, L1Error, L1Machine, StreamReader, port_path
+from l1 import (TRACE_PORT, L1Error, L1Hung, L1Machine, StreamReader,
+                port_path)
 from l2 import L2Error, L2Machine, Manager
 from oracle import Event, Fault, Oracle
 from program import PAGE_SIZE, Program
@@ -363,8 +364,9 @@ class Bench:
     def run(self, start_l1: Callable[[], L1Machine]) -> None:
         """Runs the program. The results go to the TAP stream."""
         self._deadline = time.monotonic() + self._options.timeout
-        l1 = start_l1()
+        l1 = None
         try:
+            l1 = start_l1()
             if self._options.verbose:
                 self._tap.comment(f'level 1: {l1.command}')
             self._run_on(l1)
@@ -373,11 +375,15 @@ class Bench:
                             'the kernel of level 1 has nothing to complain of',
                             '\n'.join(complaints))
             l1.power_off()
+        except L1Hung:
+            raise
         except L1Error as error:
             self._tap.check(False, 'the level 1 machine works',
-                            f'{error}\n' + '\n'.join(l1.complaints()))
+                            '\n'.join([str(error),
+                                       *(l1.complaints() if l1 else [])]))
         finally:
-            l1.kill()
+            if l1:
+                l1.kill()
             self.figures.failed_checks = self._tap.failed
 
     def _run_on(self, l1: L1Machine) -> None:

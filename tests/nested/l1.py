@@ -41,6 +41,14 @@ class L1Error(Exception):
     """The level 1 machine does not do what it should."""
 
 
+class L1Hung(L1Error):
+    """The level 1 machine does nothing at all any more.
+
+    Nested virtualization under TCG can lose a wake-up on a busy machine. That
+    tells nothing of what is tested, and is worth another try.
+    """
+
+
 def port_path(port: int) -> str:
     """The device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
@@ -183,7 +191,7 @@ class L1Machine:
                 return
             if self._process.poll() is not None:
                 break
-        raise L1Error('the level 1 machine does not come up:\n' +
+        raise L1Hung('the level 1 machine does not come up:\n' +
                       self.stderr() + self.console())
 
     def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
@@ -195,7 +203,7 @@ class L1Machine:
         while True:
             line = self._control.read_line(max(0.0, end - time.monotonic()))
             if line is None:
-                raise L1Error(f'level 1: no answer to: {command}')
+                raise L1Hung(f'level 1: no answer to: {command}')
             # The mark follows output that has no end of line.
             output, mark, status = line.rpartition('@end ')
             if mark:

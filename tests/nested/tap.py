@@ -32,6 +32,12 @@ class Tap:
             self.comment(diagnostics)
         return good
 
+    def bail_out(self, reason: str) -> None:
+        """The test cannot go on, for a reason that is none of its own."""
+        first, *rest = reason.splitlines()
+        self._print(f'Bail out! {first}')
+        self.comment('\n'.join(rest))
+
     def finish(self) -> bool:
         """Prints the plan. Returns whether there were results, all good."""
         self._print(f'1..{self._count}')
