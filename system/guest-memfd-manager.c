@@ -28,6 +28,8 @@ struct GuestMemfdManager {
     uint64_t conversions_to_private;
     uint64_t failures;
     uint64_t unfreed;
+    /* By whether it is the shared backing. */
+    bool cannot_free[2];
 };
 
 OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(GuestMemfdManager,
@@ -153,7 +155,7 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
         gmm->failures++;
         warn_report_once("guest-memfd: shared memory at offset 0x%" PRIx64
                          " of '%s' is out of reach of devices until the guest"
-                         " converts it again", offset,
+                         " makes it private and shares it again", offset,
                          memory_region_name(gmm->mr));
     }
     return 0;
@@ -176,6 +178,50 @@ static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
     return 0;
 }
 
+/* Whether an error says that a backing of this kind can never be freed. */
+static bool guest_memfd_is_permanent(int err)
+{
+    return err == -EINVAL || err == -ENOTSUP || err == -EBADF;
+}
+
+/*
+ * Free one of the two backings of a range.  One that cannot be freed at all is
+ * not tried again: QEMU reports each failure, and guests can convert forever.
+ */
+static void guest_memfd_free(GuestMemfdManager *gmm, uint64_t offset,
+                             uint64_t size, bool shared)
+{
+    RAMBlock *block = gmm->mr->ram_block;
+    int ret;
+
+    if (gmm->cannot_free[shared]) {
+        gmm->unfreed++;
+        return;
+    }
+    /*
+     * Huge pages are taken from a pool, usually in advance: a page given back
+     * may not be there when it is needed again.
+     */
+    if (shared && qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
+        return;
+    }
+    ret = shared ? ram_block_discard_range(block, offset, size)
+                 : ram_block_discard_guest_memfd_range(block, offset, size);
+    if (ret) {
+        gmm->unfreed++;
+        gmm->cannot_free[shared] = guest_memfd_is_permanent(ret);
+        trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size,
+                                  ret);
+    }
+}
+
+static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
+                                       uint64_t size, void *opaque)
+{
+    guest_memfd_free(gmm, offset, size, true);
+    return 0;
+}
+
 /* Take back the conversion of private pages, told to listeners up to @end. */
 static void guest_memfd_undo_to_shared(const GuestMemfdConversion *c,
                                        uint64_t end)
@@ -184,6 +230,12 @@ static void guest_memfd_undo_to_shared(const GuestMemfdConversion *c,
 
     guest_memfd_for_each_run(gmm, c->offset, end - c->offset, false,
                              guest_memfd_discard_run, NULL);
+    /*
+     * Listeners that pin pages have had them allocated, and a device may have
+     * written to them.
+     */
+    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
+                             guest_memfd_free_shared_run, NULL);
     guest_memfd_for_each_run(gmm, c->offset, c->size, false,
                              guest_memfd_restore_attributes_run, (void *)c);
 }
@@ -245,24 +297,6 @@ void guest_memfd_abort(const GuestMemfdConversion *c)
     }
 }
 
-/* Free the backing that the guest does not use any more. */
-static int guest_memfd_free(const GuestMemfdConversion *c)
-{
-    RAMBlock *block = c->manager->mr->ram_block;
-
-    if (!c->to_private) {
-        return ram_block_discard_guest_memfd_range(block, c->offset, c->size);
-    }
-    /*
-     * Huge pages are taken from a pool, usually in advance: a page given back
-     * may not be there when it is needed again.
-     */
-    if (qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
-        return 0;
-    }
-    return ram_block_discard_range(block, c->offset, c->size);
-}
-
 static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
 {
     const GuestMemfdConversion *c = opaque;
@@ -276,17 +310,11 @@ static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
 void guest_memfd_commit(const GuestMemfdConversion *c)
 {
     GuestMemfdManager *gmm = c->manager;
-    int ret;
 
     page_state_map_convert(gmm->pages, c->offset / gmm->page_size,
                            c->size / gmm->page_size, !c->to_private,
                            guest_memfd_changed, (void *)c);
-    ret = guest_memfd_free(c);
-    if (ret) {
-        gmm->unfreed++;
-        trace_guest_memfd_unfreed(memory_region_name(gmm->mr), c->offset,
-                                  c->size, ret);
-    }
+    guest_memfd_free(gmm, c->offset, c->size, c->to_private);
     if (c->to_private) {
         gmm->conversions_to_private++;
     } else {

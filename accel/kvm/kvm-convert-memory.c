@@ -8,6 +8,7 @@
 #include <linux/kvm.h>
 
 #include "qemu/error-report.h"
+#include "qemu/lockable.h"
 #include "qemu/timer.h"
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
@@ -38,9 +39,13 @@ typedef struct KVMConvertPart {
  */
 static QemuMutex kvm_convert_multi_lock;
 
+/* Covers what kvm_convert_report() remembers. */
+static QemuMutex kvm_convert_report_lock;
+
 static void __attribute__((constructor)) kvm_convert_memory_init(void)
 {
     qemu_mutex_init(&kvm_convert_multi_lock);
+    qemu_mutex_init(&kvm_convert_report_lock);
 }
 
 static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
@@ -49,20 +54,18 @@ static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
     static int64_t next_ns;
     static unsigned int nsilent;
     const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-    int64_t due_ns = qatomic_read_i64(&next_ns);
-    unsigned int n;
 
-    if (now_ns < due_ns ||
-        qatomic_cmpxchg(&next_ns, due_ns,
-                        now_ns + CONVERT_REPORT_INTERVAL_NS) != due_ns) {
-        qatomic_inc(&nsilent);
+    QEMU_LOCK_GUARD(&kvm_convert_report_lock);
+    if (now_ns < next_ns) {
+        nsilent++;
         return;
     }
-    n = qatomic_xchg(&nsilent, 0);
     warn_report("guest memory 0x%" HWADDR_PRIx "+0x%" HWADDR_PRIx
                 " was not converted to %s: %s (%u earlier failures not shown)",
                 start, size, to_private ? "private" : "shared", strerror(err),
-                n);
+                nsilent);
+    next_ns = now_ns + CONVERT_REPORT_INTERVAL_NS;
+    nsilent = 0;
 }
 
 static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
@@ -243,17 +246,19 @@ static int kvm_convert_range(hwaddr start, hwaddr size, bool to_private)
     int ret;
 
     /*
-     * Slots must not change between looking up what is there and setting its
-     * attributes.  See the lock order in guest-memfd-manager.h, too.
+     * The slot of a region that is found in here is not taken away before this
+     * section ends, nor is the last reference to the region dropped by us.
+     * See the lock order in guest-memfd-manager.h, too.
      */
     accel_ioctl_begin();
     ret = kvm_convert_collect(parts, start, size, to_private);
     if (!ret) {
         ret = kvm_convert_parts(parts);
+        /* -EINVAL is for what the guest asked, not for what became of it. */
+        ret = ret == -EINVAL ? -EIO : ret;
     }
-    accel_ioctl_end();
-
     kvm_convert_free_parts(parts);
+    accel_ioctl_end();
     return ret;
 }
 
@@ -337,10 +342,20 @@ static int kvm_convert_set_visible(void *opaque, uint64_t offset,
         .to_private = to_private,
     };
 
+    FlatView *view;
+    int ret;
+
     RCU_READ_LOCK_GUARD();
-    flatview_for_each_range(address_space_to_flatview(&address_space_memory),
-                            kvm_convert_visible_range, &visible);
-    return visible.ret;
+    view = address_space_to_flatview(&address_space_memory);
+    flatview_for_each_range(view, kvm_convert_visible_range, &visible);
+    ret = visible.ret;
+    if (ret) {
+        /* On an error nothing may have changed. */
+        visible.to_private = !to_private;
+        visible.ret = 0;
+        flatview_for_each_range(view, kvm_convert_visible_range, &visible);
+    }
+    return ret;
 }
 
 static int kvm_convert_block_to_private(RAMBlock *block)

@@ -15,7 +15,8 @@
  * pages, its listeners, and the whole of a conversion, so that what listeners
  * hear has the order in which pages change.  vCPUs convert without the BQL.
  *
- *   BQL -> accel_ioctl_begin() -> multi-region lock -> manager lock
+ *   BQL -> KVM slots lock -> accel_ioctl_begin() -> multi-region lock ->
+ *   manager lock
  *
  * is the order in which they are taken.  A conversion by a vCPU enters the
  * accelerator's ioctl section before it locks a manager: a thread that

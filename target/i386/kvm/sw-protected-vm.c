@@ -24,6 +24,7 @@
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
 #include "system/reset.h"
+#include "system/runstate.h"
 #include "system/system.h"
 #include "target/i386/confidential-guest.h"
 #include "kvm_i386.h"
@@ -53,23 +54,24 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SwProtectedVm, sw_protected_vm,
                                           { TYPE_RESETTABLE_INTERFACE }, { })
 
 /* The first instruction is fetched before the guest can convert anything. */
-static void sw_protected_vm_share_firmware(SwProtectedVm *vm)
+static bool sw_protected_vm_share_firmware(SwProtectedVm *vm)
 {
     X86MachineState *x86ms = X86_MACHINE(current_machine);
     int ret;
 
     if (!vm->firmware_size) {
-        return;
+        return true;
     }
     ret = kvm_convert_memory(4 * GiB - vm->firmware_size, vm->firmware_size,
                              false);
     if (ret) {
         error_report("sw-protected-vm: cannot share the firmware with the"
                      " guest: %s", strerror(-ret));
-        exit(1);
+        return false;
     }
     memcpy(memory_region_get_ram_ptr(&x86ms->bios), vm->firmware,
            vm->firmware_size);
+    return true;
 }
 
 static void sw_protected_vm_machine_done(Notifier *notifier, void *data)
@@ -77,13 +79,15 @@ static void sw_protected_vm_machine_done(Notifier *notifier, void *data)
     SwProtectedVm *vm = container_of(notifier, SwProtectedVm, machine_done);
     X86MachineState *x86ms = X86_MACHINE(current_machine);
 
-    /* Without -bios the firmware is in flash, which is never private. */
+    /* With pflash there is no such region: flash is never private. */
     vm->firmware_size = memory_region_size(&x86ms->bios);
     if (vm->firmware_size) {
         vm->firmware = g_memdup2(memory_region_get_ram_ptr(&x86ms->bios),
                                  vm->firmware_size);
     }
-    sw_protected_vm_share_firmware(vm);
+    if (!sw_protected_vm_share_firmware(vm)) {
+        exit(1);
+    }
     qemu_register_resettable(OBJECT(vm));
 }
 
@@ -142,7 +146,10 @@ static void sw_protected_vm_reset_hold(Object *obj, ResetType type)
 
 static void sw_protected_vm_reset_exit(Object *obj, ResetType type)
 {
-    sw_protected_vm_share_firmware(SW_PROTECTED_VM(obj));
+    if (!sw_protected_vm_share_firmware(SW_PROTECTED_VM(obj))) {
+        qemu_system_vmstop_request_prepare();
+        qemu_system_vmstop_request(RUN_STATE_INTERNAL_ERROR);
+    }
 }
 
 static ResettableState *sw_protected_vm_get_reset_state(Object *obj)
