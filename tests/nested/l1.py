@@ -232,6 +232,14 @@ class L1Machine:
         return [line for line in self.console().splitlines()
                 if _COMPLAINT.search(line)]
 
+    def check_stalled(self) -> None:
+        """Raises L1Hung if a processor has stood still."""
+        stalls = [line for line in self.console().splitlines()
+                  if 'detected stall' in line or 'self-detected stall' in line]
+        if stalls:
+            raise L1Hung('\n'.join(['a processor of level 1 stood still',
+                                    *stalls]))
+
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
 
