@@ -230,14 +230,14 @@ static void guest_memfd_undo_to_shared(const GuestMemfdConversion *c,
 
     guest_memfd_for_each_run(gmm, c->offset, end - c->offset, false,
                              guest_memfd_discard_run, NULL);
+    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
+                             guest_memfd_restore_attributes_run, (void *)c);
     /*
      * Listeners that pin pages have had them allocated, and a device may have
      * written to them.
      */
     guest_memfd_for_each_run(gmm, c->offset, c->size, false,
                              guest_memfd_free_shared_run, NULL);
-    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
-                             guest_memfd_restore_attributes_run, (void *)c);
 }
 
 static int guest_memfd_prepare_to_shared(const GuestMemfdConversion *c)
