@@ -186,13 +186,21 @@ class L1Machine:
 
     def _wait_ready(self) -> None:
         end = time.monotonic() + _BOOT_TIMEOUT
-        while time.monotonic() < end:
-            if self._control.read_line(1) == '@ready':
-                return
-            if self._process.poll() is not None:
-                break
-        raise L1Hung('the level 1 machine does not come up:\n' +
-                      self.stderr() + self.console())
+        try:
+            while time.monotonic() < end:
+                if self._control.read_line(1) == '@ready':
+                    return
+        except L1Error:
+            pass
+        raise L1Hung(f'the level 1 machine does not come up: {self._ended()}')
+
+    def _ended(self) -> str:
+        """How QEMU ended, if it did, and what it and the kernel said."""
+        try:
+            status = f'QEMU ended with status {self._process.wait(1)}'
+        except subprocess.TimeoutExpired:
+            status = 'QEMU is running'
+        return '\n'.join([status, self.stderr(), self.console()])
 
     def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
             ) -> tuple[int, str]:
@@ -232,13 +240,18 @@ class L1Machine:
         return [line for line in self.console().splitlines()
                 if _COMPLAINT.search(line)]
 
-    def check_stalled(self) -> None:
-        """Raises L1Hung if a processor has stood still."""
+    def check_alive(self) -> None:
+        """Raises L1Hung if a processor stood still, or the machine is gone.
+
+        A kernel that panics is gone for a reason, which its log tells.
+        """
         stalls = [line for line in self.console().splitlines()
                   if 'detected stall' in line or 'self-detected stall' in line]
         if stalls:
             raise L1Hung('\n'.join(['a processor of level 1 stood still',
                                     *stalls]))
+        if not self.is_running() and not self.complaints():
+            raise L1Hung(f'the level 1 machine is gone: {self._ended()}')
 
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
