@@ -370,7 +370,7 @@ class Bench:
             if self._options.verbose:
                 self._tap.comment(f'level 1: {l1.command}')
             self._run_on(l1)
-            l1.check_alive()
+            l1.check_stalled()
             complaints = l1.complaints()
             self._tap.check(not complaints,
                             'the kernel of level 1 has nothing to complain of',
@@ -380,7 +380,8 @@ class Bench:
             raise
         except L1Error as error:
             if l1:
-                l1.check_alive()
+                l1.check_stalled()
+                l1.check_gone()
             self._tap.check(False, 'the level 1 machine works',
                             '\n'.join([str(error),
                                        *(l1.complaints() if l1 else [])]))
