@@ -70,6 +70,15 @@ class Measurement:
 
 
 @dataclass
+class VmemState:
+    """Of a virtio-mem device, when something was compared."""
+
+    line: int
+    blocks_plugged: int
+    map_events_live: int
+
+
+@dataclass
 class Figures:
     """What there is to tell of a run."""
 
@@ -85,6 +94,7 @@ class Figures:
     map_events_live: int = 0
     map_events_peak: int = 0
     map_events_total: int = 0
+    vmem: list[VmemState] = field(default_factory=list)
     syncs: int = 0
     measurements: list[Measurement] = field(default_factory=list)
     failed_checks: int = 0
@@ -211,6 +221,21 @@ class Bench:
             f'QEMU counts {believed // PAGE_SIZE} pages:\n' +
             '\n'.join(map(str, managers)))
 
+    def _compare_plugged(self, name: str, believed: int) -> None:
+        expected = self._oracle.plugged().total()
+        self._tap.check(
+            believed == expected,
+            f'{name}: QEMU has plugged the same {expected // PAGE_SIZE} pages',
+            f'QEMU says {believed // PAGE_SIZE} pages')
+
+    def _note_vmem(self, line: int) -> None:
+        machine = self._program.machine
+        if machine.is_plain:
+            self.figures.vmem.append(VmemState(
+                line, self._oracle.plugged().total() // machine.vmem_block,
+                self._replay.maps.live_events_in(machine.vmem_base,
+                                                 machine.vmem_end)))
+
     def _compare_faults(self, name: str, l1: L1Machine,
                         expected: list[Fault]) -> None:
         """Each blocked DMA must have faulted, and no other."""
@@ -256,7 +281,10 @@ class Bench:
             self._catch_up(l1)
             self._compare_kernel(name, self._oracle.shared)
             self.figures.map_events_live = self._replay.maps.live_events
-        self._compare_qemu(name, l2.managers())
+        if self._program.machine.is_plain:
+            self._compare_plugged(name, l2.plugged_size())
+        else:
+            self._compare_qemu(name, l2.managers())
         if self.figures.device:
             self._compare_faults(name, l1, faults)
 
@@ -325,6 +353,7 @@ class Bench:
                     l2.serial.write_line(f'start {start}')
                 else:
                     self._compare_state(name, l1, l2, event.faults)
+                    self._note_vmem(record.line)
                 if event.word == 'sync':
                     self.figures.syncs += 1
                     l2.serial.write_line('go')
@@ -422,6 +451,10 @@ class Bench:
         if self._trace:
             parts.append(f'map events: {figures.map_events_peak} live at '
                          f'most, {figures.map_events_total} in all')
+            parts += [f'virtio-mem in line {state.line}: '
+                      f'{state.blocks_plugged} blocks plugged, '
+                      f'{state.map_events_live} map events live'
+                      for state in figures.vmem if state.blocks_plugged]
         unit = 'instructions' if figures.icount else 'TSC ticks'
         for m in figures.measurements:
             per_call = f', {m.ticks // m.calls} a call' if m.calls else ''

@@ -43,6 +43,29 @@ class Manager:
     failures: int
 
 
+def _private_guest(machine: Machine) -> list[str]:
+    return ['-machine', 'q35,kernel-irqchip=split,'
+                        'confidential-guest-support=sp0',
+            '-object', 'sw-protected-vm,id=sp0',
+            '-m', f'{machine.memory >> 20}M']
+
+
+def _plain_guest(machine: Machine) -> list[str]:
+    """A guest without private memory, but with a virtio-mem device.
+
+    Without SMM, its memory map is that of the guests with private memory; and
+    it may look at what is not plugged.
+    """
+    maximum = machine.memory + machine.vmem_size
+    return ['-machine', 'q35,kernel-irqchip=split,smm=off',
+            '-m', f'{machine.memory >> 20}M,slots=1,maxmem={maximum >> 20}M',
+            '-object', f'memory-backend-ram,id=vmem,size={machine.vmem_size}',
+            '-device', 'virtio-mem-pci,memdev=vmem,'
+                       f'requested-size={machine.vmem_size},'
+                       f'block-size={machine.vmem_block},'
+                       'unplugged-inaccessible=off']
+
+
 class L2Machine:
     """Starts the guest in the level 1 machine and talks to both of them."""
 
@@ -55,11 +78,9 @@ class L2Machine:
         command = [
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
             '-display', 'none', '-vga', 'none', '-accel', 'kvm',
-            '-machine', 'q35,kernel-irqchip=split,'
-                        'confidential-guest-support=sp0',
-            '-object', 'sw-protected-vm,id=sp0',
             '-cpu', 'host', '-smp', str(machine.cpus),
-            '-m', f'{machine.memory >> 20}M',
+            *(_plain_guest(machine) if machine.is_plain
+              else _private_guest(machine)),
             '-bios', FIRMWARE_PATH,
             '-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
             '-chardev', f'pipe,id=serial,path={port_path(SERIAL_PORT)}',
@@ -137,6 +158,12 @@ class L2Machine:
         if self._qmp:
             self._qmp.close()
             self._qmp = None
+
+    def plugged_size(self) -> int:
+        """What QEMU says of the virtio-mem device."""
+        devices = self._command('query-memory-devices')
+        return sum(int(device['data']['size']) for device in devices
+                   if device['type'] == 'virtio-mem')
 
     def _find_managers(self) -> list[str]:
         """Paths of the objects that keep track of what is shared.

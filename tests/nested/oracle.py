@@ -18,9 +18,9 @@ from wire import CONSTANTS
 
 _TOP = 1 << 64
 
-# Where a PC has a copy of its firmware, but these machines have nothing. The
-# option ROMs below it are RAM of their own, and so is the VGA window of a
-# machine without SMM.
+# Where a PC has a copy of its firmware, but machines with private memory have
+# nothing. The option ROMs below it are RAM of their own, and so is the VGA
+# window of a machine without SMM.
 _ISA_ROM = (0xe0000, 0x100000)
 
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
@@ -54,15 +54,22 @@ class Event:
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
-    """All that can be converted."""
+    """All that can be converted, or is mapped always if there is no private
+    memory.
+    """
     ram = IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
                        ROM_RANGE])
-    ram.remove(*_ISA_ROM)
+    if not machine.is_plain:
+        ram.remove(*_ISA_ROM)
     return ram
 
 
 class Oracle:
-    """Executes a program on a model."""
+    """Executes a program on a model.
+
+    If there is no private memory, shared is all RAM, and what is plugged of
+    virtio-mem.
+    """
 
     def __init__(self, program: Program, has_device: bool = True) -> None:
         self.program = program
@@ -80,7 +87,11 @@ class Oracle:
         self._reset()
 
     def _reset(self) -> None:
-        self.shared = IntervalSet([ROM_RANGE])
+        if self.program.machine.is_plain:
+            self.shared = self.ram.copy()
+        else:
+            self.shared = IntervalSet([ROM_RANGE])
+        self.peak_shared = max(self.peak_shared, self.shared.total())
         self._master = False
         self._scratch = None
         self._loaded = None
@@ -133,14 +144,73 @@ class Oracle:
                 break
         self.peak_shared = max(self.peak_shared, self.shared.total())
 
+    # virtio-mem
+
+    def plugged(self) -> IntervalSet:
+        """What is plugged of virtio-mem."""
+        machine = self.program.machine
+        return IntervalSet(self.shared.clipped(machine.vmem_base,
+                                               machine.vmem_end)
+                           if machine.is_plain else ())
+
+    def _plug_answer(self, gpa: int, end: int, plug: bool) -> int:
+        """What the device has to answer, if the host is able to do it."""
+        machine = self.program.machine
+        inside = machine.vmem_base <= gpa and end <= machine.vmem_end
+        can = (not any(self.shared.clipped(gpa, end)) if plug
+               else self.shared.covers(gpa, end))
+        if gpa % machine.vmem_block or not inside or not can:
+            return CONSTANTS['VIRTIO_MEM_ERROR']
+        return CONSTANTS['VIRTIO_MEM_ACK']
+
+    def _plug_once(self, record: Record, gpa: int, end: int) -> None:
+        plug = record.op == 'plug'
+        answer = self._plug_answer(gpa, end, plug)
+        self._counters.calls += 1
+        # A host can fail for more reasons than the model has.
+        if record.expect != answer and (
+                answer or record.expect == CONSTANTS['VIRTIO_MEM_ERROR']):
+            raise self._fail(record, f'the request for {gpa:#x}-{end - 1:#x} '
+                             f'has to be answered with {answer}')
+        if record.expect:
+            return
+        if plug:
+            self.shared.add(gpa, end)
+        else:
+            self.shared.remove(gpa, end)
+
+    def _plug(self, record: Record, gpa: int) -> None:
+        end = gpa + record.pages * PAGE_SIZE
+        for start in range(gpa, end, (record.chunk or record.pages) *
+                           PAGE_SIZE):
+            self._plug_once(record, start, min(
+                end, start + (record.chunk or record.pages) * PAGE_SIZE))
+        self.peak_shared = max(self.peak_shared, self.shared.total())
+
+    def _unplug_all(self) -> None:
+        machine = self.program.machine
+        self._counters.calls += 1
+        self.shared.remove(machine.vmem_base, machine.vmem_end)
+
     # Memory and DMA
+
+    def _accessible(self, record: Record) -> IntervalSet:
+        """What the guest may access for this record."""
+        machine = self.program.machine
+        if not machine.is_plain:
+            return self.ram
+        if record.op == 'dma-to' and record.blocked:
+            # It is only looked at then, which virtio-mem's device allows.
+            memory = self.shared.copy()
+            memory.add(machine.vmem_base, machine.vmem_end)
+            return memory
+        return self.shared
 
     def _access(self, record: Record, gpa: int, size: int) -> None:
         if gpa % 8:
             raise self._fail(record, f'{gpa:#x} is not aligned to 8 bytes')
         if (gpa < CONSTANTS['FIRMWARE_RAM_END'] or
-                gpa + size > self.program.machine.high_end or
-                not self.ram.covers(gpa, gpa + size)):
+                not self._accessible(record).covers(gpa, gpa + size)):
             raise self._fail(record, f'{gpa:#x} is not RAM for programs')
         self.touched += size
 
@@ -182,6 +252,10 @@ class Oracle:
         match record.op:
             case 'share' | 'unshare':
                 self._convert(record, gpa)
+            case 'plug' | 'unplug':
+                self._plug(record, gpa)
+            case 'unplug-all':
+                self._unplug_all()
             case 'fill' | 'verify':
                 self._access(record, gpa, record.size)
             case 'dma-to' | 'dma-from':

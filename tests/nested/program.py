@@ -17,7 +17,14 @@ PAGE_SIZE = 4096
 _MASK = (1 << 64) - 1
 _SUFFIXES = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
 
+MIB = 1 << 20
 GIB = 1 << 30
+
+# Of virtio-mem: blocks, the most of them in a request, and what can be answered
+# to one that is not carried out
+_DEFAULT_BLOCK = 2 * MIB
+_MAX_REQUEST_BLOCKS = 0xffff
+_ANSWERS = ('NACK', 'BUSY', 'ERROR')
 
 
 class ProgramError(Exception):
@@ -78,6 +85,9 @@ class Machine:
     blocks: int = 1
     # Of the level 1 kernel's vfio_iommu_type1; 0 for its default
     dma_entry_limit: int = 0
+    # Of a virtio-mem device: there is one if the guest has no private memory.
+    vmem_size: int = 0
+    vmem_block: int = 0
 
     # Where a q35 machine puts memory
     _LOW_MAX = 0xb0000000
@@ -95,6 +105,20 @@ class Machine:
         """End of the memory above 4 GiB, or 4 GiB if there is none."""
         return 4 * GIB + self.memory - self.low_end
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is no private memory."""
+        return bool(self.vmem_size)
+
+    @property
+    def vmem_base(self) -> int:
+        """Start of the virtio-mem device's region."""
+        return -(-self.high_end // GIB) * GIB
+
+    @property
+    def vmem_end(self) -> int:
+        return self.vmem_base + self.vmem_size
+
 
 @dataclass
 class Program:
@@ -109,7 +133,10 @@ class Program:
             magic=CONSTANTS['PROGRAM_MAGIC'],
             version=CONSTANTS['PROGRAM_VERSION'],
             record_size=RECORD.size, records=len(self.records),
-            cpus=max(parallel, default=1),
+            cpus=max(parallel, default=1), plain=self.machine.is_plain,
+            vmem_base=self.machine.vmem_base,
+            vmem_size=self.machine.vmem_size,
+            vmem_block=self.machine.vmem_block,
         ) + b''.join(record.pack() for record in self.records)
 
 
@@ -119,6 +146,8 @@ _OPERATORS = {
 }
 
 _IN_PARALLEL = {'share', 'unshare', 'fill', 'verify', 'repeat', 'end'}
+_FOR_PRIVATE = {'share', 'unshare'}
+_FOR_VIRTIO_MEM = {'plug', 'unplug', 'unplug-all'}
 _TOP_LEVEL_ONLY = {'reset', 'scratch'}
 _BLOCKS = {'parallel', 'repeat', 'measure'}
 
@@ -154,6 +183,8 @@ class _Compiler:
             'ROM': 4 * GIB - CONSTANTS['ROM_SIZE'],
             'BAR': CONSTANTS['EDU_BAR_BASE'],
         }
+        if self._machine.is_plain:
+            self._names['VMEM'] = self._machine.vmem_base
 
     # Numbers
 
@@ -260,6 +291,25 @@ class _Compiler:
                 raise self.fail(f'unknown error "{name}"')
             record.expect = -getattr(errno, name)
 
+    def _parse_plug(self, record: Record) -> None:
+        def some_blocks(what: str) -> int:
+            size = self._number(self._next(what))
+            block = self._machine.vmem_block
+            if not size or size % block or size // block > _MAX_REQUEST_BLOCKS:
+                raise self.fail(f'{what} must be up to {_MAX_REQUEST_BLOCKS} '
+                                f'blocks of {block // MIB}M')
+            return size // PAGE_SIZE
+        record.gpa = self._address()
+        record.pages = some_blocks('a size')
+        if self._option('chunk'):
+            record.chunk = some_blocks('the size of a chunk')
+        if self._option('expect'):
+            name = self._next('an answer')
+            if name not in _ANSWERS:
+                raise self.fail(f'an answer is {" or ".join(_ANSWERS)}, not '
+                                f'"{name}"')
+            record.expect = CONSTANTS['VIRTIO_MEM_' + name]
+
     def _parse_fill(self, record: Record) -> None:
         record.gpa = self._address()
         record.size = self._word_size()
@@ -309,6 +359,8 @@ class _Compiler:
     _PARSERS = {
         'share': _parse_conversion, 'unshare': _parse_conversion,
         'fill': _parse_fill, 'verify': _parse_verify,
+        'plug': _parse_plug, 'unplug': _parse_plug,
+        'unplug-all': _parse_nothing,
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
         'scratch': _parse_scratch, 'master': _parse_switch,
         'pam': _parse_switch,
@@ -319,6 +371,12 @@ class _Compiler:
 
     def _check_place(self, op: str) -> None:
         blocks = {record.op for record in self._open}
+        if op in _FOR_PRIVATE and self._machine.is_plain:
+            raise self.fail(f'"{op}" is for private memory, and a guest with '
+                            'virtio-mem has none')
+        if op in _FOR_VIRTIO_MEM and not self._machine.is_plain:
+            raise self.fail(f'"{op}" is for virtio-mem: say "virtio-mem SIZE" '
+                            'first')
         if 'parallel' in blocks and op not in _IN_PARALLEL:
             raise self.fail(f'"{op}" cannot be in a parallel block')
         if 'measure' in blocks and op == 'sync':
@@ -338,6 +396,19 @@ class _Compiler:
             self._open.append(record)
         self._records.append(record)
 
+    def _parse_virtio_mem(self) -> None:
+        if self._records:
+            raise self.fail('"virtio-mem" must be before all operations')
+        size = self._number(self._next('a size'))
+        block = _DEFAULT_BLOCK
+        if self._option('block'):
+            block = self._number(self._next('the size of a block'))
+        if block < MIB or block & block - 1:
+            raise self.fail('a block must be a power of two from 1M on')
+        if not size or size % block:
+            raise self.fail(f'a size must be some blocks of {block // MIB}M')
+        self._set_machine(vmem_size=size, vmem_block=block)
+
     def _parse_line(self) -> None:
         op = self._next('a word')
         if op == 'memory':
@@ -351,6 +422,8 @@ class _Compiler:
         elif op == 'dma-entry-limit':
             self._set_machine(
                 dma_entry_limit=self._number(self._next('a number')))
+        elif op == 'virtio-mem':
+            self._parse_virtio_mem()
         elif op == 'let':
             name = self._next('a name')
             if not re.fullmatch(r'[A-Z][A-Z0-9_]*', name):

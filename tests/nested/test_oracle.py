@@ -25,11 +25,15 @@ def final(text: str) -> list[tuple[int, int]]:
     return run(text)[2][-1]
 
 
-class OracleTest(unittest.TestCase):
+class RefusalTest(unittest.TestCase):
+    """What other tests need."""
 
     def assert_refused(self, text: str, reason: str) -> None:
         with self.assertRaisesRegex(ProgramError, reason):
             run(text)
+
+
+class OracleTest(RefusalTest):
 
     def test_only_rom_at_start(self) -> None:
         oracle, events, states = run('sync\n')
@@ -169,6 +173,88 @@ class OracleTest(unittest.TestCase):
         oracle, _, _ = run('share 64M 2M\nunshare 64M 2M\nfill 64M 1M seed 1\n')
         self.assertEqual(oracle.peak_shared, 2 * MIB + 65536)
         self.assertEqual(oracle.touched, MIB)
+
+
+class VirtioMemTest(RefusalTest):
+
+    VMEM = 'memory 256M\nvirtio-mem 64M\n'
+
+    def plugged(self, text: str) -> list[tuple[int, int]]:
+        """Offsets of what is plugged at the end."""
+        base = 4 * GIB
+        return [(start - base, end - base) for start, end
+                in run(self.VMEM + text)[0].plugged()]
+
+    def test_plain_memory_is_reachable(self) -> None:
+        oracle, events, states = run(self.VMEM + 'sync\n')
+        self.assertEqual(states[0], [(0, 256 * MIB)])
+        self.assertTrue(oracle.shared.covers(*ROM_RANGE))
+        self.assertEqual(events[0].counters.calls, 0)
+        self.assertEqual(list(oracle.plugged()), [])
+        self.assertEqual(list(run('sync\n')[0].plugged()), [])
+
+    def test_plug(self) -> None:
+        self.assertEqual(self.plugged('plug VMEM 64M\nunplug VMEM+8M 4M\n'),
+                         [(0, 8 * MIB), (12 * MIB, 64 * MIB)])
+        self.assertEqual(self.plugged('plug VMEM+2M 6M chunk 2M\n'),
+                         [(2 * MIB, 8 * MIB)])
+        self.assertEqual(self.plugged('plug VMEM 64M\nunplug-all\n'), [])
+        # The region is next to the ROM, which stays.
+        oracle, events, states = run(
+            self.VMEM + 'plug VMEM 5*2M chunk 4M\nunplug-all\nsync\n')
+        self.assertEqual(events[-2].counters.calls, 0)
+        self.assertEqual(events[2].counters.calls, 4)
+        self.assertEqual(states[-1], [(0, 256 * MIB)])
+        self.assertEqual(oracle.peak_shared, 256 * MIB + 65536 + 10 * MIB)
+
+    def test_plug_errors(self) -> None:
+        for refused in ('plug VMEM+2M 4M', 'plug VMEM 4M', 'plug VMEM+4M 2M',
+                        'plug VMEM+9M 2M', 'plug VMEM+62M 4M',
+                        'plug VMEM-2M 2M', 'plug VMEM+64M 2M', 'plug 64M 2M',
+                        'unplug VMEM 4M', 'unplug VMEM+4M 4M',
+                        'unplug VMEM+3M 2M', 'unplug VMEM-2M 2M',
+                        'unplug 64M 2M', 'unplug VMEM+8M 2M chunk 2M'):
+            setup = 'plug VMEM+2M 4M\n'
+            self.assertEqual(
+                self.plugged(f'{setup}{refused} expect ERROR\n'),
+                [(2 * MIB, 6 * MIB)])
+            self.assert_refused(f'{self.VMEM}{setup}{refused}\n',
+                                'has to be answered with 3')
+            self.assert_refused(f'{self.VMEM}{setup}{refused} expect BUSY\n',
+                                'has to be answered with 3')
+        self.assert_refused(self.VMEM + 'plug VMEM 2M expect ERROR\n',
+                            'has to be answered with 0')
+        # The host may lack what it takes.
+        self.assertEqual(self.plugged('plug VMEM 2M expect BUSY\n'), [])
+
+    def test_plugged_memory(self) -> None:
+        setup = self.VMEM + ('scratch 32M\nmaster on\nplug VMEM+2M 4M\n')
+        _, events, _ = run(
+            setup + 'fill VMEM+2M 4K seed 1\n'
+            'dma-from VMEM+2M 4K seed 1 arrives\n'
+            'dma-to VMEM+6M-4K 4K seed 1 arrives\n'
+            'dma-to VMEM+6M 64 seed 1 blocked\n'
+            'dma-to 64M 64 seed 1 arrives\n'
+            'unplug VMEM+2M 4M\ndma-to VMEM+2M 64 seed 1 blocked\n')
+        self.assertEqual(events[-1].faults,
+                         [Fault(4 * GIB + 6 * MIB, True),
+                          Fault(4 * GIB + 2 * MIB, True)])
+        self.assertEqual((events[-1].counters.arrived,
+                          events[-1].counters.blocked), (3, 2))
+        for refused in ('fill VMEM 8 seed 1', 'verify VMEM 8 zero',
+                        'fill VMEM+6M-4K 8K seed 1', 'scratch VMEM',
+                        'dma-to VMEM 8 seed 1 arrives',
+                        'dma-from VMEM 8 seed 1 blocked',
+                        'dma-to VMEM+64M 8 seed 1 blocked'):
+            self.assert_refused(f'{setup}{refused}\n', 'not RAM')
+        self.assert_refused(setup + 'dma-to VMEM+2M 8 seed 1 blocked\n',
+                            'has to arrive')
+
+    def test_reset_unplugs(self) -> None:
+        self.assertEqual(self.plugged('plug VMEM 64M\nreset\n'), [])
+        self.assertEqual(
+            self.plugged('plug VMEM 64M\nreset\nplug VMEM 2M\n'),
+            [(0, 2 * MIB)])
 
 
 if __name__ == '__main__':

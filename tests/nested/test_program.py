@@ -20,7 +20,7 @@ def compile_text(text: str) -> Program:
 class WireTest(unittest.TestCase):
 
     def test_layout(self) -> None:
-        self.assertEqual(HEADER.size, 24)
+        self.assertEqual(HEADER.size, 48)
         self.assertEqual(RECORD.size, 80)
         self.assertEqual(
             RECORD.fields, ['opcode', 'flags', 'line', 'expect', 'gpa',
@@ -30,6 +30,8 @@ class WireTest(unittest.TestCase):
     def test_constants(self) -> None:
         self.assertEqual(CONSTANTS['OP_DONE'], 0)
         self.assertEqual(CONSTANTS['OP_RESET'], 14)
+        self.assertEqual(CONSTANTS['OP_UNPLUG_ALL'], 18)
+        self.assertEqual(CONSTANTS['VIRTIO_MEM_ERROR'], 3)
         self.assertEqual(CONSTANTS['FLAG_BLOCKED'], 2)
         self.assertEqual(CONSTANTS['EDU_BAR_BASE'], 0xe0000000)
 
@@ -104,6 +106,57 @@ class CompilerTest(unittest.TestCase):
         program = compile_program(text, 'text', 8 * GIB, 4)
         self.assertEqual(program.records[0].gpa.base, 10 * GIB - 4096)
         self.assertEqual(program.machine.cpus, 4)
+
+    def test_virtio_mem(self) -> None:
+        program = compile_text(
+            'memory 256M\nvirtio-mem 1G block 4M\n'
+            'plug VMEM+4M 64M chunk 8M\nunplug VMEM 4M expect ERROR\n'
+            'unplug-all\n')
+        machine = program.machine
+        self.assertTrue(machine.is_plain)
+        self.assertEqual((machine.vmem_base, machine.vmem_end),
+                         (4 * GIB, 5 * GIB))
+        plug, unplug, unplug_all, _ = program.records
+        self.assertEqual((plug.gpa.base, plug.pages, plug.chunk, plug.expect),
+                         (4 * GIB + (4 << 20), 16384, 2048, 0))
+        self.assertEqual((unplug.pages, unplug.chunk, unplug.expect),
+                         (1024, 0, 3))
+        self.assertEqual(unplug_all.op, 'unplug-all')
+        header = HEADER.unpack(program.pack()[:HEADER.size])
+        self.assertEqual((header['plain'], header['vmem_base'],
+                          header['vmem_size'], header['vmem_block']),
+                         (1, 4 * GIB, GIB, 4 << 20))
+        self.assertEqual(
+            HEADER.unpack(compile_text('').pack()[:HEADER.size])['plain'], 0)
+        # The region starts at a multiple of 1 GiB.
+        machine = Machine(memory=5 * GIB // 2, vmem_size=GIB, vmem_block=GIB)
+        self.assertEqual(machine.vmem_base, 4 * GIB)
+        machine = Machine(memory=7 * GIB // 2, vmem_size=GIB, vmem_block=GIB)
+        self.assertEqual((machine.high_end, machine.vmem_base),
+                         (11 * GIB // 2, 6 * GIB))
+
+    def test_refuses_virtio_mem(self) -> None:
+        self.assert_refused('plug 64M 2M\n', 'say "virtio-mem SIZE" first')
+        self.assert_refused('unplug-all\n', 'say "virtio-mem SIZE" first')
+        self.assert_refused('sync\nvirtio-mem 64M\n', 'before all operations')
+        self.assert_refused('virtio-mem 64M block 3M\n', 'power of two')
+        self.assert_refused('virtio-mem 64M block 512K\n', 'from 1M on')
+        self.assert_refused('virtio-mem 3M\n', 'some blocks of 2M')
+        self.assert_refused('virtio-mem 0\n', 'some blocks of 2M')
+        self.assert_refused('share VMEM 4K\n', 'unknown name "VMEM"')
+        for op in ('share', 'unshare'):
+            self.assert_refused(f'virtio-mem 64M\n{op} 64M 4K\n',
+                                f'"{op}" is for private memory')
+        start = 'virtio-mem 1T block 2M\n'
+        self.assert_refused(start + 'plug VMEM 3M\n', 'blocks of 2M')
+        self.assert_refused(start + 'plug VMEM 0\n', 'blocks of 2M')
+        self.assert_refused(start + 'plug VMEM 128G\n', 'up to 65535 blocks')
+        self.assert_refused(start + 'plug VMEM 4M chunk 1M\n',
+                            'size of a chunk must be up to 65535 blocks')
+        self.assert_refused(start + 'plug VMEM 2M expect ACK\n',
+                            'an answer is NACK or BUSY or ERROR, not "ACK"')
+        self.assert_refused(start + 'parallel 2\nplug VMEM 2M\nend\n',
+                            'cannot be in a parallel block')
 
     def test_refuses(self) -> None:
         self.assert_refused('jump 1\n', 'text:1: unknown operation "jump"')

@@ -55,6 +55,17 @@ class MapReplayTest(unittest.TestCase):
                          [(0, 0x1800), (0x5800, 0x8000)])
         self.assertEqual(maps.live_events, 5)
 
+    def test_counts_events_in_a_range(self) -> None:
+        maps = MapReplay()
+        maps.map(0x1000, 0x3000)
+        maps.map(0x4000, 0x1000)
+        maps.map(0x5000, 0x1000)
+        maps.unmap(0x2000, 0x1000)
+        for start, end, expected in (
+                (0, 0x1000, 0), (0, 0x1001, 1), (0x1000, 0x4000, 1),
+                (0x1fff, 0x4001, 2), (0x2000, 0x3000, 0), (0, 0x8000, 3)):
+            self.assertEqual(maps.live_events_in(start, end), expected)
+
     def test_refuses_what_cannot_be(self) -> None:
         maps = MapReplay()
         maps.map(0x1000, 0x2000)

@@ -46,6 +46,11 @@ class MapReplay:
         """Number of map events there have ever been."""
         return self._events
 
+    def live_events_in(self, start: int, end: int) -> int:
+        """Number of map events of which something is mapped in there."""
+        low, high = self._overlapping(start, end)
+        return len({event for _, event in self._pieces[low:high]})
+
     def mapped(self) -> IntervalSet:
         return IntervalSet(
             (start, end) for start, (end, _)

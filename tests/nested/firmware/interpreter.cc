@@ -14,6 +14,7 @@
 #include "serial.h"
 #include "smp.h"
 #include "text.h"
+#include "virtio-mem.h"
 
 namespace {
 
@@ -91,10 +92,26 @@ bool Interpreter::note_failure()
            MAX_NOTES;
 }
 
+/* Asks the host, or the virtio-mem device, for what the record is for. */
+int64_t request(const ProgramRecord &record, uint64_t gpa, uint64_t pages)
+{
+    switch (record.opcode) {
+    case OP_PLUG:
+        return virtio_mem_plug(gpa, pages * PAGE_SIZE);
+    case OP_UNPLUG:
+        return virtio_mem_unplug(gpa, pages * PAGE_SIZE);
+    case OP_UNPLUG_ALL:
+        return virtio_mem_unplug_all();
+    default:
+        return map_gpa_range(gpa, pages, record.opcode == OP_UNSHARE);
+    }
+}
+
 void Interpreter::convert(const Context &context, const ProgramRecord &record)
 {
     const uint64_t gpa = address(record, context.cpu, context.round);
-    const bool to_private = record.opcode == OP_UNSHARE;
+    const bool is_hypercall =
+        record.opcode == OP_SHARE || record.opcode == OP_UNSHARE;
     const uint64_t chunk = record.chunk ? record.chunk : record.pages;
     uint64_t done = 0;
     uint64_t calls = 0;
@@ -103,14 +120,14 @@ void Interpreter::convert(const Context &context, const ProgramRecord &record)
         const uint64_t left = record.pages - done;
         const uint64_t pages = left < chunk ? left : chunk;
         const uint64_t at = gpa + done * PAGE_SIZE;
-        const int64_t result = map_gpa_range(at, pages, to_private);
+        const int64_t result = request(record, at, pages);
 
         calls++;
         done += pages;
         if (result != record.expect && note_failure()) {
             SerialLine("note")
                 .number(record.line)
-                .word("hypercall")
+                .word(is_hypercall ? "hypercall" : "virtio-mem")
                 .field("cpu", context.cpu)
                 .field_hex("gpa", at)
                 .field_hex("pages", pages)
@@ -230,6 +247,9 @@ void Interpreter::run_simple(const Context &context,
     switch (record.opcode) {
     case OP_SHARE:
     case OP_UNSHARE:
+    case OP_PLUG:
+    case OP_UNPLUG:
+    case OP_UNPLUG_ALL:
         convert(context, record);
         break;
     case OP_FILL:

@@ -25,6 +25,7 @@
 #include "serial.h"
 #include "smp.h"
 #include "text.h"
+#include "virtio-mem.h"
 
 namespace {
 
@@ -90,8 +91,17 @@ extern "C" void firmware_main()
     if (cpus > MAX_CPUS) {
         fatal("too-many-cpus");
     }
-    if (!smp_init(cpus)) {
+    if (!smp_init(cpus, header->plain)) {
         fatal("cpus-do-not-start");
+    }
+
+    if (header->plain) {
+        const char *error = virtio_mem_init(
+            header->vmem_base, header->vmem_size, header->vmem_block);
+
+        if (error) {
+            fatal(error);
+        }
     }
 
     const bool has_device = edu_init();

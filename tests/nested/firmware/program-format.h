@@ -18,7 +18,7 @@
 #include <stdint.h>
 
 constexpr uint32_t PROGRAM_MAGIC = 0x6d656d67;
-constexpr uint32_t PROGRAM_VERSION = 1;
+constexpr uint32_t PROGRAM_VERSION = 2;
 
 /* The size of the ROM image, which ends at 4 GiB. */
 constexpr uint64_t ROM_SIZE = 0x10000;
@@ -61,6 +61,20 @@ enum Opcode : uint16_t {
     OP_RESET = 14,
     /* Show RAM below 1 MiB where ROMs are, or not, as @size is 1 or 0. */
     OP_PAM = 15,
+    /* Ask the virtio-mem device for @pages at @gpa, @chunk pages a request. */
+    OP_PLUG = 16,
+    /* Give them back. */
+    OP_UNPLUG = 17,
+    /* Give back all that the virtio-mem device has, in one request. */
+    OP_UNPLUG_ALL = 18,
+};
+
+/* What a virtio-mem device answers, see the VIRTIO specification. */
+enum VirtioMemResponse : uint16_t {
+    VIRTIO_MEM_ACK = 0,
+    VIRTIO_MEM_NACK = 1,
+    VIRTIO_MEM_BUSY = 2,
+    VIRTIO_MEM_ERROR = 3,
 };
 
 enum RecordFlag : uint16_t {
@@ -80,7 +94,7 @@ struct ProgramRecord {
     uint16_t flags;
     /* Line of the program text, to report results by. */
     uint32_t line;
-    /* What a hypercall must return: 0 or a negative errno. */
+    /* What a hypercall (0 or a negative errno) or a request must return. */
     int64_t expect;
     uint64_t gpa;
     uint64_t cpu_step;
@@ -88,7 +102,7 @@ struct ProgramRecord {
     /* Bytes, or a number of the operation's own. */
     uint64_t size;
     uint64_t pages;
-    /* Pages a hypercall asks for at once; 0 for all of them. */
+    /* Pages a hypercall or request is for; 0 for all of them. */
     uint64_t chunk;
     uint64_t seed;
     /* Index of the record that ends the block. */
@@ -102,7 +116,12 @@ struct ProgramHeader {
     uint32_t records;
     /* The most vCPUs a parallel block runs on. */
     uint32_t cpus;
-    uint32_t reserved;
+    /* Not 0: a guest without private memory, but with a virtio-mem device. */
+    uint32_t plain;
+    /* The region of this device, and what can be plugged at once. */
+    uint64_t vmem_base;
+    uint64_t vmem_size;
+    uint64_t vmem_block;
 };
 
 #endif

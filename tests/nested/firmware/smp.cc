@@ -63,7 +63,7 @@ void take_part(unsigned cpu)
 
 } // namespace
 
-bool smp_init(unsigned cpus)
+bool smp_init(unsigned cpus, bool plain)
 {
     apic_enable();
     if (cpus == 1) {
@@ -71,7 +71,7 @@ bool smp_init(unsigned cpus)
     }
 
     /* See start.S: what runs there has to be shared. */
-    if (map_gpa_range(TRAMPOLINE_BASE, 1, false)) {
+    if (!plain && map_gpa_range(TRAMPOLINE_BASE, 1, false)) {
         return false;
     }
     memcpy(at_gpa<char>(TRAMPOLINE_BASE), start16, start16_end - start16);
@@ -85,7 +85,7 @@ bool smp_init(unsigned cpus)
         }
         relax();
     }
-    return map_gpa_range(TRAMPOLINE_BASE, 1, true) == 0;
+    return plain || map_gpa_range(TRAMPOLINE_BASE, 1, true) == 0;
 }
 
 void smp_run(unsigned cpus, void (*function)(unsigned cpu, void *opaque),

@@ -9,9 +9,9 @@
 
 /*
  * Starts the other vCPUs and waits until all @cpus run. Returns false if
- * some of them do not come.
+ * some of them do not come. If memory is @plain, none of it has to be shared.
  */
-bool smp_init(unsigned cpus);
+bool smp_init(unsigned cpus, bool plain);
 
 /*
  * Calls @job with the number of the vCPU and @opaque on vCPUs 0 to @cpus - 1,

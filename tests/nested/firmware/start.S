@@ -1,12 +1,16 @@
 /*
  * Reset vector, the way into 64-bit mode, and the interrupt entry points
  *
- * All code, descriptor and page tables stay in the ROM. That is the only
- * memory which is shared from the start, and it has to be shared: a KVM host
- * without decode assists and next-RIP reads the instructions it intercepts
- * and the page tables they are reached by from the shared memory. Nothing
- * here is ever written, so that a real ROM would do as well: accessed and
- * dirty bits are set beforehand.
+ * All code, descriptor and page tables stay in the ROM. In a guest with private
+ * memory, that is the only one which is shared from the start, and it has to be
+ * shared: a KVM host without decode assists and next-RIP reads the instructions
+ * it intercepts and the page tables they are reached by from the shared memory.
+ *
+ * There, the ROM is RAM. In a guest without private memory it is really
+ * read-only, and page tables cannot stay there: even if all accessed and dirty
+ * bits are set, for an AMD processor that looks something up in the page tables
+ * of a guest, this is a write. KVM would take it for one of the instruction
+ * that needed the address, and emulate that with the address of the entry.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,6 +22,8 @@
 #define CR0_PG              0x80000000
 #define CR0_CD_NW           0x60000000
 #define CR4_PAE             0x00000020
+#define MSR_APIC_BASE       0x1b
+#define APIC_BASE_FIRST     0x00000100
 #define MSR_EFER            0xc0000080
 #define EFER_LME            0x00000100
 #define CPUID_FEATURES      1
@@ -27,6 +33,11 @@
 #define PAGE_TABLE          0x023
 #define PAGE_LARGE          0x0e3
 #define GIB                 0x40000000
+
+/* Where the other tables are from the first on, and how large they are */
+#define LOW_MAP             0x1000
+#define DIRECT_MAP          0x2000
+#define PAGE_TABLES_SIZE    0x3000
 
 /*
  * The start of the ROM is also what is copied to TRAMPOLINE_BASE: offsets from
@@ -51,6 +62,9 @@ gdt:
     .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
     .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
 gdt_end:
+/* Has no meaning but that it is written */
+rom_word:
+    .long   0
 gdt_pointer:
     .word   gdt_end - gdt - 1
     .long   gdt + ROM_LINK_OFFSET
@@ -68,7 +82,29 @@ start32:
     movw    %ax, %gs
     movl    $CR4_PAE, %eax
     movl    %eax, %cr4
-    movl    $(page_map + ROM_LINK_OFFSET), %eax
+    movl    $MSR_APIC_BASE, %ecx
+    rdmsr
+    testl   $APIC_BASE_FIRST, %eax
+    jz      enable_paging
+
+    /* The first vCPU decides for all: is the ROM written when it is? */
+    movl    $(page_map + ROM_LINK_OFFSET), page_map_pointer
+    movl    rom_word + ROM_LINK_OFFSET, %eax
+    notl    %eax
+    movl    %eax, rom_word + ROM_LINK_OFFSET
+    cmpl    rom_word + ROM_LINK_OFFSET, %eax
+    je      enable_paging
+    cld
+    movl    $(page_map + ROM_LINK_OFFSET), %esi
+    movl    $ram_page_map, %edi
+    movl    $(PAGE_TABLES_SIZE / 4), %ecx
+    rep movsl
+    movl    $(ram_page_map + LOW_MAP + PAGE_TABLE), ram_page_map
+    movl    $(ram_page_map + DIRECT_MAP + PAGE_TABLE), ram_page_map + 8
+    movl    $ram_page_map, page_map_pointer
+
+enable_paging:
+    movl    page_map_pointer, %eax
     movl    %eax, %cr3
     movl    $MSR_EFER, %ecx
     rdmsr
@@ -172,16 +208,16 @@ wake_stub:
     .section .page_tables, "a"
     .balign 4096
 page_map:
-    .quad   low_map + ROM_LINK_OFFSET + PAGE_TABLE
-    .quad   direct_map + ROM_LINK_OFFSET + PAGE_TABLE
+    .quad   page_map + LOW_MAP + ROM_LINK_OFFSET + PAGE_TABLE
+    .quad   page_map + DIRECT_MAP + ROM_LINK_OFFSET + PAGE_TABLE
     .balign 4096
-low_map:
+    /* LOW_MAP */
     .quad   0 * GIB + PAGE_LARGE
     .quad   3 * GIB + PAGE_LARGE
     .quad   0
     .quad   3 * GIB + PAGE_LARGE
     .balign 4096
-direct_map:
+    /* DIRECT_MAP */
     .set gib, 0
     .rept 512
     .quad   gib * GIB + PAGE_LARGE
@@ -192,6 +228,12 @@ direct_map:
     .balign 16
 cpu_stacks:
     .skip   MAX_CPUS * CPU_STACK_SIZE
+/* The page tables in use, and the copy for a guest whose ROM is read-only */
+page_map_pointer:
+    .skip   4
+    .balign 4096
+ram_page_map:
+    .skip   PAGE_TABLES_SIZE
 
     .section .reset, "ax"
     .code16
