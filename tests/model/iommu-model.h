@@ -70,7 +70,7 @@ enum class IommuRule {
     kUnmapped,        /* something */
     kUnmappedNothing, /* and succeeded */
     kUnmappedToTop,   /* note (2) */
-    kUnmappedAll,     /* by the special case of iommufd, if only nothing */
+    kUnmappedAll,     /* by the special case of iommufd, even nothing */
     kZeroSize,
     kNotANumber, /* iova or size 2^64-1 */
     kTooLarge,
