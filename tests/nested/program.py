@@ -464,11 +464,13 @@ def compile_program(text: str, name: str, memory: int | None = None,
 
 
 def find_program(name: str) -> Path:
-    """Finds a program by its path or its name in programs/."""
-    shipped = Path(__file__).parent / 'programs' / f'{name}.prog'
-    for path in (Path(name), shipped):
-        if path.is_file():
-            return path
-    known = sorted(path.stem for path in shipped.parent.glob('*.prog'))
+    """Finds a program by its path, or its name in programs/ or below it."""
+    if Path(name).is_file():
+        return Path(name)
+    programs = (Path(__file__).parent / 'programs').rglob('*.prog')
+    shipped = {path.stem: path for path in programs}
+    if name in shipped:
+        return shipped[name]
+    known = sorted(shipped)
     raise ProgramError(f'there is no file and no program "{name}"; programs '
                        f'are: {", ".join(known)}')

@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What programs take on several QEMUs, side by side.
+
+A row of the table says which runs it needs, and what it makes of their
+outcomes; it starts nothing itself.
+"""
+
+import errno
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from bench import Figures, State
+from tap import Tap
+
+BACKENDS = ('type1', 'iommufd')
+
+# The 64 MiB are shared in requests of different sizes
+_REQUESTS = {'one': 'one request', '2m': '2 MiB requests',
+             '4k-early': '4 KiB requests before bus mastering',
+             '4k': '4 KiB requests, device active'}
+_BEFORE_MASTER = '4k-early'
+
+# Longer texts become notes
+_MAX_CELL = 40
+
+MAP_EVENTS_MARK = '*'
+MAP_EVENTS_NOTE = (
+    f'{MAP_EVENTS_MARK} map events of the kernel: this QEMU does not count '
+    'its entries; each of them takes one or more')
+
+_RETURNED = re.compile(r'\bret=-(\d+)\b')
+_L2_CHECK = 'the level 2 machine works'
+
+
+class RecordingTap(Tap):
+    """Keeps what failed, and tells of all that passes."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self._tell = tell
+        self.failures: list[tuple[str, str]] = []
+
+    def _print(self, text: str) -> None:
+        if text.startswith('ok '):
+            self._tell(text.partition(' - ')[2])
+
+    def check(self, good: bool, name: str, diagnostics: str = '') -> bool:
+        if not good:
+            self.failures.append((name, diagnostics))
+        return super().check(good, name, diagnostics)
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program, and how it is run."""
+
+    program: str
+    backend: str
+    icount: bool = False
+
+    def __str__(self) -> str:
+        device = 'no device' if self.backend == 'none' else self.backend
+        return f'{self.program}, {device}' + (
+            ', counting instructions' if self.icount else '')
+
+
+@dataclass
+class Outcome:
+    """What came of a run; failure is empty if all was right."""
+
+    figures: Figures = field(default_factory=Figures)
+    failure: str = ''
+    seconds: int = 0
+
+
+Outcomes = dict[Run, Outcome]
+
+
+def qemu_message(stderr: str) -> str:
+    """What a QEMU that ended has said, its name and warnings left out."""
+    lines = [line for line in map(str.strip, stderr.splitlines()) if line]
+    errors = [line for line in lines if 'warning:' not in line]
+    for line in errors or lines:
+        return re.sub(r'^qemu[\w-]*: (-device \S+: )?', '', line)
+    return ''
+
+
+def _error_name(number: int) -> str:
+    return errno.errorcode.get(number, str(number))
+
+
+def describe_failure(booted: bool, failures: list[tuple[str, str]]) -> str:
+    """Says in a line what went wrong first."""
+    if not failures:
+        return ''
+    name, diagnostics = failures[0]
+    if name == _L2_CHECK:
+        # What the bench noticed, and what QEMU said
+        noticed, _, stderr = diagnostics.partition('\n')
+        said = qemu_message(stderr) or noticed
+        return f'{"breaks off" if booted else "does not start"}: {said}'
+    returned = _RETURNED.search(diagnostics)
+    if returned:
+        return f'{_error_name(int(returned[1]))} for {name}'
+    return f'wrong: {name}'
+
+
+# Figures as text
+
+def entries(state: State, before: State | None = None) -> str:
+    """IOMMU entries in a state, or what came to them since another one."""
+    if state.extents is not None:
+        since = before.extents if before else 0
+        return '-' if since is None else str(state.extents - since)
+    if state.map_events is not None:
+        since = before.map_events if before else 0
+        return '-' if since is None else \
+            f'{state.map_events - since}{MAP_EVENTS_MARK}'
+    return '-'
+
+
+def instructions(count: int, without: int | None) -> str:
+    """A count, its difference to that without a device, and the ratio."""
+    text = f'{count / 1e6:.1f} M'
+    if without:
+        text += f', {(count - without) / 1e6:+.1f} M, {count / without:.3f}x'
+    return text
+
+
+@dataclass
+class Line:
+    """A line of the table, for one QEMU: what it needs and says."""
+
+    label: str
+    runs: tuple[Run, ...]
+    cell: Callable[[Outcomes], str]
+
+
+@dataclass
+class Row:
+    """Lines that belong together, and can be chosen with --only."""
+
+    name: str
+    title: str
+    lines: list[Line]
+    is_long: bool = False
+
+    def runs(self) -> list[Run]:
+        """What has to be run, each once."""
+        return list(dict.fromkeys(run for line in self.lines
+                                  for run in line.runs))
+
+
+def _line(label: str, runs: tuple[Run, ...],
+          cell: Callable[[list[Outcome]], str]) -> Line:
+    """A line that says what failed, if anything of it did."""
+    def checked(outcomes: Outcomes) -> str:
+        needed = [outcomes[run] for run in runs]
+        for outcome in needed:
+            if outcome.failure:
+                return outcome.failure
+        return cell(needed)
+    return Line(label, runs, checked)
+
+
+def _guest_2g(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for backend in backends:
+        run = (Run('share-2g', backend),)
+        lines += [
+            _line(f'starts, shares all, DMA arrives; {backend}', run,
+                  lambda outcomes: 'yes'),
+            _line(f'IOMMU entries; {backend}', run, lambda outcomes: entries(
+                outcomes[0].figures.states[-1]))]
+    return Row('guest-2g', '2 GiB guest, host with its default limit of '
+               'entries, one request', lines)
+
+
+def _entries(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for kind, request in _REQUESTS.items():
+        for backend in backends:
+            run = Run(f'share-64m-{kind}', backend)
+            # Entries of other pages, as long as the device can do DMA
+            base = Run('share-64m-4k', backend) \
+                if kind == _BEFORE_MASTER else run
+            lines.append(_line(
+                f'{request}; {backend}', (run, base),
+                lambda outcomes: entries(outcomes[0].figures.states[-1],
+                                         outcomes[1].figures.states[0])))
+    return Row('entries', 'IOMMU entries for 64 MiB, shared in', lines)
+
+
+def _instructions(backends: tuple[str, ...]) -> Row:
+    def cell(outcomes: list[Outcome]) -> str:
+        count, *without = (outcome.figures.measurements[0].ticks
+                           for outcome in outcomes)
+        return instructions(count, without[0] if without else None)
+    lines = []
+    for kind, request in _REQUESTS.items():
+        # Without a device, bus mastering makes no difference
+        none = Run('share-64m-4k' if kind == _BEFORE_MASTER else
+                   f'share-64m-{kind}', 'none', True)
+        lines.append(_line(f'{request}; no device', (none,), cell))
+        for backend in backends:
+            lines.append(_line(f'{request}; {backend}', (
+                Run(f'share-64m-{kind}', backend, True), none), cell))
+    return Row('instructions', 'Instructions to share 64 MiB in', lines)
+
+
+def _most_entries(outcomes: list[Outcome]) -> str:
+    return entries(max(
+        outcomes[0].figures.states,
+        key=lambda state: state.extents or state.map_events or 0))
+
+
+def _merges(outcomes: list[Outcome]) -> str:
+    figures = outcomes[0].figures
+    return str(figures.merges) if figures.extents_peak else '-'
+
+
+def _guest_4g(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for backend in backends:
+        run = (Run('share-4g-4k', backend),)
+        lines += [
+            _line(f'works; {backend}', run, lambda outcomes:
+                  f'yes, {outcomes[0].figures.conversion_calls} calls, '
+                  f'{outcomes[0].figures.dma_arrived} DMAs right'),
+            _line(f'most IOMMU entries at a comparison; {backend}', run,
+                  _most_entries),
+            _line(f'merges; {backend}', run, _merges)]
+    return Row('share-4g', '4 GiB shared in 4 KiB requests, device active, '
+               'default limit of entries', lines, is_long=True)
+
+
+def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
+    """The table."""
+    return [_guest_2g(backends), _entries(backends), _instructions(backends),
+            # The limit is type1's
+            _guest_4g(('type1',))]
+
+
+def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:
+    """The table as text, with a column for each QEMU.
+
+    What does not fit in a cell is a note below it.
+    """
+    notes: list[str] = []
+
+    def short(text: str) -> str:
+        if ': ' not in text and len(text) <= _MAX_CELL:
+            return text
+        if text not in notes:
+            notes.append(text)
+        return f'{text.partition(":")[0][:_MAX_CELL]} ' \
+               f'[{notes.index(text) + 1}]'
+
+    cells = [['', *results]]
+    for row in rows:
+        cells.append([row.title])
+        for line in row.lines:
+            cells.append(['  ' + line.label, *(
+                short(line.cell(outcomes)) for outcomes in results.values())])
+    widths = [max(len(line[column]) for line in cells
+                  if 1 < len(line) and column < len(line))
+              for column in range(len(results) + 1)]
+    text = [' | '.join(cell.ljust(width) for cell, width
+                       in zip(line, widths)).rstrip() for line in cells]
+    if any(cell.endswith(MAP_EVENTS_MARK)
+           for line in cells for cell in line[1:]):
+        text += ['', MAP_EVENTS_NOTE]
+    if notes:
+        text += ['', *(f'[{number}] {note}'
+                       for number, note in enumerate(notes, 1))]
+    return '\n'.join(text)
