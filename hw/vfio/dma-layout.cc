@@ -1,0 +1,989 @@
+/*
+ * Which IOMMU mappings cover the populated memory of a container
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "dma-layout.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <iterator>
+#include <utility>
+
+namespace gmem {
+
+namespace {
+
+/* Managers that discard in pieces this large know what they do. */
+constexpr uint64_t kCoarse = UINT64_C(1) << 20;
+
+/* Block sizes go up and down by this many bits at a time... */
+constexpr unsigned kGrowthShift = 4;
+/* ...so many times at most... */
+constexpr unsigned kMaxPressure = 5;
+/* ...and streams are merged in blocks of at least this size. */
+constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
+
+constexpr uint64_t kUncut = UINT64_C(1) << 63;
+
+/* How many entries to gain at once when there are none left. */
+constexpr uint64_t kMergeBatch = 64;
+
+/* How many missing extents to try again at once. */
+constexpr unsigned kMaxRetries = 16;
+
+/* No request ends here: ends are aligned. */
+constexpr uint64_t kNoStream = UINT64_MAX;
+
+uint8_t shift_of(uint64_t power_of_two)
+{
+    return static_cast<uint8_t>(std::countr_zero(power_of_two));
+}
+
+uint64_t last_of(const DmaLayout::Extents::value_type &entry)
+{
+    return entry.first + (entry.second.size - 1);
+}
+
+/* Whether an extent at @iova could be one mapping with @before. */
+bool can_join(const DmaLayout::Extents::value_type &before, uint64_t iova,
+              const DmaExtent &extent)
+{
+    const DmaExtent &other = before.second;
+
+    return before.first + other.size == iova &&
+           other.vaddr + other.size == extent.vaddr &&
+           other.granularity_shift == extent.granularity_shift &&
+           other.readonly == extent.readonly && other.mapped == extent.mapped;
+}
+
+/* How many blocks a range touches. */
+uint64_t count_blocks(uint64_t iova, uint64_t last, uint64_t block)
+{
+    return last / block - iova / block + 1;
+}
+
+/* The largest aligned power of two that a range starts with. */
+uint64_t largest_start(uint64_t iova, uint64_t last)
+{
+    const uint64_t size = last - iova + 1;
+    /* 0 is aligned to everything, and a range can be all there is. */
+    const uint64_t fits = size ? std::bit_floor(size) : kUncut;
+
+    return iova ? std::min(fits, iova & -iova) : fits;
+}
+
+unsigned count_powers_of_two(uint64_t iova, uint64_t last)
+{
+    unsigned count = 1;
+
+    while (last - iova + 1 != largest_start(iova, last)) {
+        iova += largest_start(iova, last);
+        count++;
+    }
+    return count;
+}
+
+} // namespace
+
+DmaLayout::DmaLayout(const DmaLayoutBackend &backend, void *opaque)
+    : backend_(backend), opaque_(opaque)
+{
+    stream_ends_.fill(kNoStream);
+}
+
+/* The way to the kernel */
+
+int DmaLayout::map(uint64_t iova, const DmaExtent &extent)
+{
+    const int ret =
+        backend_.map(opaque_, iova, extent.size, extent.vaddr, extent.readonly);
+
+    map_calls_++;
+    failures_ += ret != 0;
+    return ret;
+}
+
+int DmaLayout::unmap(uint64_t iova, uint64_t last)
+{
+    const int ret = backend_.unmap(opaque_, iova, last - iova + 1);
+
+    unmap_calls_++;
+    failures_ += ret != 0;
+    return ret;
+}
+
+void DmaLayout::event(DmaLayoutEvent event, uint64_t iova, uint64_t size,
+                      uint64_t count)
+{
+    backend_.event(opaque_, event, iova, size, count);
+}
+
+/* Map what is not mapped yet, if need be at the cost of what is. */
+int DmaLayout::map_or_make_room(uint64_t iova, const DmaExtent &extent)
+{
+    int ret = map(iova, extent);
+
+    if (ret == -ENOSPC) {
+        ask_for_limit();
+        if (merge_some(1, true)) {
+            ret = map(iova, extent);
+        }
+    }
+    return ret;
+}
+
+/*
+ * Unmap what is mapped of the extents from @begin to before @end, in one call.
+ * Nothing but these may be mapped between them.
+ */
+int DmaLayout::unmap_extents(Iterator begin, Iterator end)
+{
+    const auto is_mapped = [](const auto &entry) {
+        return entry.second.mapped;
+    };
+    Iterator first = std::find_if(begin, end, is_mapped);
+    uint64_t last = 0;
+    int ret = 0;
+
+    if (first == end) {
+        return 0;
+    }
+    for (Iterator it = first; it != end; ++it) {
+        if (it->second.mapped) {
+            last = last_of(*it);
+        }
+    }
+
+    const bool all = !unmap(first->first, last);
+
+    for (Iterator it = first; it != end; ++it) {
+        if (!it->second.mapped) {
+            continue;
+        }
+        /* One that cannot be unmapped must not keep the others. */
+        const int err = all ? 0 : unmap(it->first, last_of(*it));
+
+        if (err) {
+            ret = err;
+        } else {
+            set_mapped(it, false);
+        }
+    }
+    return ret;
+}
+
+void DmaLayout::ask_for_limit()
+{
+    const uint64_t left = backend_.entries_left(opaque_);
+
+    if (left == DMA_LAYOUT_NO_LIMIT) {
+        hard_limit_ = limit_ = DMA_LAYOUT_NO_LIMIT;
+    } else {
+        hard_limit_ = nmapped_ + left;
+        limit_ = hard_limit_ -
+                 (is_fixed() ? 0 : std::min(kSplitReserve, hard_limit_ / 4));
+    }
+}
+
+/* How many extents may be added. */
+uint64_t DmaLayout::room() const
+{
+    const uint64_t used = extents_.size();
+
+    return used < limit_ ? limit_ - used : 0;
+}
+
+/* Extents and what is known of them as a whole */
+
+/* The first extent that ends at @iova or later. */
+DmaLayout::Iterator DmaLayout::find(uint64_t iova)
+{
+    Iterator it = extents_.upper_bound(iova);
+
+    if (it != extents_.begin()) {
+        Iterator before = std::prev(it);
+
+        if (last_of(*before) >= iova) {
+            return before;
+        }
+    }
+    return it;
+}
+
+/* Whether an extent and the one before it could be a single mapping. */
+bool DmaLayout::is_seam(Extents::const_iterator it) const
+{
+    return it != extents_.begin() && it != extents_.end() &&
+           can_join(*std::prev(it), it->first, it->second);
+}
+
+void DmaLayout::count_mapped(const DmaExtent &extent, bool mapped)
+{
+    if (mapped) {
+        nmapped_++;
+        mapped_size_ += extent.size;
+    } else {
+        nmapped_--;
+        mapped_size_ -= extent.size;
+    }
+}
+
+DmaLayout::Iterator DmaLayout::insert(uint64_t iova, const DmaExtent &extent)
+{
+    const Iterator after = extents_.lower_bound(iova);
+    const Iterator it = extents_.emplace_hint(after, iova, extent);
+
+    tail_ = extents_.end();
+    populated_size_ += extent.size;
+    if (extent.mapped) {
+        count_mapped(extent, true);
+    }
+    nseams_ += is_seam(it);
+    nseams_ +=
+        after != extents_.end() && can_join(*it, after->first, after->second);
+    return it;
+}
+
+DmaLayout::Iterator DmaLayout::erase(Iterator it)
+{
+    const Extents::value_type gone = *it;
+
+    tail_ = extents_.end();
+    nseams_ -= is_seam(it);
+    populated_size_ -= gone.second.size;
+    if (gone.second.mapped) {
+        count_mapped(gone.second, false);
+    } else if (!missing_.empty()) {
+        missing_.erase(gone.first);
+    }
+    it = extents_.erase(it);
+    nseams_ -= it != extents_.end() && can_join(gone, it->first, it->second);
+    return it;
+}
+
+void DmaLayout::set_mapped(Iterator it, bool mapped)
+{
+    nseams_ -= is_seam(it) + is_seam(std::next(it));
+    it->second.mapped = mapped;
+    nseams_ += is_seam(it) + is_seam(std::next(it));
+    count_mapped(it->second, mapped);
+}
+
+void DmaLayout::set_missing(Iterator it)
+{
+    missing_.insert(it->first);
+    event(DMA_LAYOUT_MISSING, it->first, it->second.size, 1);
+}
+
+void DmaLayout::retry_missing()
+{
+    for (unsigned i = 0; i < kMaxRetries && !missing_.empty(); i++) {
+        Iterator it = extents_.find(*missing_.begin());
+
+        if (map_or_make_room(it->first, it->second)) {
+            return;
+        }
+        set_mapped(it, true);
+        missing_.erase(it->first);
+        event(DMA_LAYOUT_MENDED, it->first, it->second.size, 1);
+    }
+}
+
+/* Sizes of blocks */
+
+/*
+ * How often the number of entries that are left has been halved, from the
+ * first half on.
+ */
+unsigned DmaLayout::pressure() const
+{
+    unsigned level = 0;
+
+    if (room() >= limit_ / 2 || is_fixed()) {
+        return 0;
+    }
+    while (level < kMaxPressure && room() < limit_ >> (level + 1)) {
+        level++;
+    }
+    return level;
+}
+
+uint64_t DmaLayout::block_size(uint64_t granularity) const
+{
+    uint64_t block = std::max(extent_size_, granularity);
+
+    if (is_fixed()) {
+        return granularity;
+    }
+    if (extent_size_ == DMA_LAYOUT_AUTO && granularity < kCoarse) {
+        block = open_ ? kBlock : kLargeBlock;
+    }
+
+    const unsigned shift = kGrowthShift * pressure();
+
+    return block < kUncut >> shift ? block << shift : kUncut;
+}
+
+void DmaLayout::tell_pressure()
+{
+    const unsigned level = pressure();
+
+    if (level != told_pressure_) {
+        told_pressure_ = level;
+        event(DMA_LAYOUT_PRESSURE, 0, block_size(kPage), extents_.size());
+    }
+}
+
+/* Merging */
+
+/*
+ * Replace the extents from @first to before @end, which all touch, by one.
+ * Returns how many entries that gains: none if the kernel does not let us.
+ */
+uint64_t DmaLayout::merge(Iterator first, Iterator end)
+{
+    const uint64_t iova = first->first;
+    const uint64_t last = last_of(*std::prev(end));
+    const uint64_t count = std::distance(first, end);
+    const bool mapped = first->second.mapped;
+    DmaExtent merged = first->second;
+
+    merged.size = last - iova + 1;
+    merged.mapped = false;
+    if (mapped) {
+        if (unmap_extents(first, end)) {
+            /* What was unmapped all the same is found missing below. */
+        } else if (!map(iova, merged)) {
+            merged.mapped = true;
+        }
+        if (!merged.mapped) {
+            for (Iterator it = first; it != end; ++it) {
+                if (it->second.mapped) {
+                    continue;
+                }
+                if (!map(it->first, it->second)) {
+                    set_mapped(it, true);
+                } else if (open_) {
+                    set_missing(it);
+                }
+            }
+            return 0;
+        }
+        merges_++;
+        event(DMA_LAYOUT_MERGE, iova, merged.size, count);
+    }
+
+    while (first != end) {
+        first = erase(first);
+    }
+    insert(iova, merged);
+    return count - 1;
+}
+
+/*
+ * Go once through all extents, and merge those that @rule allows until
+ * @wanted entries are gained.  Returns how many are.
+ */
+uint64_t DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted)
+{
+    uint64_t todo = extents_.size();
+    uint64_t gained = 0;
+    Iterator it = extents_.lower_bound(merge_hand_);
+
+    while (todo && gained < wanted && nseams_) {
+        if (it == extents_.end()) {
+            it = extents_.begin();
+        }
+
+        const Iterator first = it++;
+        const uint64_t block = first->first / rule.block;
+        uint64_t count = 1;
+
+        while (count <= wanted - gained && is_seam(it) &&
+               (it->second.joined || !rule.joined_only) &&
+               last_of(*it) / rule.block == block) {
+            ++it;
+            count++;
+        }
+        if (count > 1 && first->second.mapped == rule.mapped) {
+            gained += merge(first, it);
+        }
+        todo -= std::min(todo, count);
+    }
+    merge_hand_ = it == extents_.end() ? 0 : it->first;
+    return gained;
+}
+
+/*
+ * Gain @wanted entries, and some more while at it, by merging extents that are
+ * mapped, or those that are not.  Returns how many were gained.
+ */
+uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
+{
+    const MergeRule rules[] = {
+        {kBlock, true, mapped},  {kLargeBlock, true, mapped},
+        {kBlock, false, mapped}, {kLargeBlock, false, mapped},
+        {kUncut, false, mapped},
+    };
+    const uint64_t batch = std::max(wanted, kMergeBatch);
+    uint64_t gained = 0;
+
+    if (is_fixed()) {
+        return 0;
+    }
+    for (const MergeRule &rule : rules) {
+        gained += merge_round(rule, batch - gained);
+        if (gained >= wanted) {
+            break;
+        }
+    }
+    return gained;
+}
+
+/* Make room() for @wanted extents, if possible. */
+void DmaLayout::make_room(uint64_t wanted)
+{
+    /* There can be more than the limit already, if others took entries. */
+    const auto lack = [this, wanted] {
+        const uint64_t count = extents_.size() + wanted;
+
+        return count > limit_ ? count - limit_ : 0;
+    };
+
+    /* What is not mapped is merged for free. */
+    if (!open_ && lack()) {
+        merge_some(lack(), false);
+    }
+    if (lack()) {
+        merge_some(lack(), true);
+    }
+}
+
+/* Merge what a stream has filled, which has come to @last. */
+void DmaLayout::merge_stream(uint64_t last)
+{
+    const Iterator back = find(last);
+    const Iterator end = std::next(back);
+    uint64_t block = block_size(kPage);
+
+    if (last_of(*back) != last) {
+        return;
+    }
+    for (; block >= kMinMerged; block >>= kGrowthShift) {
+        const uint64_t start = last - (block - 1);
+        Iterator it = back;
+
+        if ((last + 1) % block) {
+            continue;
+        }
+        while (it->first > start && it->second.joined && is_seam(it)) {
+            --it;
+        }
+        if (it->first == start && it->second.mapped && it != back) {
+            merge(it, end);
+            return;
+        }
+    }
+}
+
+/* Populating */
+
+/*
+ * Note a request.  Returns whether it starts where one of the last ended.
+ */
+bool DmaLayout::continues_stream(uint64_t iova, uint64_t end)
+{
+    const auto known =
+        std::find(stream_ends_.begin(), stream_ends_.end(), iova);
+    const bool is_known = known != stream_ends_.end();
+
+    if (is_known) {
+        stream_ = known - stream_ends_.begin();
+    } else {
+        stream_ = oldest_stream_;
+        oldest_stream_ = (oldest_stream_ + 1) % stream_ends_.size();
+    }
+    stream_ends_[stream_] = end;
+    return is_known;
+}
+
+/*
+ * Whether a request is the next one of a stream that is being recorded, and
+ * its extent can be made longer without looking at anything else.
+ */
+bool DmaLayout::extend_tail(uint64_t iova, uint64_t last, uint64_t vaddr,
+                            uint64_t granularity, bool readonly)
+{
+    if (tail_ == extents_.end() || last > tail_max_last_) {
+        return false;
+    }
+
+    DmaExtent &extent = tail_->second;
+
+    if (tail_->first + extent.size != iova || extent.readonly != readonly ||
+        extent.vaddr + extent.size != vaddr ||
+        extent.granularity_shift != shift_of(granularity)) {
+        return false;
+    }
+    extent.size += last - iova + 1;
+    populated_size_ += last - iova + 1;
+    stream_ends_[stream_] = last + 1;
+    return true;
+}
+
+/*
+ * The last request ended with the extent @it: remember how far the next ones
+ * can extend it before they touch anything.
+ */
+void DmaLayout::set_tail(Iterator it, uint64_t block)
+{
+    const Iterator after = std::next(it);
+
+    if (!it->second.mapped) {
+        tail_ = it;
+        tail_max_last_ = last_of(*it) | (block - 1);
+        if (after != extents_.end() && after->first - 1 <= tail_max_last_) {
+            /* It must not come to touch what is there. */
+            tail_max_last_ = after->first - 1;
+            tail_max_last_ -= std::min(tail_max_last_, kPage);
+        }
+    }
+}
+
+/*
+ * Make an extent that is not mapped longer, by at most @size bytes and up to
+ * the border of its block.  Returns by how many.
+ */
+uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
+{
+    const uint64_t end = it->first + it->second.size;
+    const uint64_t room = end % block ? block - end % block : 0;
+    const uint64_t more = std::min(size, room);
+
+    it->second.size += more;
+    populated_size_ += more;
+    nseams_ += more && is_seam(std::next(it));
+    return more;
+}
+
+/*
+ * Add the extents of a range, the first of them @like one.  When one of them
+ * cannot be mapped, none is left.
+ */
+int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like)
+{
+    uint64_t block = block_size(UINT64_C(1) << like.granularity_shift);
+    DmaExtent extent = like;
+    uint64_t start = iova;
+
+    while (count_blocks(iova, last, block) > room() && block < kUncut &&
+           !is_fixed()) {
+        block <<= 1;
+    }
+    if (count_blocks(iova, last, block) > room()) {
+        return -ENOSPC;
+    }
+    for (;;) {
+        const uint64_t border = start | (block - 1);
+
+        extent.vaddr = like.vaddr + (start - iova);
+        extent.size = std::min(last, border) - start + 1;
+
+        const int ret = open_ ? map_or_make_room(start, extent) : 0;
+
+        if (ret) {
+            if (start != iova) {
+                discard(iova, start - iova);
+            }
+            return ret;
+        }
+        extent.mapped = open_;
+        insert(start, extent);
+        if (border >= last) {
+            return 0;
+        }
+        start = border + 1;
+        extent.joined = true;
+    }
+}
+
+int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
+                        uint64_t granularity, bool readonly)
+{
+    const uint64_t last = iova + (size - 1);
+    uint64_t done = 0;
+    int ret = 0;
+
+    if (!size || last < iova) {
+        return -EINVAL;
+    }
+    if (extend_tail(iova, last, vaddr, granularity, readonly)) {
+        return 0;
+    }
+
+    const uint64_t block = block_size(granularity);
+    const uint64_t blocks = count_blocks(iova, last, block);
+
+    if (blocks > room()) {
+        ask_for_limit();
+        /* What is missing comes first, and can be merged once it is mapped. */
+        retry_missing();
+        make_room(blocks);
+    }
+
+    const Iterator after = extents_.lower_bound(iova);
+    const Iterator before =
+        after == extents_.begin() ? extents_.end() : std::prev(after);
+
+    if ((after != extents_.end() && after->first <= last) ||
+        (before != extents_.end() && last_of(*before) >= iova)) {
+        return -EEXIST;
+    }
+
+    DmaExtent like = {
+        .size = size,
+        .vaddr = vaddr,
+        .granularity_shift = shift_of(granularity),
+        .readonly = readonly,
+        .joined = continues_stream(iova, last + 1) &&
+                  before != extents_.end() && last_of(*before) == iova - 1,
+        .mapped = false,
+    };
+
+    if (like.joined && !open_ && can_join(*before, iova, like)) {
+        done = extend(before, size, block);
+    }
+    if (done < size) {
+        like.vaddr += done;
+        ret = add(iova + done, last, like);
+        if (ret && done) {
+            discard(iova, done);
+        }
+    }
+    if (!open_ && !ret) {
+        set_tail(find(last), block);
+    } else if (open_) {
+        if (!ret && like.joined && pressure()) {
+            merge_stream(last);
+        }
+        retry_missing();
+    }
+    tell_pressure();
+    return ret;
+}
+
+/* Discarding */
+
+/*
+ * Add what remains of an extent @like that was at @like_iova, in pieces of
+ * powers of two or in one.  It is mapped if the extent was and the gate is
+ * open; what then cannot be mapped is missing.
+ */
+void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
+                      uint64_t like_iova, bool in_one)
+{
+    DmaExtent extent = like;
+
+    extent.joined = like.joined && iova == like_iova;
+    for (uint64_t start = iova;; start += extent.size) {
+        extent.vaddr = like.vaddr + (start - like_iova);
+        extent.size = in_one ? last - start + 1 : largest_start(start, last);
+
+        extent.mapped =
+            open_ && like.mapped && !map_or_make_room(start, extent);
+
+        Iterator it = insert(start, extent);
+
+        if (open_ && !extent.mapped) {
+            set_missing(it);
+        }
+        if (start + (extent.size - 1) == last) {
+            return;
+        }
+        extent.joined = true;
+    }
+}
+
+int DmaLayout::discard(uint64_t iova, uint64_t size)
+{
+    const uint64_t last = iova + (size - 1);
+    const Iterator first = find(iova);
+    Iterator end = first;
+
+    if (!size || last < iova) {
+        return -EINVAL;
+    }
+    while (end != extents_.end() && end->first <= last) {
+        ++end;
+    }
+    if (first == end) {
+        return 0;
+    }
+
+    const auto [front_iova, front] = *first;
+    const auto [back_iova, back] = *std::prev(end);
+    const uint64_t back_last = back_iova + (back.size - 1);
+    const int ret = unmap_extents(first, end);
+    const bool left = front_iova < iova && !first->second.mapped;
+    const bool right = back_last > last && !std::prev(end)->second.mapped;
+
+    for (Iterator it = first; it != end;) {
+        if (it->second.mapped) {
+            ++it;
+            continue;
+        }
+        it = erase(it);
+        if (it != end) {
+            it->second.joined = false;
+        }
+    }
+    if (!right && end != extents_.end() && end->first == back_last + 1) {
+        end->second.joined = false;
+    }
+
+    const uint64_t pieces =
+        (left ? count_powers_of_two(front_iova, iova - 1) : 0) +
+        (right ? count_powers_of_two(last + 1, back_last) : 0);
+    const bool in_one =
+        !open_ || is_fixed() || extents_.size() + pieces > hard_limit_;
+
+    if (left) {
+        remap(front_iova, iova - 1, front, front_iova, in_one);
+    }
+    if (right) {
+        remap(last + 1, back_last, back, back_iova, in_one);
+    }
+    if (open_ && ((left && front.mapped) || (right && back.mapped))) {
+        splits_++;
+        event(DMA_LAYOUT_SPLIT, front_iova, back_last - front_iova + 1,
+              in_one ? left + right : pieces);
+    }
+    if (open_) {
+        retry_missing();
+    }
+    tell_pressure();
+    return ret;
+}
+
+/* The gate */
+
+int DmaLayout::open()
+{
+    int ret = 0;
+
+    if (open_) {
+        return 0;
+    }
+    ask_for_limit();
+    if (extents_.size() > limit_) {
+        merge_some(extents_.size() - limit_, false);
+    }
+    open_ = true;
+    was_open_ = true;
+    tail_ = extents_.end();
+    for (Iterator it = extents_.begin(); it != extents_.end() && !ret; ++it) {
+        if (!it->second.mapped) {
+            ret = map_or_make_room(it->first, it->second);
+            if (!ret) {
+                set_mapped(it, true);
+            }
+        }
+    }
+    if (!ret && !missing_.empty()) {
+        ret = -ENOSPC;
+    }
+    if (ret) {
+        close();
+        for (Iterator it = extents_.begin(); it != extents_.end(); ++it) {
+            unmap_extents(it, std::next(it));
+        }
+    }
+    tell_pressure();
+    return ret;
+}
+
+void DmaLayout::close()
+{
+    open_ = false;
+    missing_.clear();
+}
+
+int DmaLayout::set_extent_size(uint64_t extent_size)
+{
+    const uint64_t old_size = extent_size_;
+    uint64_t blocks = 0;
+
+    if (was_open_) {
+        return -EBUSY;
+    }
+    extent_size_ = extent_size;
+    ask_for_limit();
+    for (const auto &entry : extents_) {
+        blocks += count_blocks(
+            entry.first, last_of(entry),
+            block_size(UINT64_C(1) << entry.second.granularity_shift));
+    }
+    if (!is_fixed() && blocks > limit_ / 2) {
+        /* Better larger ones than too many. */
+        if (extents_.size() > limit_) {
+            merge_some(extents_.size() - limit_, false);
+        }
+        if (extents_.size() <= limit_) {
+            return 0;
+        }
+    }
+    if (blocks > limit_) {
+        extent_size_ = old_size;
+        ask_for_limit();
+        return -ENOSPC;
+    }
+
+    const Extents old = std::exchange(extents_, {});
+
+    tail_ = extents_.end();
+    nseams_ = 0;
+    populated_size_ = 0;
+    for (const auto &[iova, extent] : old) {
+        add(iova, iova + (extent.size - 1), extent);
+    }
+    return 0;
+}
+
+DmaLayoutStats DmaLayout::stats() const
+{
+    DmaLayoutStats stats = {};
+
+    stats.extents = extents_.size();
+    for (const auto &[iova, extent] : extents_) {
+        stats.largest_extent = std::max(stats.largest_extent, extent.size);
+        if (!stats.smallest_extent || extent.size < stats.smallest_extent) {
+            stats.smallest_extent = extent.size;
+        }
+    }
+    stats.populated_size = populated_size_;
+    stats.mapped_size = mapped_size_;
+    stats.missing_size = open_ ? populated_size_ - mapped_size_ : 0;
+    stats.map_calls = map_calls_;
+    stats.unmap_calls = unmap_calls_;
+    stats.splits = splits_;
+    stats.merges = merges_;
+    stats.failures = failures_;
+    stats.entries_left =
+        limit_ == DMA_LAYOUT_NO_LIMIT ? DMA_LAYOUT_NO_LIMIT : room();
+    stats.block_size = block_size(kPage);
+    return stats;
+}
+
+const char *DmaLayout::broken_invariant() const
+{
+    uint64_t nmapped = 0;
+    uint64_t nmissing = 0;
+    uint64_t nseams = 0;
+    uint64_t mapped_size = 0;
+    uint64_t populated_size = 0;
+
+    for (auto it = extents_.begin(); it != extents_.end(); ++it) {
+        const DmaExtent &extent = it->second;
+        const uint64_t granularity = UINT64_C(1) << extent.granularity_shift;
+
+        if (!extent.size || (it->first | extent.size) % kPage) {
+            return "an extent is empty or not made of pages";
+        }
+        if (last_of(*it) < it->first) {
+            return "an extent wraps";
+        }
+        if (it != extents_.begin() && last_of(*std::prev(it)) >= it->first) {
+            return "extents overlap";
+        }
+        if (is_fixed() && extent.size != granularity) {
+            return "an extent is not of the size of a page";
+        }
+        if (extent.mapped && !was_open_) {
+            return "an extent is mapped before the gate was open";
+        }
+        if (!extent.mapped && open_ && !missing_.contains(it->first)) {
+            return "an extent is not mapped, and not missing";
+        }
+        nmapped += extent.mapped;
+        nmissing += !extent.mapped && open_;
+        nseams += is_seam(it);
+        mapped_size += extent.mapped ? extent.size : 0;
+        populated_size += extent.size;
+    }
+    if (nmissing != missing_.size()) {
+        return "something is missing that is mapped or not populated";
+    }
+    if (nmapped != nmapped_ || nseams != nseams_ ||
+        mapped_size != mapped_size_ || populated_size != populated_size_) {
+        return "a counter is wrong";
+    }
+    return nullptr;
+}
+
+} // namespace gmem
+
+/* C interface */
+
+static gmem::DmaLayout *unwrap(DmaLayout *layout)
+{
+    return reinterpret_cast<gmem::DmaLayout *>(layout);
+}
+
+static const gmem::DmaLayout *unwrap(const DmaLayout *layout)
+{
+    return reinterpret_cast<const gmem::DmaLayout *>(layout);
+}
+
+DmaLayout *dma_layout_new(const DmaLayoutBackend *backend, void *opaque)
+{
+    return reinterpret_cast<DmaLayout *>(new gmem::DmaLayout(*backend, opaque));
+}
+
+void dma_layout_free(DmaLayout *layout)
+{
+    delete unwrap(layout);
+}
+
+int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size)
+{
+    return unwrap(layout)->set_extent_size(extent_size);
+}
+
+int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
+                        uint64_t vaddr, uint64_t granularity, bool readonly)
+{
+    return unwrap(layout)->populate(iova, size, vaddr, granularity, readonly);
+}
+
+int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size)
+{
+    return unwrap(layout)->discard(iova, size);
+}
+
+int dma_layout_open(DmaLayout *layout)
+{
+    return unwrap(layout)->open();
+}
+
+void dma_layout_close(DmaLayout *layout)
+{
+    unwrap(layout)->close();
+}
+
+bool dma_layout_is_open(const DmaLayout *layout)
+{
+    return unwrap(layout)->is_open();
+}
+
+uint64_t dma_layout_count_mapped(const DmaLayout *layout)
+{
+    return unwrap(layout)->nmapped();
+}
+
+void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats)
+{
+    *stats = unwrap(layout)->stats();
+}

@@ -1,0 +1,127 @@
+/*
+ * Which IOMMU mappings cover the populated memory of a container: C interface
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * hw/vfio/dma-layout.h explains the structure, its words and its rules.  A
+ * layout is not locked: its owner serializes access.  Ranges are given in
+ * bytes and are aligned to the host's page size.
+ *
+ * C++ code includes this inside extern "C", after <cstdint>.
+ */
+
+#ifndef HW_VFIO_DMA_LAYOUT_C_H
+#define HW_VFIO_DMA_LAYOUT_C_H
+
+typedef struct DmaLayout DmaLayout;
+
+/* Values of an extent size that are no size. */
+#define DMA_LAYOUT_AUTO UINT64_C(0)
+#define DMA_LAYOUT_PAGE UINT64_C(1)
+
+/* What entries_left() says when the kernel sets no limit. */
+#define DMA_LAYOUT_NO_LIMIT UINT64_MAX
+
+/* What happened, besides mapping and unmapping. */
+typedef enum DmaLayoutEvent {
+    /*
+     * The extents of @size bytes at @iova were unmapped, for a hole in them;
+     * what remains of them is mapped again, as @count extents.
+     */
+    DMA_LAYOUT_SPLIT,
+    /* @count extents, @size bytes at @iova, were replaced by one. */
+    DMA_LAYOUT_MERGE,
+    /* Extents are cut at multiples of @size now; @count entries are used. */
+    DMA_LAYOUT_PRESSURE,
+    /* @size bytes at @iova should be mapped, but could not. */
+    DMA_LAYOUT_MISSING,
+    /* They are mapped now. */
+    DMA_LAYOUT_MENDED,
+} DmaLayoutEvent;
+
+/*
+ * The way to the kernel.  map() and unmap() return 0 or a negative errno.
+ * map() fails with -ENOSPC when there are no entries left, and with -EEXIST
+ * when something is mapped there.  unmap() unmaps all mappings in a range,
+ * which may have gaps; it is never asked to cut one.
+ */
+typedef struct DmaLayoutBackend {
+    int (*map)(void *opaque, uint64_t iova, uint64_t size, uint64_t vaddr,
+               bool readonly);
+    int (*unmap)(void *opaque, uint64_t iova, uint64_t size);
+    /* How many entries the layout may add to what it has, or NO_LIMIT. */
+    uint64_t (*entries_left)(void *opaque);
+    void (*event)(void *opaque, DmaLayoutEvent event, uint64_t iova,
+                  uint64_t size, uint64_t count);
+} DmaLayoutBackend;
+
+typedef struct DmaLayoutStats {
+    uint64_t extents;
+    /* Of all extents, in bytes; 0 when there is none. */
+    uint64_t largest_extent;
+    uint64_t smallest_extent;
+    uint64_t populated_size;
+    uint64_t mapped_size;
+    /* What should be mapped, but could not; in bytes. */
+    uint64_t missing_size;
+    /* Calls of the backend. */
+    uint64_t map_calls;
+    uint64_t unmap_calls;
+    uint64_t splits;
+    uint64_t merges;
+    /* Calls of the backend that failed. */
+    uint64_t failures;
+    /* Until a request for one extent more fails, or NO_LIMIT. */
+    uint64_t entries_left;
+    /* Where extents are cut now, in bytes. */
+    uint64_t block_size;
+} DmaLayoutStats;
+
+/*
+ * Make an empty layout, whose gate is closed.  @backend is copied, and called
+ * with @opaque.
+ */
+DmaLayout *dma_layout_new(const DmaLayoutBackend *backend, void *opaque);
+/* Forget a layout.  What is mapped stays mapped. */
+void dma_layout_free(DmaLayout *layout);
+
+/*
+ * Choose the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE, or a power of
+ * two, at least a page.  Asks the kernel for the number of entries.  Possible
+ * only before the gate was ever open.  Returns 0, or -ENOSPC when what is
+ * populated already needs more entries than there are.
+ */
+int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
+
+/*
+ * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.  It
+ * will be discarded in multiples of @granularity.  Returns 0; or a negative
+ * errno, and nothing has changed: -ENOSPC when there are no entries left,
+ * -EEXIST when some of it was populated already, or what map() said.
+ */
+int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
+                        uint64_t vaddr, uint64_t granularity, bool readonly);
+
+/*
+ * Memory is discarded: what was populated of @size bytes at @iova is unmapped
+ * and forgotten.  Returns 0, or what unmap() said, and then the part of the
+ * range that cannot be unmapped is kept.
+ */
+int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size);
+
+/*
+ * Open the gate: map all that is populated.  Returns 0; or a negative errno,
+ * and the gate is closed and nothing is mapped.
+ */
+int dma_layout_open(DmaLayout *layout);
+/* Close the gate: what is mapped stays so until it is discarded. */
+void dma_layout_close(DmaLayout *layout);
+bool dma_layout_is_open(const DmaLayout *layout);
+
+/* How many extents are mapped. */
+uint64_t dma_layout_count_mapped(const DmaLayout *layout);
+
+/* Walks all extents for the largest and the smallest. */
+void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats);
+
+#endif
