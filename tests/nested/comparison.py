@@ -31,6 +31,7 @@ MAP_EVENTS_NOTE = (
     'its entries; each of them takes one or more')
 
 _RETURNED = re.compile(r'\bret=-(\d+)\b')
+_L1_CHECK = 'the level 1 machine works'
 _L2_CHECK = 'the level 2 machine works'
 
 
@@ -96,11 +97,13 @@ def describe_failure(booted: bool, failures: list[tuple[str, str]]) -> str:
     if not failures:
         return ''
     name, diagnostics = failures[0]
+    # What the bench noticed, and what QEMU said
+    first, _, stderr = diagnostics.partition('\n')
     if name == _L2_CHECK:
-        # What the bench noticed, and what QEMU said
-        noticed, _, stderr = diagnostics.partition('\n')
-        said = qemu_message(stderr) or noticed
+        said = qemu_message(stderr) or first
         return f'{"breaks off" if booted else "does not start"}: {said}'
+    if name == _L1_CHECK:
+        return f'no result: {first}'
     returned = _RETURNED.search(diagnostics)
     if returned:
         return f'{_error_name(int(returned[1]))} for {name}'

@@ -61,6 +61,12 @@ class FailureTest(unittest.TestCase):
         self.assertEqual(describe_failure(True, failures),
                          'ENOSPC for line 16: share 16M 1G')
 
+    def test_level_1_breaks(self) -> None:
+        self.assertEqual(
+            describe_failure(False, [('the level 1 machine works',
+                                      'level 1: no file\nmore')]),
+            'no result: level 1: no file')
+
     def test_anything_else(self) -> None:
         self.assertEqual(
             describe_failure(True, [('no event was lost', '5 were lost')]),
