@@ -12,7 +12,7 @@
 #include "exec/ramblock.h"
 #include "system/guest-memfd-manager.h"
 #include "system/page-state-map-c.h"
-#include "trace.h"
+#include "trace/trace-system_shared_dma.h"
 
 struct GuestMemfdManager {
     Object parent_obj;

@@ -1,0 +1,541 @@
+/*
+ * VFIO's listener for populated and discarded RAM
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/ioctl.h>
+#include <linux/vfio.h>
+
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/range.h"
+#include "qemu/timer.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "exec/address-spaces.h"
+#include "hw/boards.h"
+#include "hw/qdev-core.h"
+#include "hw/vfio/vfio-common.h"
+#include "hw/vfio/dma-layout-c.h"
+#include "pci.h"
+#include "trace/trace-system_shared_dma.h"
+
+/*
+ * Entries that are left for mappings of others when they have fewer by now:
+ * one that fails there stops the VM.
+ */
+#define OTHERS_RESERVE 32
+
+/* A guest can make mappings fail as fast as it runs. */
+#define REPORT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
+
+struct VFIODmaLayout {
+    Object parent_obj;
+
+    VFIOContainerBase *bcontainer;
+
+    /* Devices that may do DMA, and how to map; protected by the BQL. */
+    GHashTable *masters;
+    char *extent_size;
+
+    /* Covers the layout, and what follows. */
+    QemuMutex lock;
+    DmaLayout *layout;
+    int64_t next_report_ns;
+    unsigned int nsilent;
+};
+
+OBJECT_DECLARE_SIMPLE_TYPE(VFIODmaLayout, VFIO_DMA_LAYOUT)
+OBJECT_DEFINE_SIMPLE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT,
+                          OBJECT)
+
+/* The way to the kernel */
+
+/*
+ * IOMMUs that track what devices write lose it with a mapping.  So what is
+ * mapped while QEMU tracks counts as written.
+ */
+static void vfio_dma_layout_set_dirty(void *vaddr, uint64_t size)
+{
+    MemoryRegion *mr;
+    ram_addr_t offset;
+
+    RCU_READ_LOCK_GUARD();
+    mr = memory_region_from_host(vaddr, &offset);
+    if (mr) {
+        memory_region_set_dirty(mr, offset, size);
+    }
+}
+
+static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
+                               uint64_t vaddr, bool readonly)
+{
+    VFIODmaLayout *vdl = opaque;
+    void *ptr = (void *)(uintptr_t)vaddr;
+    int ret;
+
+    ret = vfio_container_dma_map(vdl->bcontainer, iova, size, ptr, readonly);
+    trace_vfio_dma_layout_map(vdl->bcontainer, iova, size, ret);
+    if (!ret && global_dirty_tracking) {
+        vfio_dma_layout_set_dirty(ptr, size);
+    }
+    return ret;
+}
+
+static int vfio_dma_layout_unmap(void *opaque, uint64_t iova, uint64_t size)
+{
+    VFIODmaLayout *vdl = opaque;
+    int ret = vfio_container_dma_unmap(vdl->bcontainer, iova, size, NULL);
+
+    trace_vfio_dma_layout_unmap(vdl->bcontainer, iova, size, ret);
+    return ret;
+}
+
+/* What type1 grants a container still; false if nothing is known of it. */
+static bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
+                                       unsigned int *left)
+{
+    g_autofree struct vfio_iommu_type1_info *info = NULL;
+    size_t argsz = sizeof(*info);
+    VFIOContainer *container = (VFIOContainer *)object_dynamic_cast(
+        OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
+
+    if (!container) {
+        return false;
+    }
+    for (;;) {
+        info = g_realloc(info, argsz);
+        memset(info, 0, argsz);
+        info->argsz = argsz;
+        if (ioctl(container->fd, VFIO_IOMMU_GET_INFO, info)) {
+            return false;
+        }
+        if (info->argsz <= argsz) {
+            return vfio_get_info_dma_avail(info, left);
+        }
+        argsz = info->argsz;
+    }
+}
+
+static uint64_t vfio_dma_layout_entries_left(void *opaque)
+{
+    VFIODmaLayout *vdl = opaque;
+    const uint64_t max = vdl->bcontainer->dma_max_mappings;
+    unsigned int left;
+    uint64_t used, reserve;
+
+    if (!vfio_dma_layout_ask_kernel(vdl->bcontainer, &left)) {
+        return DMA_LAYOUT_NO_LIMIT;
+    }
+    used = left + dma_layout_count_mapped(vdl->layout);
+    reserve = MAX(max > used ? max - used : 0, OTHERS_RESERVE);
+    return left - MIN(left, MIN(reserve, max / 4));
+}
+
+/* Whether it is time to report something again. */
+static bool vfio_dma_layout_may_report(VFIODmaLayout *vdl)
+{
+    const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (now_ns < vdl->next_report_ns) {
+        vdl->nsilent++;
+        return false;
+    }
+    vdl->next_report_ns = now_ns + REPORT_INTERVAL_NS;
+    return true;
+}
+
+static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
+                                  uint64_t iova, uint64_t size, uint64_t count)
+{
+    VFIODmaLayout *vdl = opaque;
+
+    switch (event) {
+    case DMA_LAYOUT_SPLIT:
+        trace_vfio_dma_layout_split(vdl->bcontainer, iova, size, count);
+        break;
+    case DMA_LAYOUT_MERGE:
+        trace_vfio_dma_layout_merge(vdl->bcontainer, iova, size, count);
+        break;
+    case DMA_LAYOUT_PRESSURE:
+        trace_vfio_dma_layout_pressure(vdl->bcontainer, size, count);
+        break;
+    case DMA_LAYOUT_MISSING:
+        trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
+        if (vfio_dma_layout_may_report(vdl)) {
+            warn_report("vfio: devices do not reach memory 0x%" PRIx64 "+0x%"
+                        PRIx64 " for want of IOMMU mappings; see"
+                        " dma_entry_limit of vfio_iommu_type1 (%u earlier"
+                        " reports not shown)", iova, size, vdl->nsilent);
+            vdl->nsilent = 0;
+        }
+        break;
+    case DMA_LAYOUT_MENDED:
+        trace_vfio_dma_layout_mended(vdl->bcontainer, iova, size);
+        break;
+    }
+}
+
+static const DmaLayoutBackend vfio_dma_layout_backend = {
+    .map = vfio_dma_layout_map,
+    .unmap = vfio_dma_layout_unmap,
+    .entries_left = vfio_dma_layout_entries_left,
+    .event = vfio_dma_layout_event,
+};
+
+/* The listener */
+
+int vfio_dma_layout_populate(VFIORamDiscardListener *vrdl, hwaddr iova,
+                             uint64_t size, void *vaddr, bool readonly)
+{
+    VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_populate(vdl->layout, iova, size, (uintptr_t)vaddr,
+                               vrdl->granularity, readonly);
+}
+
+int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
+                            uint64_t size)
+{
+    VFIODmaLayout *vdl = bcontainer->dma_layout;
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_discard(vdl->layout, iova, size);
+}
+
+bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer)
+{
+    VFIORamDiscardListener *vrdl;
+    unsigned int nsections = 0, left;
+
+    QLIST_FOREACH(vrdl, &bcontainer->vrdl_list, next) {
+        nsections++;
+    }
+    WITH_QEMU_LOCK_GUARD(&bcontainer->dma_layout->lock) {
+        if (!vfio_dma_layout_ask_kernel(bcontainer, &left)) {
+            return false;
+        }
+        left += dma_layout_count_mapped(bcontainer->dma_layout->layout);
+    }
+    return nsections > left;
+}
+
+/* The gate */
+
+/*
+ * A PCI function cannot do DMA while its bus mastering is off.  Of a mediated
+ * device only its parent knows what it does.
+ */
+static bool vfio_dma_layout_is_gated(const VFIODevice *vbasedev)
+{
+    return vbasedev->type == VFIO_DEVICE_TYPE_PCI && !vbasedev->mdev;
+}
+
+/* A device wants to do DMA.  Returns 0, or a negative errno. */
+static int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev)
+{
+    int ret = 0;
+
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        if (!dma_layout_is_open(vdl->layout)) {
+            ret = dma_layout_open(vdl->layout);
+            trace_vfio_dma_layout_open(vdl->bcontainer, vbasedev->name,
+                                       dma_layout_count_mapped(vdl->layout),
+                                       ret);
+        }
+    }
+    if (!ret) {
+        g_hash_table_add(vdl->masters, vbasedev);
+    }
+    return ret;
+}
+
+/* A device does no DMA any more. */
+static void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
+{
+    if (!g_hash_table_remove(vdl->masters, vbasedev) ||
+        g_hash_table_size(vdl->masters)) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        dma_layout_close(vdl->layout);
+        trace_vfio_dma_layout_close(vdl->bcontainer, vbasedev->name,
+                                    dma_layout_count_mapped(vdl->layout));
+    }
+}
+
+ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
+                                     uint32_t *val, int len)
+{
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    VFIODmaLayout *vdl = vbasedev->bcontainer->dma_layout;
+    const bool is_command = vfio_dma_layout_is_gated(vbasedev) &&
+                            range_covers_byte(addr, len, PCI_COMMAND);
+    const uint32_t master =
+        is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
+    uint32_t val_le;
+    ssize_t ret;
+
+    if (*val & master) {
+        const int err = -vfio_dma_layout_start(vdl, vbasedev);
+
+        if (err) {
+            *val &= ~master;
+            WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+                if (vfio_dma_layout_may_report(vdl)) {
+                    error_report("vfio: %s cannot become bus master: mapping"
+                                 " the guest's memory failed: %s (%u earlier"
+                                 " reports not shown)", vbasedev->name,
+                                 strerror(err), vdl->nsilent);
+                    vdl->nsilent = 0;
+                }
+            }
+        }
+    }
+    val_le = cpu_to_le32(*val);
+    ret = pwrite(vbasedev->fd, &val_le, len, vdev->config_offset + addr);
+    if (is_command && !(*val & master) && ret == len) {
+        vfio_dma_layout_stop(vdl, vbasedev);
+    }
+    return ret;
+}
+
+/* Devices */
+
+static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
+                                  Error **errp)
+{
+    if (!strcmp(str, "auto")) {
+        *extent_size = DMA_LAYOUT_AUTO;
+    } else if (!strcmp(str, "page")) {
+        *extent_size = DMA_LAYOUT_PAGE;
+    } else if (qemu_strtosz(str, NULL, extent_size) ||
+               !is_power_of_2(*extent_size) ||
+               *extent_size < qemu_real_host_page_size() ||
+               *extent_size > TiB) {
+        error_setg(errp, "x-shared-dma-extent: '%s' is neither 'auto' nor"
+                   " 'page' nor a power of two from %zuK to 1T", str,
+                   (size_t)(qemu_real_host_page_size() / KiB));
+        return false;
+    }
+    return true;
+}
+
+/* Choose how a container maps, or see that it is the same. */
+static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
+                                   Error **errp)
+{
+    uint64_t size, other;
+    int ret;
+
+    if (!vfio_dma_layout_parse(wanted ?: vdl->extent_size ?: "auto", &size,
+                               errp)) {
+        return false;
+    }
+    if (vdl->extent_size) {
+        vfio_dma_layout_parse(vdl->extent_size, &other, &error_abort);
+        if (size == other) {
+            return true;
+        }
+        error_setg(errp, "x-shared-dma-extent=%s contradicts '%s', which"
+                   " another device of the same VFIO container has", wanted,
+                   vdl->extent_size);
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        ret = dma_layout_set_extent_size(vdl->layout, size);
+    }
+    if (ret) {
+        error_setg_errno(errp, -ret, "x-shared-dma-extent=%s: there are not"
+                         " enough IOMMU mappings for what is populated",
+                         wanted ?: "auto");
+        return false;
+    }
+    vdl->extent_size = g_strdup(wanted ?: "auto");
+    return true;
+}
+
+static bool vfio_dma_layout_try_attach(VFIODevice *vbasedev, Error **errp)
+{
+    VFIOContainerBase *bcontainer = vbasedev->bcontainer;
+    VFIODmaLayout *vdl = bcontainer->dma_layout;
+    int ret;
+
+    if (bcontainer->space->as != &address_space_memory &&
+        machine_require_guest_memfd(current_machine)) {
+        error_setg(errp, "a virtual IOMMU cannot be used for devices that are"
+                   " assigned to a guest with private memory");
+        return false;
+    }
+    if (!vfio_dma_layout_choose(vdl, vbasedev->shared_dma_extent, errp)) {
+        return false;
+    }
+    if (!vfio_dma_layout_is_gated(vbasedev)) {
+        ret = vfio_dma_layout_start(vdl, vbasedev);
+        if (ret) {
+            error_setg_errno(errp, -ret, "cannot map populated memory");
+            return false;
+        }
+    }
+    if (!OBJECT(bcontainer)->parent) {
+        object_property_add_child(qdev_get_machine(), "vfio-container[*]",
+                                  OBJECT(bcontainer));
+    }
+    return true;
+}
+
+bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp)
+{
+    if (!vfio_dma_layout_try_attach(vbasedev, errp)) {
+        vfio_detach_device(vbasedev);
+        vbasedev->hiod = NULL;
+        return false;
+    }
+    return true;
+}
+
+void vfio_dma_layout_detach(VFIODevice *vbasedev)
+{
+    VFIOContainerBase *bcontainer = vbasedev->bcontainer;
+    VFIODevice *first = QLIST_FIRST(&bcontainer->device_list);
+
+    vfio_dma_layout_stop(bcontainer->dma_layout, vbasedev);
+    if (first == vbasedev && !QLIST_NEXT(first, container_next) &&
+        OBJECT(bcontainer)->parent) {
+        object_unparent(OBJECT(bcontainer));
+    }
+}
+
+/* The object */
+
+VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(object_new(TYPE_VFIO_DMA_LAYOUT));
+
+    vdl->bcontainer = bcontainer;
+    object_property_add_child(OBJECT(bcontainer), "dma-layout", OBJECT(vdl));
+    object_unref(vdl);
+    return vdl;
+}
+
+static char *vfio_dma_layout_get_extent_size(Object *obj, Error **errp)
+{
+    return g_strdup(VFIO_DMA_LAYOUT(obj)->extent_size ?: "auto");
+}
+
+static bool vfio_dma_layout_get_open(Object *obj, Error **errp)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_is_open(vdl->layout);
+}
+
+/* A property that is read from a field of DmaLayoutStats. */
+typedef struct VFIODmaLayoutStat {
+    const char *name;
+    const char *type;
+    size_t offset;
+    const char *description;
+} VFIODmaLayoutStat;
+
+#define STAT(name, type, field, description) \
+    { name, type, offsetof(DmaLayoutStats, field), description }
+
+static const VFIODmaLayoutStat vfio_dma_layout_stats[] = {
+    STAT("extents", "uint64", extents,
+         "Mappings there are, or will be when bus mastering is enabled"),
+    STAT("largest-extent", "size", largest_extent, "Their largest, in bytes"),
+    STAT("smallest-extent", "size", smallest_extent,
+         "Their smallest, in bytes"),
+    STAT("populated-size", "size", populated_size,
+         "Memory that devices are meant to reach, in bytes"),
+    STAT("mapped-size", "size", mapped_size, "How much of it is mapped"),
+    STAT("missing-size", "size", missing_size,
+         "How much of it is not mapped although devices may do DMA"),
+    STAT("block-size", "size", block_size, "Where new mappings are cut now"),
+    STAT("map-calls", "uint64", map_calls, "Calls to map"),
+    STAT("unmap-calls", "uint64", unmap_calls, "Calls to unmap"),
+    STAT("splits", "uint64", splits,
+         "Discards that had the rest of a mapping mapped again"),
+    STAT("merges", "uint64", merges,
+         "Neighbouring mappings that were replaced by one"),
+    STAT("failures", "uint64", failures, "Calls that failed"),
+};
+
+static void vfio_dma_layout_read(Object *obj, DmaLayoutStats *stats)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    dma_layout_get_stats(vdl->layout, stats);
+}
+
+static void vfio_dma_layout_get_stat(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    const VFIODmaLayoutStat *stat = opaque;
+    DmaLayoutStats stats;
+
+    vfio_dma_layout_read(obj, &stats);
+    visit_type_uint64(v, name, (uint64_t *)((char *)&stats + stat->offset),
+                      errp);
+}
+
+static void vfio_dma_layout_get_left(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    DmaLayoutStats stats;
+    int64_t left;
+
+    vfio_dma_layout_read(obj, &stats);
+    left = stats.entries_left == DMA_LAYOUT_NO_LIMIT ? -1 : stats.entries_left;
+    visit_type_int64(v, name, &left, errp);
+}
+
+static void vfio_dma_layout_class_init(ObjectClass *oc, void *data)
+{
+    object_class_property_add_str(oc, "extent-size",
+                                  vfio_dma_layout_get_extent_size, NULL);
+    object_class_property_set_description(oc, "extent-size",
+        "What x-shared-dma-extent of the container's devices says");
+    object_class_property_add_bool(oc, "open", vfio_dma_layout_get_open, NULL);
+    object_class_property_set_description(oc, "open",
+        "Whether a device may do DMA, so that memory is mapped");
+    for (size_t i = 0; i < ARRAY_SIZE(vfio_dma_layout_stats); i++) {
+        const VFIODmaLayoutStat *stat = &vfio_dma_layout_stats[i];
+
+        object_class_property_add(oc, stat->name, stat->type,
+                                  vfio_dma_layout_get_stat, NULL, NULL,
+                                  (void *)stat);
+        object_class_property_set_description(oc, stat->name,
+                                              stat->description);
+    }
+    object_class_property_add(oc, "entries-left", "int64",
+                              vfio_dma_layout_get_left, NULL, NULL, NULL);
+    object_class_property_set_description(oc, "entries-left",
+        "Mappings that can still be added; -1 if the kernel sets no limit");
+}
+
+static void vfio_dma_layout_init(Object *obj)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    vdl->masters = g_hash_table_new(NULL, NULL);
+    qemu_mutex_init(&vdl->lock);
+    vdl->layout = dma_layout_new(&vfio_dma_layout_backend, vdl);
+}
+
+static void vfio_dma_layout_finalize(Object *obj)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    dma_layout_free(vdl->layout);
+    qemu_mutex_destroy(&vdl->lock);
+    g_hash_table_destroy(vdl->masters);
+    g_free(vdl->extent_size);
+}

@@ -1,0 +1,86 @@
+/*
+ * VFIO's listener for populated and discarded RAM
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Each VFIO container has a VFIODmaLayout, a QOM object that is its child
+ * "dma-layout".  It maps the populated parts of sections that have a
+ * RamDiscardManager, by the rules of hw/vfio/dma-layout.h, and knows which
+ * devices of the container may do DMA: its gate is open while there is one.
+ *
+ * While it has devices, the container is "vfio-container[N]" of the machine,
+ * so that what the layout counts can be read:
+ *
+ *   qom-get /machine/vfio-container[0]/dma-layout extents
+ *
+ * Locking: a layout has a lock of its own, taken after the BQL and after the
+ * locks of RamDiscardManagers.  vfio_dma_layout_populate() and
+ * vfio_dma_layout_discard() are called with or without the BQL; all others
+ * need it.
+ */
+
+#ifndef HW_VFIO_RAM_DISCARD_H
+#define HW_VFIO_RAM_DISCARD_H
+
+#include "qemu/units.h"
+#include "exec/hwaddr.h"
+
+#define TYPE_VFIO_DMA_LAYOUT "vfio-dma-layout"
+
+/*
+ * The largest range to hand to vfio_dma_layout_populate() at once, so that the
+ * lock is free now and then.
+ */
+#define VFIO_DMA_LAYOUT_MAX_POPULATE (16 * GiB)
+
+typedef struct VFIOContainerBase VFIOContainerBase;
+typedef struct VFIODevice VFIODevice;
+typedef struct VFIODmaLayout VFIODmaLayout;
+typedef struct VFIOPCIDevice VFIOPCIDevice;
+typedef struct VFIORamDiscardListener VFIORamDiscardListener;
+
+/* Make the layout of a new container, which owns it. */
+VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer);
+
+/*
+ * A part of a listener's section is populated: @size bytes at @iova, which are
+ * at @vaddr.  Mapped at once while the gate is open.  Returns 0; or a negative
+ * errno, and nothing has changed.
+ */
+int vfio_dma_layout_populate(VFIORamDiscardListener *vrdl, hwaddr iova,
+                             uint64_t size, void *vaddr, bool readonly);
+
+/*
+ * A range of a section is discarded, whatever of it was populated.  Returns 0,
+ * or a negative errno when the kernel does not unmap it.
+ */
+int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
+                            uint64_t size);
+
+/*
+ * A device has been attached to its container.  The first one decides how its
+ * container maps, a later one must not want it otherwise; a device that is
+ * not PCI may do DMA from now on.  When that fails the device is detached.
+ */
+bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp);
+
+/* A device is about to be detached.  Does nothing if it is not attached. */
+void vfio_dma_layout_detach(VFIODevice *vbasedev);
+
+/*
+ * Write to a PCI device's own config space: everything populated is mapped
+ * before the device sees a write that enables bus mastering.  If that is not
+ * possible, the write does not enable it, and @val says so.  Returns what
+ * pwrite() does.
+ */
+ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
+                                     uint32_t *val, int len);
+
+/*
+ * Whether the listeners of a container have more sections than the kernel lets
+ * it have mappings, so that not all of their memory could be mapped even with
+ * one mapping for each.
+ */
+bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer);
+
+#endif
