@@ -18,7 +18,7 @@ from pathlib import Path
 from intervals import IntervalSet
 from l1 import (TRACE_PORT, L1Error, L1Hung, L1Machine, StreamReader,
                 port_path)
-from l2 import L2Error, L2Machine, Manager
+from l2 import L2Error, L2Machine, Layout, Manager
 from oracle import Event, Fault, Oracle
 from program import PAGE_SIZE, Program
 from tap import Tap
@@ -70,6 +70,18 @@ class Measurement:
 
 
 @dataclass
+class State:
+    """Of the guest's memory, when something was compared."""
+
+    line: int
+    pages_shared: int
+    # What is known of the IOMMU's entries: QEMU may not count them, and the
+    # kernel is not looked at while instructions are counted
+    extents: int | None
+    map_events: int | None
+
+
+@dataclass
 class VmemState:
     """Of a virtio-mem device, when something was compared."""
 
@@ -94,6 +106,14 @@ class Figures:
     map_events_live: int = 0
     map_events_peak: int = 0
     map_events_total: int = 0
+    # Of QEMU's layout: IOMMU entries when last compared, and at most
+    extents: int = 0
+    extents_peak: int = 0
+    splits: int = 0
+    merges: int = 0
+    # Whether QEMU started the guest
+    booted: bool = False
+    states: list[State] = field(default_factory=list)
     vmem: list[VmemState] = field(default_factory=list)
     syncs: int = 0
     measurements: list[Measurement] = field(default_factory=list)
@@ -112,17 +132,23 @@ def _fields(words: list[str]) -> dict[str, int]:
             (word.partition('=') for word in words)}
 
 
-def bind_edu(l1: L1Machine) -> str:
-    """Gives the edu device to vfio-pci. Returns its address."""
-    bdf = l1.check(
+def bind_edus(l1: L1Machine, count: int) -> list[str]:
+    """Gives the edu devices to vfio-pci. Returns their addresses."""
+    bdfs = l1.check(
         'for d in /sys/bus/pci/devices/*; do '
         'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
         'then echo vfio-pci >$d/driver_override; '
         'echo ${d##*/} >/sys/bus/pci/drivers_probe; echo ${d##*/}; '
-        'fi; done')
-    if not re.fullmatch(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]', bdf):
-        raise L1Error(f'there is not one edu device, but: "{bdf}"')
-    return bdf
+        'fi; done').split()
+    address = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]')
+    if len(bdfs) != count or not all(map(address.fullmatch, bdfs)):
+        raise L1Error(f'there should be {count} edu devices, not: {bdfs}')
+    return bdfs
+
+
+def bind_edu(l1: L1Machine) -> str:
+    """Gives the edu device to vfio-pci. Returns its address."""
+    return bind_edus(l1, 1)[0]
 
 
 class Bench:
@@ -188,20 +214,54 @@ class Bench:
                     return
         raise L1Error(f'{marker} does not come out of the kernel\'s trace')
 
-    def _compare_kernel(self, name: str, expected: IntervalSet) -> None:
+    def _compare_kernel(self, name: str, layout: Layout | None) -> None:
         mapped = self._replay.maps.mapped()
         # Registers of the device can be mapped, too: they are no memory.
         mapped.remove(*_BAR)
-        missing = expected.minus(mapped)
-        excess = mapped.minus(expected)
+        if layout:
+            must, may = self._oracle.mapped()
+        else:
+            must = may = self._oracle.shared
+        missing = must.minus(mapped)
+        excess = mapped.minus(may)
+        pages = must.total() // PAGE_SIZE
         self._tap.check(
-            mapped == expected and not self._replay.errors,
-            f'{name}: the kernel maps exactly the '
-            f'{expected.total() // PAGE_SIZE} shared pages',
-            f'shared, but not mapped: {_describe(missing)}\n'
-            f'mapped, but not shared: {_describe(excess)}\n' +
+            not missing and not excess and not self._replay.errors,
+            f'{name}: the kernel maps ' + (
+                f'exactly the {pages} shared pages' if must == may else
+                f'the {pages} pages it must, no other than the '
+                f'{may.total() // PAGE_SIZE} it may'),
+            f'not mapped: {_describe(missing)}\n'
+            f'mapped, but should not be: {_describe(excess)}\n' +
             '\n'.join(self._replay.errors[:_SHOWN]))
         self._replay.errors.clear()
+
+    def _compare_layout(self, name: str, layout: Layout) -> None:
+        """What QEMU says of its mappings must be what it should have."""
+        machine = self._program.machine
+        self.figures.extents = layout.extents
+        self.figures.extents_peak = max(layout.extents,
+                                        self.figures.extents_peak)
+        self.figures.splits = layout.splits
+        self.figures.merges = layout.merges
+        reachable = self._oracle.plugged() if machine.is_plain \
+            else self._oracle.shared
+        size = reachable.total()
+        good = (layout.open == self._oracle.master and
+                layout.populated_size == size and
+                layout.missing_size == 0 and
+                (layout.mapped_size == size or not layout.open))
+        if self._trace:
+            kernel = self._replay.maps.mapped()
+            if machine.is_plain:
+                kernel = IntervalSet(kernel.clipped(machine.vmem_base,
+                                                    machine.vmem_end))
+            kernel.remove(*_BAR)
+            good = good and layout.mapped_size == kernel.total()
+        self._tap.check(
+            good, f'{name}: QEMU\'s layout has the same '
+            f'{size // PAGE_SIZE} pages in {layout.extents} extents' +
+            ('' if layout.open else ', with the gate closed'), str(layout))
 
     def _compare_qemu(self, name: str, managers: list[Manager]) -> None:
         if not managers:
@@ -274,19 +334,26 @@ class Bench:
         self.figures.pages_shared_peak = max(
             pages, self.figures.pages_shared_peak)
 
-    def _compare_state(self, name: str, l1: L1Machine, l2: L2Machine,
-                       faults: list[Fault]) -> None:
+    def _compare_state(self, name: str, line: int, l1: L1Machine,
+                       l2: L2Machine, faults: list[Fault]) -> None:
         self._note_shared()
+        layout = l2.layout() if self.figures.device else None
         if self._trace:
             self._catch_up(l1)
-            self._compare_kernel(name, self._oracle.shared)
+            self._compare_kernel(name, layout)
             self.figures.map_events_live = self._replay.maps.live_events
         if self._program.machine.is_plain:
             self._compare_plugged(name, l2.plugged_size())
         else:
             self._compare_qemu(name, l2.managers())
+        if layout:
+            self._compare_layout(name, layout)
         if self.figures.device:
             self._compare_faults(name, l1, faults)
+        self.figures.states.append(State(
+            line, self.figures.pages_shared,
+            layout.extents if layout else None,
+            self._replay.maps.live_events if self._trace else None))
 
     # Talking to the firmware
 
@@ -330,6 +397,7 @@ class Bench:
         line = self._read_serial(l2)
         if line != 'boot':
             raise L2Error(f'the guest says "{line}" instead of "boot"')
+        self.figures.booted = True
 
     def _play(self, l1: L1Machine, l2: L2Machine) -> None:
         """Follows the guest through the program."""
@@ -352,7 +420,8 @@ class Bench:
                     start = self._program.records.index(record) + 1
                     l2.serial.write_line(f'start {start}')
                 else:
-                    self._compare_state(name, l1, l2, event.faults)
+                    self._compare_state(name, record.line, l1, l2,
+                                        event.faults)
                     self._note_vmem(record.line)
                 if event.word == 'sync':
                     self.figures.syncs += 1
@@ -451,6 +520,12 @@ class Bench:
         if self._trace:
             parts.append(f'map events: {figures.map_events_peak} live at '
                          f'most, {figures.map_events_total} in all')
+        if figures.extents_peak:
+            parts.append(
+                f'IOMMU entries for {figures.pages_shared_peak} shared pages: '
+                f'{figures.extents_peak} at most ({figures.splits} splits, '
+                f'{figures.merges} merges)')
+        if self._trace:
             parts += [f'virtio-mem in line {state.line}: '
                       f'{state.blocks_plugged} blocks plugged, '
                       f'{state.map_events_live} map events live'

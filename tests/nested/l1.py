@@ -123,7 +123,7 @@ class L1Machine:
     """Starts the machine and executes commands in it."""
 
     def __init__(self, qemu: Path, kernel: Path, initrd: Path, folder: Path,
-                 memory_mib: int, icount: bool, device: bool,
+                 memory_mib: int, icount: bool, devices: int,
                  kernel_arguments: str = '') -> None:
         self._folder = folder
         self._console = folder / 'l1-console.log'
@@ -149,7 +149,7 @@ class L1Machine:
                         '-icount', 'shift=0,sleep=off']
         else:
             command += ['-accel', 'tcg,thread=multi', '-smp', '2']
-        if device:
+        for _ in range(devices):
             command += ['-device', 'edu,dma_mask=0xffffffffffffffff']
         for port, name in _PORTS.items():
             command += [

@@ -43,6 +43,22 @@ class Manager:
     failures: int
 
 
+@dataclass
+class Layout:
+    """What QEMU says of the mappings of one VFIO container."""
+
+    path: str
+    open: bool
+    extents: int
+    populated_size: int
+    mapped_size: int
+    missing_size: int
+    splits: int
+    merges: int
+    failures: int
+    entries_left: int
+
+
 def _private_guest(machine: Machine) -> list[str]:
     return ['-machine', 'q35,kernel-irqchip=split,'
                         'confidential-guest-support=sp0',
@@ -73,7 +89,7 @@ class L2Machine:
                  backend: str) -> None:
         self._l1 = l1
         self._qmp: Any = None
-        self._managers: list[str] | None = None
+        self._objects: dict[str, list[str]] | None = None
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
         command = [
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
@@ -95,11 +111,14 @@ class L2Machine:
                     '-object', f'memory-backend-ram,id=ram{block},'
                                f'size={size}M',
                     '-numa', f'node,memdev=ram{block}']
-        if bdf and backend == 'iommufd':
-            command += ['-object', 'iommufd,id=iommufd0',
-                        '-device', f'vfio-pci,host={bdf},iommufd=iommufd0']
-        elif bdf:
-            command += ['-device', f'vfio-pci,host={bdf}']
+        if bdf:
+            device = f'vfio-pci,id=edu0,host={bdf}'
+            if backend == 'iommufd':
+                command += ['-object', 'iommufd,id=iommufd0']
+                device += ',iommufd=iommufd0'
+            if machine.shared_dma_extent:
+                device += f',x-shared-dma-extent={machine.shared_dma_extent}'
+            command += ['-device', device]
         self.command = shlex.join(command)
 
     def start(self) -> None:
@@ -141,8 +160,9 @@ class L2Machine:
         self._qmp.settimeout(_QMP_TIMEOUT)
         self._qmp.connect()
 
-    def _command(self, name: str, arguments: dict[str, object] | None = None
-                 ) -> Any:
+    def execute(self, name: str, arguments: dict[str, object] | None = None
+                ) -> Any:
+        """Executes a QMP command."""
         # pylint: disable=import-outside-toplevel
         from qemu.qmp import QMPError
         try:
@@ -151,8 +171,15 @@ class L2Machine:
             raise L2Error(f'QMP command {name} {arguments or ""}: '
                           f'{error or type(error).__name__}') from error
 
+    def wait_event(self, name: str) -> None:
+        """Waits for a QMP event; others are forgotten."""
+        while True:
+            event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
+            if event['event'] == name:
+                return
+
     def quit(self) -> None:
-        self._command('quit')
+        self.execute('quit')
 
     def disconnect(self) -> None:
         if self._qmp:
@@ -161,40 +188,52 @@ class L2Machine:
 
     def plugged_size(self) -> int:
         """What QEMU says of the virtio-mem device."""
-        devices = self._command('query-memory-devices')
+        devices = self.execute('query-memory-devices')
         return sum(int(device['data']['size']) for device in devices
                    if device['type'] == 'virtio-mem')
 
-    def _find_managers(self) -> list[str]:
-        """Paths of the objects that keep track of what is shared.
+    def _find_objects(self, kind: str) -> list[str]:
+        """Paths of all objects of a type.
 
         The whole tree in one answer: a command for each of its nodes would
         take longer than all the rest of a run.
         """
-        tree = self._command('human-monitor-command',
-                             {'command-line': 'info qom-tree /'})
-        paths: list[str] = []
-        parents: list[str] = []
-        for line in tree.splitlines():
-            match = re.fullmatch(r'( *)/(.*) \((.*)\)', line)
-            if match:
-                depth = len(match[1]) // 2
-                parents[depth:] = [match[2]]
-                if match[3] == 'guest-memfd-manager':
-                    paths.append('/' + '/'.join(filter(None, parents)))
-        return paths
+        if self._objects is None:
+            self._objects = {}
+            tree = self.execute('human-monitor-command',
+                                 {'command-line': 'info qom-tree /'})
+            parents: list[str] = []
+            for line in tree.splitlines():
+                match = re.fullmatch(r'( *)/(.*) \((.*)\)', line)
+                if match:
+                    depth = len(match[1]) // 2
+                    parents[depth:] = [match[2]]
+                    self._objects.setdefault(match[3], []).append(
+                        '/' + '/'.join(filter(None, parents)))
+        return self._objects.get(kind, [])
+
+    def _get(self, path: str, *names: str) -> list[Any]:
+        return [self.execute('qom-get', {'path': path, 'property': name})
+                for name in names]
 
     def managers(self) -> list[Manager]:
         """What QEMU says of each RAM block with private memory.
 
         Empty if this is a QEMU that does not tell.
         """
-        if self._managers is None:
-            self._managers = self._find_managers()
+        return [Manager(path, *self._get(
+            path, 'size', 'shared-size', 'conversions-to-shared',
+            'conversions-to-private', 'failures'))
+            for path in self._find_objects('guest-memfd-manager')]
 
-        def get(path: str, name: str) -> int:
-            return self._command('qom-get', {'path': path, 'property': name})
-        return [Manager(path, *(get(path, name) for name in (
-            'size', 'shared-size', 'conversions-to-shared',
-            'conversions-to-private', 'failures')))
-            for path in self._managers]
+    def layout(self) -> Layout | None:
+        """What QEMU says of the device's container.
+
+        None if there is no device, or if this is a QEMU that does not tell.
+        """
+        for path in self._find_objects('vfio-dma-layout'):
+            return Layout(path, *self._get(
+                path, 'open', 'extents', 'populated-size', 'mapped-size',
+                'missing-size', 'splits', 'merges', 'failures',
+                'entries-left'))
+        return None

@@ -79,6 +79,8 @@ class Oracle:
         self.peak_shared = 0
         self.touched = 0
         self._master = False
+        # What may have stayed mapped since bus mastering was switched off
+        self._left_mapped = IntervalSet()
         self._scratch: int | None = None
         # Seed of what the device is loaded with
         self._loaded: int | None = None
@@ -93,6 +95,7 @@ class Oracle:
             self.shared = IntervalSet([ROM_RANGE])
         self.peak_shared = max(self.peak_shared, self.shared.total())
         self._master = False
+        self._left_mapped = IntervalSet()
         self._scratch = None
         self._loaded = None
 
@@ -129,7 +132,7 @@ class Oracle:
             raise self._fail(record, f'{gpa:#x} belongs to the firmware')
         for start, end in parts:
             if to_private:
-                self.shared.remove(start, end)
+                self._take_away(start, end)
             else:
                 self.shared.add(start, end)
 
@@ -177,7 +180,7 @@ class Oracle:
         if plug:
             self.shared.add(gpa, end)
         else:
-            self.shared.remove(gpa, end)
+            self._take_away(gpa, end)
 
     def _plug(self, record: Record, gpa: int) -> None:
         end = gpa + record.pages * PAGE_SIZE
@@ -190,9 +193,37 @@ class Oracle:
     def _unplug_all(self) -> None:
         machine = self.program.machine
         self._counters.calls += 1
-        self.shared.remove(machine.vmem_base, machine.vmem_end)
+        self._take_away(machine.vmem_base, machine.vmem_end)
 
     # Memory and DMA
+
+    def _take_away(self, start: int, end: int) -> None:
+        self.shared.remove(start, end)
+        self._left_mapped.remove(start, end)
+
+    def _set_master(self, master: bool) -> None:
+        if self._master and not master:
+            self._left_mapped = self.shared.copy()
+        self._master = master
+
+    @property
+    def master(self) -> bool:
+        """Whether the device can do DMA."""
+        return self._master
+
+    def mapped(self) -> tuple[IntervalSet, IntervalSet]:
+        """What must, and what may be mapped.
+
+        Memory that comes and goes must be while the device can do DMA. What
+        stays mapped when that ends is up to QEMU; nothing must be added.
+        """
+        if self._master:
+            return self.shared, self.shared
+        must = self.ram if self.program.machine.is_plain else IntervalSet()
+        may = must.copy()
+        for start, end in self._left_mapped:
+            may.add(start, end)
+        return must, may
 
     def _accessible(self, record: Record) -> IntervalSet:
         """What the guest may access for this record."""
@@ -264,7 +295,7 @@ class Oracle:
                 self._access(record, gpa, PAGE_SIZE)
                 self._scratch = gpa
             case 'master':
-                self._master = bool(record.size)
+                self._set_master(bool(record.size))
 
     def _report(self, word: str, record: Record) -> Event:
         event = Event(word, record, self._counters, self._faults)

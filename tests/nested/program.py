@@ -85,6 +85,8 @@ class Machine:
     blocks: int = 1
     # Of the level 1 kernel's vfio_iommu_type1; 0 for its default
     dma_entry_limit: int = 0
+    # How the device's container maps; empty for QEMU's default
+    shared_dma_extent: str = ''
     # Of a virtio-mem device: there is one if the guest has no private memory.
     vmem_size: int = 0
     vmem_block: int = 0
@@ -343,6 +345,15 @@ class _Compiler:
             raise self.fail(f'"on" or "off", not "{state}"')
         record.size = int(state == 'on')
 
+    def _parse_master(self, record: Record) -> None:
+        self._parse_switch(record)
+        record.chunk = 16
+        if self._option('width'):
+            record.chunk = self._number(self._next('8, 16 or 32'))
+            if record.chunk not in (8, 16, 32):
+                raise self.fail(f'a width of {record.chunk} bits, not 8, 16 '
+                                'or 32')
+
     def _parse_count(self, record: Record) -> None:
         record.size = self._number(self._next('a number'))
         if not record.size:
@@ -362,7 +373,7 @@ class _Compiler:
         'plug': _parse_plug, 'unplug': _parse_plug,
         'unplug-all': _parse_nothing,
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
-        'scratch': _parse_scratch, 'master': _parse_switch,
+        'scratch': _parse_scratch, 'master': _parse_master,
         'pam': _parse_switch,
         'parallel': _parse_count, 'repeat': _parse_count,
         'measure': _parse_measure, 'sync': _parse_nothing,
@@ -419,6 +430,9 @@ class _Compiler:
             self._set_machine(memory=memory, blocks=blocks)
         elif op == 'cpus':
             self._set_machine(cpus=self._number(self._next('a number')))
+        elif op == 'shared-dma-extent':
+            self._set_machine(
+                shared_dma_extent=self._next('"page", "auto" or a size'))
         elif op == 'dma-entry-limit':
             self._set_machine(
                 dma_entry_limit=self._number(self._next('a number')))

@@ -144,10 +144,10 @@ void device_set_scratch(uint64_t gpa)
     has_scratch = true;
 }
 
-void device_set_master(bool on)
+const char *device_set_master(bool on, unsigned bits)
 {
-    edu_set_master(on);
     master = on;
+    return edu_set_master(on, bits) ? nullptr : "master-not-set";
 }
 
 const char *device_check_write(uint64_t gpa, size_t size, uint64_t seed,

@@ -16,8 +16,11 @@
 /* Makes the page at @gpa the scratch page. */
 void device_set_scratch(uint64_t gpa);
 
-/* Sets bus mastering. While it is off, no DMA can be checked that arrives. */
-void device_set_master(bool on);
+/*
+ * Sets bus mastering, by a write of @bits. While it is off, no DMA can be
+ * checked that arrives. Returns null, or what is not as expected.
+ */
+const char *device_set_master(bool on, unsigned bits);
 
 /*
  * The device writes @size bytes of the DMA pattern of @seed to @gpa. If this

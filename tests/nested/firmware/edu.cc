@@ -62,10 +62,19 @@ bool edu_init()
     return true;
 }
 
-void edu_set_master(bool on)
+bool edu_set_master(bool on, unsigned bits)
 {
-    pci_write16(edu_devfn, PCI_COMMAND,
-                PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0));
+    const uint16_t command = PCI_COMMAND_MEMORY | (on ? PCI_COMMAND_MASTER : 0);
+
+    if (bits == 8) {
+        pci_write8(edu_devfn, PCI_COMMAND, command);
+    } else if (bits == 16) {
+        pci_write16(edu_devfn, PCI_COMMAND, command);
+    } else {
+        /* Zeroes change nothing in the upper half, the status. */
+        pci_write32(edu_devfn, PCI_COMMAND, command);
+    }
+    return !(pci_read16(edu_devfn, PCI_COMMAND) & PCI_COMMAND_MASTER) == !on;
 }
 
 void edu_read_memory(uint64_t gpa, size_t size)

@@ -18,8 +18,11 @@ constexpr size_t EDU_BUFFER_SIZE = 4096;
  */
 bool edu_init();
 
-/* Sets bus mastering of the device. */
-void edu_set_master(bool on);
+/*
+ * Sets bus mastering of the device, by a write of @bits (8, 16 or 32). Returns
+ * whether the device then says so.
+ */
+bool edu_set_master(bool on, unsigned bits);
 
 /*
  * The device reads @size bytes of memory at @gpa to the start of its buffer,

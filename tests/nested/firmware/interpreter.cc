@@ -186,7 +186,7 @@ void Interpreter::device(const Context &context, const ProgramRecord &record)
     if (record.opcode == OP_MASTER) {
         /* Without a device there is nothing to set, which is no failure. */
         if (has_device_) {
-            device_set_master(record.size);
+            error = device_set_master(record.size, record.chunk);
         }
     } else if (!has_device_) {
         error = "no-device";

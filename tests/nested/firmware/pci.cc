@@ -51,6 +51,12 @@ void pci_write16(uint8_t devfn, uint8_t offset, uint16_t value)
     out16(PORT_DATA + (offset & 2), value);
 }
 
+void pci_write8(uint8_t devfn, uint8_t offset, uint8_t value)
+{
+    set_address(devfn, offset);
+    out8(PORT_DATA + (offset & 3), value);
+}
+
 bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn)
 {
     const uint32_t ids = (uint32_t)device << 16 | vendor;

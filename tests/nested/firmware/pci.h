@@ -24,6 +24,7 @@ bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn);
 
 uint32_t pci_read32(uint8_t devfn, uint8_t offset);
 void pci_write32(uint8_t devfn, uint8_t offset, uint32_t value);
+void pci_write8(uint8_t devfn, uint8_t offset, uint8_t value);
 uint16_t pci_read16(uint8_t devfn, uint8_t offset);
 void pci_write16(uint8_t devfn, uint8_t offset, uint16_t value);
 

@@ -45,7 +45,7 @@ enum Opcode : uint16_t {
     OP_DMA_FROM = 6,
     /* The shared page at @gpa is the one the device's buffer is seen by. */
     OP_SCRATCH = 7,
-    /* Set bus mastering of the device to @size (0 or 1). */
+    /* Set bus mastering to @size (0 or 1), by a write of @chunk bits. */
     OP_MASTER = 8,
     /* Run the block up to record @end on @size vCPUs at once. */
     OP_PARALLEL = 9,
