@@ -18,9 +18,9 @@ from wire import PROGRAM_FILE
 # Files of the level 1 machine
 FIRMWARE_PATH = '/firmware/gmem-firmware.bin'
 PROGRAM_PATH = '/firmware/program.bin'
+PID_PATH = '/run/qemu-pid'
 _STDERR_PATH = '/run/qemu-stderr'
 _STATUS_PATH = '/run/qemu-status'
-_PID_PATH = '/run/qemu-pid'
 
 _POLL_INTERVAL = 0.1
 _QMP_TIMEOUT = 30.0
@@ -123,7 +123,7 @@ class L2Machine:
 
     def start(self) -> None:
         self._l1.check(
-            f'({self.command} >{_STDERR_PATH} 2>&1 & echo $! >{_PID_PATH}; '
+            f'({self.command} >{_STDERR_PATH} 2>&1 & echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:
@@ -144,7 +144,7 @@ class L2Machine:
         return self._l1.run(f'cat {_STDERR_PATH}')[1]
 
     def kill(self) -> None:
-        self._l1.run(f'kill -9 $(cat {_PID_PATH})')
+        self._l1.run(f'kill -9 $(cat {PID_PATH})')
 
     def connect(self, python_dir: Path) -> None:
         """Connects to QEMU's monitor, with QEMU's own Python library."""
