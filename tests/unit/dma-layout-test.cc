@@ -231,6 +231,14 @@ public:
     /* What contains one of these bytes cannot be unmapped. */
     std::set<uint64_t> &pinned() { return pinned_; }
 
+    /* Let @count calls fail, of which the @nth from now on is the first. */
+    void refuse_maps(int error, uint64_t nth, uint64_t count)
+    {
+        map_error_ = error;
+        first_refused_ = nmaps_ + nth;
+        nrefused_ = count;
+    }
+
     /* Check only when check() is called: for very many steps. */
     void check_seldom() { check_seldom_ = true; }
 
@@ -306,9 +314,14 @@ private:
 
     int backend_map(uint64_t iova, uint64_t size, uint64_t vaddr, bool readonly)
     {
+        nmaps_++;
+        if (nmaps_ >= first_refused_ && nmaps_ - first_refused_ < nrefused_) {
+            nfailed_++;
+            return -map_error_;
+        }
+
         const int ret = model_.map(iova, size, vaddr, readonly);
 
-        nmaps_++;
         nfailed_ += ret != 0;
         EXPECT_NE(model_.last_rule(), IommuRule::kOverlap);
         return ret;
@@ -503,6 +516,9 @@ private:
     std::vector<Event> events_;
     std::map<uint64_t, uint64_t> told_missing_;
     std::set<uint64_t> pinned_;
+    int map_error_ = 0;
+    uint64_t first_refused_ = 0;
+    uint64_t nrefused_ = 0;
     bool check_seldom_ = false;
     uint64_t ntaken_ = 0;
     uint64_t nmaps_ = 0;
@@ -1397,6 +1413,27 @@ TEST(DmaLayoutBudget, OthersTakeEntriesBeforeASplit)
               rig.count_events(DMA_LAYOUT_MISSING));
 }
 
+/* What is missing gets the entries before a new request does. */
+TEST(DmaLayoutBudget, MendsBeforeItRefuses)
+{
+    Rig rig(IommuKind::kType1v2, 40);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    for (uint64_t i = 1; i <= 27; i++) {
+        EXPECT_EQ(rig.populate(i * kGiB + kTiB, kPage), 0);
+    }
+    rig.take_entries(40);
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_EQ(rig.size(), 36u);
+    EXPECT_EQ(rig.layout().nmapped(), 28u);
+    rig.give_entries_back(40);
+    /* Only together the remainders are few enough. */
+    EXPECT_EQ(rig.populate(kTiB, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.size(), 30u);
+}
+
 /* Failures of the kernel's */
 
 TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
@@ -1422,6 +1459,35 @@ TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
     }
 }
 
+/* What the kernel did not want once is tried again with each change. */
+TEST_P(DmaLayoutOf, WhatIsMissingIsTriedAgain)
+{
+    for (bool by_discard : {false, true}) {
+        Rig fresh(GetParam());
+
+        EXPECT_EQ(fresh.open(), 0);
+        EXPECT_EQ(fresh.populate(0, 2 * kMiB), 0);
+        EXPECT_EQ(fresh.populate(kGiB, kPage), 0);
+
+        /* In the same call... */
+        fresh.model().fail_map(1, ENOMEM);
+        EXPECT_EQ(fresh.discard(kMiB - kPage, kPage), 0);
+        EXPECT_EQ(fresh.count_events(DMA_LAYOUT_MENDED), 1u);
+
+        /* ...and in the next. */
+        fresh.refuse_maps(ENOMEM, 1, UINT64_MAX);
+        EXPECT_EQ(fresh.discard(kMiB - 3 * kPage, kPage), 0);
+        EXPECT_GT(fresh.stats().missing_size, 0u);
+        fresh.refuse_maps(0, 0, 0);
+        if (by_discard) {
+            EXPECT_EQ(fresh.discard(kGiB, kPage), 0);
+        } else {
+            EXPECT_EQ(fresh.populate(2 * kGiB, kPage), 0);
+        }
+        EXPECT_EQ(fresh.stats().missing_size, 0u);
+    }
+}
+
 /* The kernel does not want a merged extent, or not its parts any more. */
 TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
 {
@@ -1444,6 +1510,30 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
         EXPECT_EQ(rig.populate(kTiB, kPage), 0);
         EXPECT_EQ(rig.stats().missing_size, 0u);
     }
+}
+
+/* Neither it nor the first of its parts: then not all is mapped. */
+TEST(DmaLayoutFailures, OpenThatLosesWhatItMerges)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i = 12; i > 0; i--) {
+        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+    }
+    rig.close();
+    rig.take_entries(4);
+    EXPECT_EQ(rig.discard(12 * kPage, kPage), 0);
+    rig.take_entries(1);
+    EXPECT_EQ(rig.set_extent_size(kPage), -EBUSY);
+    EXPECT_EQ(rig.layout().nmapped(), 11u);
+
+    /* Recorded without asking for entries. */
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+    /* The 1st finds no entry, the 2nd is the merged one. */
+    rig.refuse_maps(ENOMEM, 2, 2);
+    EXPECT_EQ(rig.open(), -ENOSPC);
+    EXPECT_EQ(rig.model().mappings().size(), 5u);
 }
 
 TEST(DmaLayoutFailures, MergingThatCannotUnmapKeepsTheParts)
