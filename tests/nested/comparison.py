@@ -30,7 +30,10 @@ MAP_EVENTS_NOTE = (
     f'{MAP_EVENTS_MARK} map events of the kernel: this QEMU does not count '
     'its entries; each of them takes one or more')
 
-_RETURNED = re.compile(r'\bret=-(\d+)\b')
+# A call that failed, as the firmware reports it
+_RETURNED = re.compile(r'^(?P<line>\d+) hypercall .*'
+                       r'(?P<what>gpa=\S+ pages=\S+) ret=-(?P<error>\d+)',
+                       re.M)
 _L1_CHECK = 'the level 1 machine works'
 _L2_CHECK = 'the level 2 machine works'
 
@@ -93,21 +96,24 @@ def _error_name(number: int) -> str:
 
 
 def describe_failure(booted: bool, failures: list[tuple[str, str]]) -> str:
-    """Says in a line what went wrong first."""
-    if not failures:
-        return ''
-    name, diagnostics = failures[0]
-    # What the bench noticed, and what QEMU said
-    first, _, stderr = diagnostics.partition('\n')
-    if name == _L2_CHECK:
-        said = qemu_message(stderr) or first
-        return f'{"breaks off" if booted else "does not start"}: {said}'
-    if name == _L1_CHECK:
-        return f'no result: {first}'
-    returned = _RETURNED.search(diagnostics)
-    if returned:
-        return f'{_error_name(int(returned[1]))} for {name}'
-    return f'wrong: {name}'
+    """Says in a line what went wrong.
+
+    A machine that is gone, or a call that failed, is the cause of all else.
+    """
+    for name, diagnostics in failures:
+        # What the bench noticed, and what QEMU said
+        first, _, stderr = diagnostics.partition('\n')
+        if name == _L2_CHECK:
+            said = qemu_message(stderr) or first
+            return f'{"breaks off" if booted else "does not start"}: {said}'
+        if name == _L1_CHECK:
+            return f'no result: {first}'
+    for _, diagnostics in failures:
+        call = _RETURNED.search(diagnostics)
+        if call:
+            return f'fails, {_error_name(int(call["error"]))}: ' \
+                   f'line {call["line"]}, {call["what"]}'
+    return f'wrong: {failures[0][0]}' if failures else ''
 
 
 # Figures as text

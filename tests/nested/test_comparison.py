@@ -55,11 +55,17 @@ class FailureTest(unittest.TestCase):
                          'does not start: QEMU ended with status 1')
 
     def test_conversion_fails(self) -> None:
-        failures = [('line 16: share 16M 1G', '16 hypercall cpu=0 gpa=0x10 '
-                     'pages=0x7f ret=-28 expected=0\nfailures=1'),
-                    ('line 17: dma-to 16M 4K', 'did-not-arrive')]
+        call = '16 hypercall cpu=0 gpa=0x10 pages=0x7f ret=-28 expected=0'
+        failures = [('line 16, sync: 1 conversion calls', 'guest says 0'),
+                    ('line 15: repeat 8', f'note\n{call}\nfailures=1')]
         self.assertEqual(describe_failure(True, failures),
-                         'ENOSPC for line 16: share 16M 1G')
+                         'fails, ENOSPC: line 16, gpa=0x10 pages=0x7f')
+
+    def test_qemu_ends_after_a_failure(self) -> None:
+        failures = [('line 16: share 16M 1G', '16 hypercall cpu=0 gpa=0x10 '
+                     'pages=0x7f ret=-28 expected=0'),
+                    ('the level 2 machine works', 'QEMU ended\nqemu: why')]
+        self.assertEqual(describe_failure(True, failures), 'breaks off: why')
 
     def test_level_1_breaks(self) -> None:
         self.assertEqual(
