@@ -1101,7 +1101,11 @@ TEST(DmaLayoutBudget, OthersAreNotMergedUnderPressure)
     for (uint64_t used = 0; used < 25; used++) {
         EXPECT_EQ(rig.populate((1 + used) * kGiB, kPage), 0);
     }
-    for (uint64_t i = 16; i > 0; i--) {
+    for (uint64_t i = 40; i > 32; i--) {
+        EXPECT_EQ(rig.populate((i - 1) * 2 * kMiB, 2 * kMiB), 0);
+    }
+    /* A stream from the middle of a block to its end. */
+    for (uint64_t i = 40; i < 48; i++) {
         EXPECT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
     }
     EXPECT_EQ(rig.stats().merges, 0u);
@@ -1235,6 +1239,21 @@ TEST_P(DmaLayoutLimit, CutsSoThatItFits)
 INSTANTIATE_TEST_SUITE_P(Limits, DmaLayoutLimit,
                          testing::Values(2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31,
                                          33, 64, 100, 128, 199, 200, 257, 300));
+
+/* What was only made longer by a request that fails is as it was, too. */
+TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
+{
+    Rig rig(IommuKind::kType1v2, 4);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.populate(kTiB - 2 * kPage, kPage), 0);
+    EXPECT_EQ(rig.populate(2 * kTiB, kPage), 0);
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+    EXPECT_EQ(rig.populate(kTiB - kPage, 2 * kPage), -ENOSPC);
+    EXPECT_EQ(rig.size(), 3u);
+    EXPECT_EQ(rig.stats().largest_extent, kPage);
+}
 
 TEST(DmaLayoutBudget, OneEntry)
 {
@@ -1505,6 +1524,7 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
         const int ret = rig.populate(kGiB, kPage);
 
         EXPECT_TRUE(ret == 0 || ret == -ENOSPC || ret == -ENOMEM);
+        EXPECT_EQ(rig.count_events(DMA_LAYOUT_MISSING), 0u);
         rig.model().fail_map(0, 0);
         EXPECT_EQ(rig.discard(kTiB, kPage), 0);
         EXPECT_EQ(rig.populate(kTiB, kPage), 0);
