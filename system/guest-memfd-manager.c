@@ -438,11 +438,27 @@ static void guest_memfd_replay_discarded(const RamDiscardManager *rdm,
     guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
 }
 
-/* For one listener, what a conversion does for all. */
+/* What became of telling a new listener of all that is shared. */
+typedef struct GuestMemfdRegistration {
+    RamDiscardListener *rdl;
+    int ret;
+} GuestMemfdRegistration;
+
+/*
+ * A run that the listener does not take is no reason to keep the others from
+ * it: the guest, which has shared them all, hears of no error.
+ */
 static int guest_memfd_register_run(GuestMemfdManager *gmm, uint64_t offset,
                                     uint64_t size, void *opaque)
 {
-    return guest_memfd_listener_populate(opaque, offset, size);
+    GuestMemfdRegistration *registration = opaque;
+    int ret = guest_memfd_listener_populate(registration->rdl, offset, size);
+
+    if (ret) {
+        gmm->failures++;
+        registration->ret = ret;
+    }
+    return 0;
 }
 
 static int guest_memfd_unregister_run(GuestMemfdManager *gmm, uint64_t offset,
@@ -457,21 +473,20 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
                                           MemoryRegionSection *section)
 {
     GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
-    int ret;
+    GuestMemfdRegistration registration = { .rdl = rdl };
 
     g_assert(section->mr == gmm->mr);
     rdl->section = memory_region_section_new_copy(section);
 
     QEMU_LOCK_GUARD(&gmm->lock);
     QLIST_INSERT_HEAD(&gmm->listeners, rdl, next);
-    ret = guest_memfd_for_each_run(gmm, section->offset_within_region,
-                                   int128_get64(section->size), true,
-                                   guest_memfd_register_run, rdl);
-    if (ret) {
-        gmm->failures++;
+    guest_memfd_for_each_run(gmm, section->offset_within_region,
+                             int128_get64(section->size), true,
+                             guest_memfd_register_run, &registration);
+    if (registration.ret) {
         error_report("guest-memfd: shared memory of '%s' cannot all be made"
                      " accessible to a device: %s",
-                     memory_region_name(gmm->mr), strerror(-ret));
+                     memory_region_name(gmm->mr), strerror(-registration.ret));
     }
 }
 

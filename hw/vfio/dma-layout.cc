@@ -21,7 +21,7 @@ constexpr uint64_t kCoarse = UINT64_C(1) << 20;
 
 /* Block sizes go up and down by this many bits at a time... */
 constexpr unsigned kGrowthShift = 4;
-/* ...so many times at most... */
+/* ...so many times at most, which is enough for a page... */
 constexpr unsigned kMaxPressure = 5;
 /* ...and streams are merged in blocks of at least this size. */
 constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
@@ -241,8 +241,8 @@ DmaLayout::Iterator DmaLayout::insert(uint64_t iova, const DmaExtent &extent)
     if (extent.mapped) {
         count_mapped(extent, true);
     }
-    nseams_ += is_seam(it);
-    nseams_ +=
+    nseams_[extent.mapped] += is_seam(it);
+    nseams_[extent.mapped] +=
         after != extents_.end() && can_join(*it, after->first, after->second);
     return it;
 }
@@ -252,7 +252,7 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
     const Extents::value_type gone = *it;
 
     tail_ = extents_.end();
-    nseams_ -= is_seam(it);
+    nseams_[gone.second.mapped] -= is_seam(it);
     populated_size_ -= gone.second.size;
     if (gone.second.mapped) {
         count_mapped(gone.second, false);
@@ -260,29 +260,39 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
         missing_.erase(gone.first);
     }
     it = extents_.erase(it);
-    nseams_ -= it != extents_.end() && can_join(gone, it->first, it->second);
+    nseams_[gone.second.mapped] -=
+        it != extents_.end() && can_join(gone, it->first, it->second);
     return it;
 }
 
 void DmaLayout::set_mapped(Iterator it, bool mapped)
 {
-    nseams_ -= is_seam(it) + is_seam(std::next(it));
+    nseams_[!mapped] -= is_seam(it) + is_seam(std::next(it));
     it->second.mapped = mapped;
-    nseams_ += is_seam(it) + is_seam(std::next(it));
+    nseams_[mapped] += is_seam(it) + is_seam(std::next(it));
     count_mapped(it->second, mapped);
 }
 
-void DmaLayout::set_missing(Iterator it)
+/* An extent that is to be mapped is not: because of @err, or as before. */
+void DmaLayout::set_missing(Iterator it, int err)
 {
     missing_.insert(it->first);
-    event(DMA_LAYOUT_MISSING, it->first, it->second.size, 1);
+    event(DMA_LAYOUT_MISSING, it->first, it->second.size, -err);
 }
 
 void DmaLayout::retry_missing()
 {
     for (unsigned i = 0; i < kMaxRetries && !missing_.empty(); i++) {
-        Iterator it = extents_.find(*missing_.begin());
+        auto next = missing_.lower_bound(retry_hand_);
 
+        if (next == missing_.end()) {
+            next = missing_.begin();
+        }
+
+        const Iterator it = extents_.find(*next);
+
+        /* The next time, it is another one's turn. */
+        retry_hand_ = it->first + 1;
         if (map_or_make_room(it->first, it->second)) {
             return;
         }
@@ -315,16 +325,24 @@ uint64_t DmaLayout::block_size(uint64_t granularity) const
 {
     uint64_t block = std::max(extent_size_, granularity);
 
-    if (is_fixed()) {
+    if (is_fixed() || is_coarse(granularity)) {
         return granularity;
     }
-    if (extent_size_ == DMA_LAYOUT_AUTO && granularity < kCoarse) {
+    if (extent_size_ == DMA_LAYOUT_AUTO) {
         block = open_ ? kBlock : kLargeBlock;
     }
+    /* A hole in a larger one would take too much away. */
+    return std::max(block,
+                    std::min(block << kGrowthShift * pressure(), kLargeBlock));
+}
 
-    const unsigned shift = kGrowthShift * pressure();
-
-    return block < kUncut >> shift ? block << shift : kUncut;
+/*
+ * Whether memory is given back in so large pieces, and one by one, that it is
+ * not to be split as long as there are entries.
+ */
+bool DmaLayout::is_coarse(uint64_t granularity) const
+{
+    return extent_size_ == DMA_LAYOUT_AUTO && granularity >= kCoarse;
 }
 
 void DmaLayout::tell_pressure()
@@ -339,6 +357,20 @@ void DmaLayout::tell_pressure()
 
 /* Merging */
 
+/* Map what was unmapped, from @first to before @end, in vain. */
+void DmaLayout::map_again(Iterator first, Iterator end)
+{
+    for (Iterator it = first; it != end; ++it) {
+        const int err = it->second.mapped ? 0 : map(it->first, it->second);
+
+        if (err && open_) {
+            set_missing(it, err);
+        } else if (!err && !it->second.mapped) {
+            set_mapped(it, true);
+        }
+    }
+}
+
 /*
  * Replace the extents from @first to before @end, which all touch, by one.
  * Returns how many entries that gains: none if the kernel does not let us.
@@ -352,24 +384,9 @@ uint64_t DmaLayout::merge(Iterator first, Iterator end)
     DmaExtent merged = first->second;
 
     merged.size = last - iova + 1;
-    merged.mapped = false;
     if (mapped) {
-        if (unmap_extents(first, end)) {
-            /* What was unmapped all the same is found missing below. */
-        } else if (!map(iova, merged)) {
-            merged.mapped = true;
-        }
-        if (!merged.mapped) {
-            for (Iterator it = first; it != end; ++it) {
-                if (it->second.mapped) {
-                    continue;
-                }
-                if (!map(it->first, it->second)) {
-                    set_mapped(it, true);
-                } else if (open_) {
-                    set_missing(it);
-                }
-            }
+        if (unmap_extents(first, end) || map(iova, merged)) {
+            map_again(first, end);
             return 0;
         }
         merges_++;
@@ -385,15 +402,16 @@ uint64_t DmaLayout::merge(Iterator first, Iterator end)
 
 /*
  * Go once through all extents, and merge those that @rule allows until
- * @wanted entries are gained.  Returns how many are.
+ * @gained is @wanted entries.  Returns false if the kernel does not let us.
  */
-uint64_t DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted)
+bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
+                            uint64_t *gained)
 {
     uint64_t todo = extents_.size();
-    uint64_t gained = 0;
+    bool is_let = true;
     Iterator it = extents_.lower_bound(merge_hand_);
 
-    while (todo && gained < wanted && nseams_) {
+    while (todo && *gained < wanted && nseams_[rule.mapped] && is_let) {
         if (it == extents_.end()) {
             it = extents_.begin();
         }
@@ -402,19 +420,22 @@ uint64_t DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted)
         const uint64_t block = first->first / rule.block;
         uint64_t count = 1;
 
-        while (count <= wanted - gained && is_seam(it) &&
+        while (count <= wanted - *gained && is_seam(it) &&
                (it->second.joined || !rule.joined_only) &&
                last_of(*it) / rule.block == block) {
             ++it;
             count++;
         }
         if (count > 1 && first->second.mapped == rule.mapped) {
-            gained += merge(first, it);
+            const uint64_t more = merge(first, it);
+
+            *gained += more;
+            is_let = more != 0;
         }
         todo -= std::min(todo, count);
     }
     merge_hand_ = it == extents_.end() ? 0 : it->first;
-    return gained;
+    return is_let;
 }
 
 /*
@@ -435,8 +456,7 @@ uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
         return 0;
     }
     for (const MergeRule &rule : rules) {
-        gained += merge_round(rule, batch - gained);
-        if (gained >= wanted) {
+        if (!merge_round(rule, batch, &gained) || gained >= wanted) {
             break;
         }
     }
@@ -469,7 +489,8 @@ void DmaLayout::merge_stream(uint64_t last)
     const Iterator end = std::next(back);
     uint64_t block = block_size(kPage);
 
-    if (last_of(*back) != last) {
+    if (last_of(*back) != last ||
+        is_coarse(UINT64_C(1) << back->second.granularity_shift)) {
         return;
     }
     for (; block >= kMinMerged; block >>= kGrowthShift) {
@@ -565,25 +586,26 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
 
     it->second.size += more;
     populated_size_ += more;
-    nseams_ += more && is_seam(std::next(it));
+    nseams_[it->second.mapped] += more && is_seam(std::next(it));
     return more;
 }
 
 /*
- * Add the extents of a range, the first of them @like one.  When one of them
- * cannot be mapped, none is left.
+ * Add the extents of a range, the first of them @like one, and at most @max of
+ * them.  When one of them cannot be mapped, none is left.
  */
-int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like)
+int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
+                   uint64_t max)
 {
     uint64_t block = block_size(UINT64_C(1) << like.granularity_shift);
     DmaExtent extent = like;
     uint64_t start = iova;
 
-    while (count_blocks(iova, last, block) > room() && block < kUncut &&
+    while (count_blocks(iova, last, block) > max && block < kUncut &&
            !is_fixed()) {
         block <<= 1;
     }
-    if (count_blocks(iova, last, block) > room()) {
+    if (count_blocks(iova, last, block) > max) {
         return -ENOSPC;
     }
     for (;;) {
@@ -610,6 +632,48 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like)
     }
 }
 
+/*
+ * Add a range when there is no room: for as long as it takes to merge it with
+ * what it touches, it gets one of the entries that are kept for splits.
+ */
+int DmaLayout::add_to_neighbours(uint64_t iova, uint64_t last,
+                                 const DmaExtent &like)
+{
+    const Iterator after = extents_.lower_bound(iova);
+    DmaExtent extent = like;
+
+    extent.size = last - iova + 1;
+    extent.mapped = open_;
+
+    const Extents::value_type added(iova, extent);
+    const bool touches = (after != extents_.end() &&
+                          can_join(added, after->first, after->second)) ||
+                         (after != extents_.begin() &&
+                          can_join(*std::prev(after), iova, extent));
+
+    if (!touches || is_fixed() || extents_.size() >= hard_limit_) {
+        return -ENOSPC;
+    }
+
+    const int ret = add(iova, last, like, 1);
+
+    if (!ret) {
+        Iterator first = find(iova);
+        Iterator end = std::next(first);
+
+        if (is_seam(first)) {
+            --first;
+        }
+        if (is_seam(end)) {
+            ++end;
+        }
+        if (std::next(first) != end) {
+            merge(first, end);
+        }
+    }
+    return ret;
+}
+
 int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
                         uint64_t granularity, bool readonly)
 {
@@ -631,7 +695,8 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
         ask_for_limit();
         /* What is missing comes first, and can be merged once it is mapped. */
         retry_missing();
-        make_room(blocks);
+        /* More than that is better made up for by larger blocks. */
+        make_room(std::min(blocks, kMergeBatch));
     }
 
     const Iterator after = extents_.lower_bound(iova);
@@ -658,7 +723,8 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     }
     if (done < size) {
         like.vaddr += done;
-        ret = add(iova + done, last, like);
+        ret = room() ? add(iova + done, last, like, room())
+                     : add_to_neighbours(iova + done, last, like);
         if (ret && done) {
             discard(iova, done);
         }
@@ -692,13 +758,15 @@ void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
         extent.vaddr = like.vaddr + (start - like_iova);
         extent.size = in_one ? last - start + 1 : largest_start(start, last);
 
-        extent.mapped =
-            open_ && like.mapped && !map_or_make_room(start, extent);
+        const bool is_due = open_ && like.mapped;
+        const int err = is_due ? map_or_make_room(start, extent) : 0;
+
+        extent.mapped = is_due && !err;
 
         Iterator it = insert(start, extent);
 
         if (open_ && !extent.mapped) {
-            set_missing(it);
+            set_missing(it, err);
         }
         if (start + (extent.size - 1) == last) {
             return;
@@ -781,6 +849,10 @@ int DmaLayout::open()
     if (extents_.size() > limit_) {
         merge_some(extents_.size() - limit_, false);
     }
+    if (extents_.size() > hard_limit_) {
+        /* Not one by one, each time that a guest tries. */
+        ret = -ENOSPC;
+    }
     open_ = true;
     was_open_ = true;
     tail_ = extents_.end();
@@ -844,10 +916,10 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     const Extents old = std::exchange(extents_, {});
 
     tail_ = extents_.end();
-    nseams_ = 0;
+    nseams_ = {};
     populated_size_ = 0;
     for (const auto &[iova, extent] : old) {
-        add(iova, iova + (extent.size - 1), extent);
+        add(iova, iova + (extent.size - 1), extent, room());
     }
     return 0;
 }
@@ -881,7 +953,7 @@ const char *DmaLayout::broken_invariant() const
 {
     uint64_t nmapped = 0;
     uint64_t nmissing = 0;
-    uint64_t nseams = 0;
+    std::array<uint64_t, 2> nseams = {};
     uint64_t mapped_size = 0;
     uint64_t populated_size = 0;
 
@@ -909,7 +981,7 @@ const char *DmaLayout::broken_invariant() const
         }
         nmapped += extent.mapped;
         nmissing += !extent.mapped && open_;
-        nseams += is_seam(it);
+        nseams[extent.mapped] += is_seam(it);
         mapped_size += extent.mapped ? extent.size : 0;
         populated_size += extent.size;
     }

@@ -38,11 +38,12 @@
  * while it is closed a discard need not map again what remains.
  *
  * Budget.  With the entries that are left, block sizes grow: by a factor of 16
- * when half of the entries are used, again at three quarters, and so on; and
- * a stream that has filled such a block has its extents there replaced by one.
- * When there are none left, neighbouring extents are merged: those of a
- * stream first, and inside of blocks first.  Only when there are no neighbours
- * does a request fail.
+ * when half of the entries are used, again at three quarters, but not above
+ * 1 GiB; and a stream that has filled such a block has its extents there
+ * replaced by one.  When there are none left, neighbouring extents are merged:
+ * those of a stream first, and inside of blocks first.  A request then becomes
+ * one extent, however large, or part of a neighbour.  Only when there is none
+ * does it fail.
  *
  * Taking away never fails for want of entries.  Some are kept for splits.  A
  * remainder that cannot be mapped even so is missing: counted, told, and tried
@@ -55,9 +56,14 @@
  *  - before it is opened for the first time none is mapped
  *  - with extents of a page's size, none is ever split or merged
  *
+ * Coarse memory, which is discarded in pieces of 1 MiB or more, as virtio-mem's
+ * is, has extents of these pieces: never split, nor merged, while there are
+ * entries.  Who discards block by block does so while the next is in use.
+ *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
- * adds or takes away; O(n) for a request that finds no entry left.  An extent
- * takes about 100 bytes.
+ * adds or takes away; O(n) for a request that finds no entry left, and for
+ * opening the gate.  An extent takes about 100 bytes, so at worst, if every
+ * other page is populated and the kernel sets no limit, 1.2 % of the memory.
  *
  * The words populate and discard are RamDiscardManager's (exec/memory.h).  A
  * layout is not locked: its owner serializes access.
@@ -143,6 +149,7 @@ private:
     };
 
     bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
+    bool is_coarse(uint64_t granularity) const;
     unsigned pressure() const;
     uint64_t block_size(uint64_t granularity) const;
     void tell_pressure();
@@ -163,19 +170,21 @@ private:
     Iterator insert(uint64_t iova, const DmaExtent &extent);
     Iterator erase(Iterator it);
     void set_mapped(Iterator it, bool mapped);
-    void set_missing(Iterator it);
+    void set_missing(Iterator it, int err);
 
     bool extend_tail(uint64_t iova, uint64_t last, uint64_t vaddr,
                      uint64_t granularity, bool readonly);
     void set_tail(Iterator it, uint64_t block);
     uint64_t extend(Iterator it, uint64_t size, uint64_t block);
-    int add(uint64_t iova, uint64_t last, const DmaExtent &like);
+    int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
+    int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
                uint64_t like_iova, bool in_one);
     void retry_missing();
 
     uint64_t merge(Iterator first, Iterator end);
-    uint64_t merge_round(const MergeRule &rule, uint64_t wanted);
+    void map_again(Iterator first, Iterator end);
+    bool merge_round(const MergeRule &rule, uint64_t wanted, uint64_t *gained);
     uint64_t merge_some(uint64_t wanted, bool mapped);
     void make_room(uint64_t wanted);
     void merge_stream(uint64_t last);
@@ -205,9 +214,14 @@ private:
     uint64_t tail_max_last_ = 0;
     /* Where the search for extents to merge goes on. */
     uint64_t merge_hand_ = 0;
+    /* Where the next missing extent is tried again. */
+    uint64_t retry_hand_ = 0;
 
-    /* Places where an extent could be merged with the one before it. */
-    uint64_t nseams_ = 0;
+    /*
+     * Places where an extent could be merged with the one before it, by
+     * whether both are mapped.
+     */
+    std::array<uint64_t, 2> nseams_ = {};
     uint64_t nmapped_ = 0;
     uint64_t populated_size_ = 0;
     uint64_t mapped_size_ = 0;

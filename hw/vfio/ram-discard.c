@@ -32,20 +32,30 @@
 /* A guest can make mappings fail as fast as it runs. */
 #define REPORT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
 
+/* When something may be reported again, and how often it was not. */
+typedef struct VFIOReportLimit {
+    int64_t next_ns;
+    unsigned int nsilent;
+} VFIOReportLimit;
+
 struct VFIODmaLayout {
     Object parent_obj;
 
     VFIOContainerBase *bcontainer;
 
-    /* Devices that may do DMA, and how to map; protected by the BQL. */
+    /*
+     * Devices that may do DMA, those that would if they were let, and how to
+     * map; protected by the BQL.
+     */
     GHashTable *masters;
+    GHashTable *refused;
     char *extent_size;
 
     /* Covers the layout, and what follows. */
     QemuMutex lock;
     DmaLayout *layout;
-    int64_t next_report_ns;
-    unsigned int nsilent;
+    VFIOReportLimit missing_reports;
+    VFIOReportLimit master_reports;
 };
 
 OBJECT_DECLARE_SIMPLE_TYPE(VFIODmaLayout, VFIO_DMA_LAYOUT)
@@ -54,34 +64,14 @@ OBJECT_DEFINE_SIMPLE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT,
 
 /* The way to the kernel */
 
-/*
- * IOMMUs that track what devices write lose it with a mapping.  So what is
- * mapped while QEMU tracks counts as written.
- */
-static void vfio_dma_layout_set_dirty(void *vaddr, uint64_t size)
-{
-    MemoryRegion *mr;
-    ram_addr_t offset;
-
-    RCU_READ_LOCK_GUARD();
-    mr = memory_region_from_host(vaddr, &offset);
-    if (mr) {
-        memory_region_set_dirty(mr, offset, size);
-    }
-}
-
 static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
                                uint64_t vaddr, bool readonly)
 {
     VFIODmaLayout *vdl = opaque;
-    void *ptr = (void *)(uintptr_t)vaddr;
-    int ret;
+    int ret = vfio_container_dma_map(vdl->bcontainer, iova, size,
+                                     (void *)(uintptr_t)vaddr, readonly);
 
-    ret = vfio_container_dma_map(vdl->bcontainer, iova, size, ptr, readonly);
     trace_vfio_dma_layout_map(vdl->bcontainer, iova, size, ret);
-    if (!ret && global_dirty_tracking) {
-        vfio_dma_layout_set_dirty(ptr, size);
-    }
     return ret;
 }
 
@@ -135,23 +125,38 @@ static uint64_t vfio_dma_layout_entries_left(void *opaque)
     return left - MIN(left, MIN(reserve, max / 4));
 }
 
-/* Whether it is time to report something again. */
-static bool vfio_dma_layout_may_report(VFIODmaLayout *vdl)
+/*
+ * Whether it is time to report something again.  @nsilent is then how often it
+ * was not since the last time.
+ */
+static bool vfio_dma_layout_may_report(VFIOReportLimit *limit,
+                                       unsigned int *nsilent)
 {
     const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
 
-    if (now_ns < vdl->next_report_ns) {
-        vdl->nsilent++;
+    if (now_ns < limit->next_ns) {
+        limit->nsilent++;
         return false;
     }
-    vdl->next_report_ns = now_ns + REPORT_INTERVAL_NS;
+    *nsilent = limit->nsilent;
+    limit->nsilent = 0;
+    limit->next_ns = now_ns + REPORT_INTERVAL_NS;
     return true;
+}
+
+/* What an operator can do about a mapping that failed. */
+static const char *vfio_dma_layout_hint(int err)
+{
+    return err == ENOSPC ? "; dma_entry_limit of vfio_iommu_type1 can be raised"
+         : err == ENOMEM ? "; QEMU may need a larger limit of locked memory"
+         : "";
 }
 
 static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
                                   uint64_t iova, uint64_t size, uint64_t count)
 {
     VFIODmaLayout *vdl = opaque;
+    unsigned int nsilent;
 
     switch (event) {
     case DMA_LAYOUT_SPLIT:
@@ -165,12 +170,12 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_MISSING:
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
-        if (vfio_dma_layout_may_report(vdl)) {
-            warn_report("vfio: devices do not reach memory 0x%" PRIx64 "+0x%"
-                        PRIx64 " for want of IOMMU mappings; see"
-                        " dma_entry_limit of vfio_iommu_type1 (%u earlier"
-                        " reports not shown)", iova, size, vdl->nsilent);
-            vdl->nsilent = 0;
+        if (count &&
+            vfio_dma_layout_may_report(&vdl->missing_reports, &nsilent)) {
+            warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
+                        "+0x%" PRIx64 " until it can be mapped again: %s%s"
+                        " (%u earlier reports not shown)", iova, size,
+                        strerror(count), vfio_dma_layout_hint(count), nsilent);
         }
         break;
     case DMA_LAYOUT_MENDED:
@@ -248,7 +253,10 @@ static int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev)
                                        ret);
         }
     }
-    if (!ret) {
+    if (ret) {
+        g_hash_table_add(vdl->refused, vbasedev);
+    } else {
+        g_hash_table_remove(vdl->refused, vbasedev);
         g_hash_table_add(vdl->masters, vbasedev);
     }
     return ret;
@@ -257,6 +265,7 @@ static int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev)
 /* A device does no DMA any more. */
 static void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
 {
+    g_hash_table_remove(vdl->refused, vbasedev);
     if (!g_hash_table_remove(vdl->masters, vbasedev) ||
         g_hash_table_size(vdl->masters)) {
         return;
@@ -268,40 +277,90 @@ static void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
     }
 }
 
+/* Whether a device may become bus master; if not, that is reported. */
+static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
+                                       VFIODevice *vbasedev)
+{
+    const int err = -vfio_dma_layout_start(vdl, vbasedev);
+    unsigned int nsilent;
+
+    if (!err) {
+        return true;
+    }
+    QEMU_LOCK_GUARD(&vdl->lock);
+    if (vfio_dma_layout_may_report(&vdl->master_reports, &nsilent)) {
+        error_report("vfio: %s cannot become bus master, mapping the guest's"
+                     " memory failed: %s%s (%u earlier reports not shown)",
+                     vbasedev->name, strerror(err), vfio_dma_layout_hint(err),
+                     nsilent);
+    }
+    return false;
+}
+
+static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
+                                      uint32_t val, int len)
+{
+    const uint32_t val_le = cpu_to_le32(val);
+
+    return pwrite(vdev->vbasedev.fd, &val_le, len, vdev->config_offset + addr);
+}
+
+/*
+ * Follow what a device that was written to says of itself.  A write need not
+ * have the effect that it asks for; and a device that leaves D3hot can get
+ * back the command register that it had before.
+ */
+static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev)
+{
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    uint16_t command;
+
+    if (pread(vbasedev->fd, &command, sizeof(command),
+              vdev->config_offset + PCI_COMMAND) != sizeof(command)) {
+        return;
+    }
+    command = le16_to_cpu(command);
+    if (!(command & PCI_COMMAND_MASTER)) {
+        vfio_dma_layout_stop(vdl, vbasedev);
+    } else if (!g_hash_table_contains(vdl->masters, vbasedev) &&
+               !vfio_dma_layout_let_master(vdl, vbasedev)) {
+        vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
+                               command & ~PCI_COMMAND_MASTER, 2);
+    }
+}
+
 ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
                                      uint32_t *val, int len)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
     VFIODmaLayout *vdl = vbasedev->bcontainer->dma_layout;
-    const bool is_command = vfio_dma_layout_is_gated(vbasedev) &&
-                            range_covers_byte(addr, len, PCI_COMMAND);
+    const uint8_t pm_cap = vdev->pdev.pm_cap;
+    const bool is_gated = vfio_dma_layout_is_gated(vbasedev);
+    const bool is_command =
+        is_gated && range_covers_byte(addr, len, PCI_COMMAND);
+    const bool is_power = is_gated && pm_cap &&
+                          range_covers_byte(addr, len, pm_cap + PCI_PM_CTRL);
     const uint32_t master =
         is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
-    uint32_t val_le;
     ssize_t ret;
 
-    if (*val & master) {
-        const int err = -vfio_dma_layout_start(vdl, vbasedev);
-
-        if (err) {
-            *val &= ~master;
-            WITH_QEMU_LOCK_GUARD(&vdl->lock) {
-                if (vfio_dma_layout_may_report(vdl)) {
-                    error_report("vfio: %s cannot become bus master: mapping"
-                                 " the guest's memory failed: %s (%u earlier"
-                                 " reports not shown)", vbasedev->name,
-                                 strerror(err), vdl->nsilent);
-                    vdl->nsilent = 0;
-                }
-            }
-        }
+    if ((*val & master) && !vfio_dma_layout_let_master(vdl, vbasedev)) {
+        *val &= ~master;
     }
-    val_le = cpu_to_le32(*val);
-    ret = pwrite(vbasedev->fd, &val_le, len, vdev->config_offset + addr);
-    if (is_command && !(*val & master) && ret == len) {
-        vfio_dma_layout_stop(vdl, vbasedev);
+    ret = vfio_dma_layout_pwrite(vdev, addr, *val, len);
+    if ((is_command && !(*val & master)) || is_power) {
+        const int saved_errno = errno;
+
+        vfio_dma_layout_follow(vdl, vdev);
+        errno = saved_errno;
     }
     return ret;
+}
+
+bool vfio_dma_layout_is_refused(VFIODevice *vbasedev)
+{
+    return g_hash_table_contains(vbasedev->bcontainer->dma_layout->refused,
+                                 vbasedev);
 }
 
 /* Devices */
@@ -316,13 +375,31 @@ static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
     } else if (qemu_strtosz(str, NULL, extent_size) ||
                !is_power_of_2(*extent_size) ||
                *extent_size < qemu_real_host_page_size() ||
-               *extent_size > TiB) {
+               *extent_size > VFIO_DMA_LAYOUT_MAX_EXTENT) {
         error_setg(errp, "x-shared-dma-extent: '%s' is neither 'auto' nor"
                    " 'page' nor a power of two from %zuK to 1T", str,
                    (size_t)(qemu_real_host_page_size() / KiB));
         return false;
     }
     return true;
+}
+
+/* Warn if there are not enough entries for one of each granule. */
+static void vfio_dma_layout_check_granules(VFIOContainerBase *bcontainer)
+{
+    VFIORamDiscardListener *vrdl;
+    unsigned int left;
+    uint64_t wanted = 0;
+
+    QLIST_FOREACH(vrdl, &bcontainer->vrdl_list, next) {
+        wanted += vrdl->size / vrdl->granularity;
+    }
+    if (vfio_dma_layout_ask_kernel(bcontainer, &left) && wanted > left) {
+        warn_report("vfio: x-shared-dma-extent=page can take up to %" PRIu64
+                    " IOMMU mappings, of which the kernel has %u left; raise"
+                    " dma_entry_limit of vfio_iommu_type1, or use 'auto'",
+                    wanted, left);
+    }
 }
 
 /* Choose how a container maps, or see that it is the same. */
@@ -354,6 +431,9 @@ static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
                          " enough IOMMU mappings for what is populated",
                          wanted ?: "auto");
         return false;
+    }
+    if (size == DMA_LAYOUT_PAGE) {
+        vfio_dma_layout_check_granules(vdl->bcontainer);
     }
     vdl->extent_size = g_strdup(wanted ?: "auto");
     return true;
@@ -526,6 +606,7 @@ static void vfio_dma_layout_init(Object *obj)
     VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
 
     vdl->masters = g_hash_table_new(NULL, NULL);
+    vdl->refused = g_hash_table_new(NULL, NULL);
     qemu_mutex_init(&vdl->lock);
     vdl->layout = dma_layout_new(&vfio_dma_layout_backend, vdl);
 }
@@ -537,5 +618,6 @@ static void vfio_dma_layout_finalize(Object *obj)
     dma_layout_free(vdl->layout);
     qemu_mutex_destroy(&vdl->lock);
     g_hash_table_destroy(vdl->masters);
+    g_hash_table_destroy(vdl->refused);
     g_free(vdl->extent_size);
 }

@@ -251,6 +251,9 @@ class Bench:
                 layout.populated_size == size and
                 layout.missing_size == 0 and
                 (layout.mapped_size == size or not layout.open))
+        if machine.shared_dma_extent == 'page' and not machine.is_plain:
+            good = good and layout.extents == size // PAGE_SIZE and \
+                not layout.splits and not layout.merges
         if self._trace:
             kernel = self._replay.maps.mapped()
             if machine.is_plain:

@@ -173,7 +173,7 @@ class _Compiler:
     def fail(self, message: str) -> ProgramError:
         return ProgramError(f'{self._file}:{self._line}: {message}')
 
-    def _set_machine(self, **values: int) -> None:
+    def _set_machine(self, **values: int | str) -> None:
         """Takes what the program says, unless the caller knows better."""
         machine = replace(self._machine, **values)
         self._machine = replace(

@@ -1045,7 +1045,8 @@ TEST(DmaLayoutBudget, BlocksGrowUnderPressure)
         while (level < 5 && left < limit >> (level + 1)) {
             level++;
         }
-        EXPECT_EQ(rig.stats().block_size, 2 * kMiB << (4 * level));
+        EXPECT_EQ(rig.stats().block_size,
+                  std::min(2 * kMiB << (4 * level), kGiB));
         EXPECT_EQ(rig.stats().entries_left, left);
         /* Each could be merged with no other. */
         EXPECT_EQ(rig.populate(used * kGiB, kPage), 0);
@@ -1243,7 +1244,7 @@ INSTANTIATE_TEST_SUITE_P(Limits, DmaLayoutLimit,
 /* What was only made longer by a request that fails is as it was, too. */
 TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
 {
-    Rig rig(IommuKind::kType1v2, 4);
+    Rig rig(IommuKind::kType1v2, 3);
 
     EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
     EXPECT_EQ(rig.populate(0, kPage), 0);
@@ -1253,6 +1254,88 @@ TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
     EXPECT_EQ(rig.populate(kTiB - kPage, 2 * kPage), -ENOSPC);
     EXPECT_EQ(rig.size(), 3u);
     EXPECT_EQ(rig.stats().largest_extent, kPage);
+}
+
+/* With the last entry gone, what touches something becomes a part of it. */
+TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
+{
+    for (bool open_first : {true, false}) {
+        Rig rig(IommuKind::kType1v2, 20);
+        uint64_t n = 0;
+
+        if (open_first) {
+            EXPECT_EQ(rig.open(), 0);
+        } else {
+            EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+        }
+        while (!rig.populate(n * 4 * kPage, kPage)) {
+            n++;
+        }
+        EXPECT_EQ(rig.size(), n);
+        EXPECT_EQ(rig.stats().entries_left, 0u);
+        /* To the right of one, to the left of one, and in between. */
+        EXPECT_EQ(rig.populate(kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(7 * kPage, kPage), 0);
+        EXPECT_EQ(rig.size(), n);
+        /* A stream that is recorded stays next to what it comes to. */
+        EXPECT_EQ(rig.populate(2 * kPage, 2 * kPage), 0);
+        EXPECT_EQ(rig.size(), open_first ? n - 1 : n);
+        /* There is an entry again. */
+        EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+        EXPECT_EQ(rig.populate(2 * kGiB, kPage), -ENOSPC);
+        EXPECT_EQ(rig.stats().missing_size, 0u);
+        EXPECT_EQ(rig.stats().merges, open_first ? 3u : 0u);
+    }
+}
+
+/* Memory that is given back block by block is not touched before it must be. */
+TEST(DmaLayoutBudget, CoarseMemoryIsLeftAlone)
+{
+    Rig rig(IommuKind::kType1v2, 400);
+    const Memory blocks = {.granularity = 2 * kMiB};
+    uint64_t n = 0;
+
+    EXPECT_EQ(rig.open(), 0);
+    for (; rig.stats().entries_left; n++) {
+        EXPECT_EQ(rig.populate(n * 2 * kMiB, 2 * kMiB, blocks), 0);
+    }
+    EXPECT_EQ(rig.size(), n);
+    EXPECT_EQ(rig.discard(50 * kMiB, 2 * kMiB), 0);
+    EXPECT_EQ(rig.stats().splits, 0u);
+    EXPECT_EQ(rig.stats().merges, 0u);
+    EXPECT_EQ(rig.populate(50 * kMiB, 2 * kMiB, blocks), 0);
+    /* Otherwise this would fail. */
+    EXPECT_EQ(rig.populate(kTiB, 128 * kMiB, blocks), 0);
+    EXPECT_GT(rig.stats().merges, 0u);
+}
+
+/* However short entries are, a hole takes no more than 1 GiB away. */
+TEST(DmaLayoutBudget, BlocksDoNotGrowTooLarge)
+{
+    Rig rig(IommuKind::kType1v2, 400);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i = 0; rig.stats().entries_left > 20; i++) {
+        EXPECT_EQ(rig.populate(kTiB + i * kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.populate(16 * kGiB, 15 * kGiB), 0);
+    EXPECT_EQ(rig.stats().largest_extent, kGiB);
+}
+
+/* Each attempt would map all that can be, and unmap it again. */
+TEST(DmaLayoutBudget, OpenThatCannotWorkMapsNothing)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+    EXPECT_EQ(rig.populate(0, kMiB), 0);
+    for (uint64_t page = 1; page < 64; page += 2) {
+        EXPECT_EQ(rig.discard(page * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.open(), -ENOSPC);
+    EXPECT_EQ(rig.stats().map_calls, 0u);
+    EXPECT_EQ(rig.discard(0, kMiB / 2), 0);
+    EXPECT_EQ(rig.open(), 0);
 }
 
 TEST(DmaLayoutBudget, OneEntry)
@@ -1324,9 +1407,10 @@ TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
     EXPECT_EQ(rig.discard(50 * kPage, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+50 51+49 101+411 262144+1 524288+1 786432+1");
     EXPECT_EQ(rig.stats().missing_size, 49 * kPage);
-    EXPECT_EQ(rig.events(), (std::vector<Event>{
-                                {DMA_LAYOUT_MISSING, 51 * kPage, 49 * kPage, 1},
-                                {DMA_LAYOUT_SPLIT, 0, 100 * kPage, 2}}));
+    EXPECT_EQ(rig.events(),
+              (std::vector<Event>{
+                  {DMA_LAYOUT_MISSING, 51 * kPage, 49 * kPage, ENOSPC},
+                  {DMA_LAYOUT_SPLIT, 0, 100 * kPage, 2}}));
     EXPECT_EQ(rig.populate(kTiB, kPage), -ENOSPC);
 
     /* Mended as soon as an entry is free. */

@@ -33,7 +33,10 @@ typedef enum DmaLayoutEvent {
     DMA_LAYOUT_MERGE,
     /* Extents are cut at multiples of @size now; @count entries are used. */
     DMA_LAYOUT_PRESSURE,
-    /* @size bytes at @iova should be mapped, but could not. */
+    /*
+     * @size bytes at @iova should be mapped, but could not: errno @count, or 0
+     * if they are part of what could not before.
+     */
     DMA_LAYOUT_MISSING,
     /* They are mapped now. */
     DMA_LAYOUT_MENDED,

@@ -27,11 +27,8 @@
 
 #define TYPE_VFIO_DMA_LAYOUT "vfio-dma-layout"
 
-/*
- * The largest range to hand to vfio_dma_layout_populate() at once, so that the
- * lock is free now and then.
- */
-#define VFIO_DMA_LAYOUT_MAX_POPULATE (16 * GiB)
+/* The largest extent that can be asked for. */
+#define VFIO_DMA_LAYOUT_MAX_EXTENT (1 * TiB)
 
 typedef struct VFIOContainerBase VFIOContainerBase;
 typedef struct VFIODevice VFIODevice;
@@ -64,7 +61,7 @@ int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
  */
 bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp);
 
-/* A device is about to be detached.  Does nothing if it is not attached. */
+/* A device that is attached is about to be detached. */
 void vfio_dma_layout_detach(VFIODevice *vbasedev);
 
 /*
@@ -75,6 +72,12 @@ void vfio_dma_layout_detach(VFIODevice *vbasedev);
  */
 ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
                                      uint32_t *val, int len);
+
+/*
+ * Whether the last write that would have made a device bus master could not
+ * be let through.
+ */
+bool vfio_dma_layout_is_refused(VFIODevice *vbasedev);
 
 /*
  * Whether the listeners of a container have more sections than the kernel lets
