@@ -42,6 +42,7 @@ _EXPECTED_WORDS = re.compile(
     r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
     r'vfio_container_dma_map\(.*\) = -14 \(Bad address\)|'
     r'PCI peer-to-peer transactions on BARs are not supported|'
+    r'x-shared-dma-extent=page can take up to \d+ IOMMU mappings|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to ')
 
 # Differences shown of those there are
