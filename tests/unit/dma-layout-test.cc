@@ -1322,6 +1322,24 @@ TEST(DmaLayoutBudget, BlocksDoNotGrowTooLarge)
     EXPECT_EQ(rig.stats().largest_extent, kGiB);
 }
 
+/* A kernel that is out of memory does not get to see every neighbour. */
+TEST(DmaLayoutBudget, MergingStopsWhenItFails)
+{
+    Rig rig(IommuKind::kType1v2, 8);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        EXPECT_EQ(rig.populate((10 * i + 1) * kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(10 * i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+    rig.model().fail_map(1, ENOMEM);
+    EXPECT_EQ(rig.populate(kGiB, kPage), -ENOSPC);
+    EXPECT_EQ(rig.stats().unmap_calls, 1u);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+}
+
 /* Each attempt would map all that can be, and unmap it again. */
 TEST(DmaLayoutBudget, OpenThatCannotWorkMapsNothing)
 {
