@@ -21,7 +21,7 @@ constexpr uint64_t kCoarse = UINT64_C(1) << 20;
 
 /* Block sizes go up and down by this many bits at a time... */
 constexpr unsigned kGrowthShift = 4;
-/* ...so many times at most, which is enough for a page... */
+/* ...so many times at most, which takes a page beyond the largest block... */
 constexpr unsigned kMaxPressure = 5;
 /* ...and streams are merged in blocks of at least this size. */
 constexpr uint64_t kMinMerged = UINT64_C(64) << 10;

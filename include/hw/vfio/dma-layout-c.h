@@ -91,30 +91,31 @@ void dma_layout_free(DmaLayout *layout);
 /*
  * Choose the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE, or a power of
  * two, at least a page.  Asks the kernel for the number of entries.  Possible
- * only before the gate was ever open.  Returns 0, or -ENOSPC when what is
- * populated already needs more entries than there are.
+ * only before the gate was ever open, -EBUSY after that.  Returns 0, or -ENOSPC
+ * when what is populated already needs more entries than there are.
  */
 int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
 
 /*
  * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.  It
- * will be discarded in multiples of @granularity.  Returns 0; or a negative
- * errno, and nothing has changed: -ENOSPC when there are no entries left,
- * -EEXIST when some of it was populated already, or what map() said.
+ * will be discarded in multiples of @granularity, a power of two.  Returns 0;
+ * or a negative errno, and the same is populated as before: -ENOSPC when there
+ * are no entries left, -EEXIST when some of it was populated already, -EINVAL
+ * when it is empty or wraps, or what map() said.
  */
 int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
                         uint64_t vaddr, uint64_t granularity, bool readonly);
 
 /*
  * Memory is discarded: what was populated of @size bytes at @iova is unmapped
- * and forgotten.  Returns 0, or what unmap() said, and then the part of the
- * range that cannot be unmapped is kept.
+ * and forgotten.  Returns 0; -EINVAL when the range is empty or wraps; or what
+ * unmap() said, and then what cannot be unmapped is kept.
  */
 int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size);
 
 /*
  * Open the gate: map all that is populated.  Returns 0; or a negative errno,
- * and the gate is closed and nothing is mapped.
+ * and the gate is closed and nothing is mapped that can be unmapped.
  */
 int dma_layout_open(DmaLayout *layout);
 /* Close the gate: what is mapped stays so until it is discarded. */
