@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What it takes to run a program: files, memory, the machines."""
+"""What it takes to run programs and tests: files, memory, the machines."""
 
+import argparse
 import math
+import sys
+import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench import Bench, Options
 from initramfs import MissingError, base_image, run_image
-from l1 import L1Machine
+from l1 import STATUS_HUNG, L1Error, L1Hung, L1Machine
 from l2 import FIRMWARE_PATH, PROGRAM_PATH
 from oracle import Oracle
-from program import Program
+from program import MIB, Program
 from tap import Tap
 
-MIB = 1 << 20
+_BUILD = Path(__file__).resolve().parent.parent.parent / 'build'
 # For the level 1 machine's own needs: kernel, initramfs, QEMU, trace buffers
 L1_OWN_MIB = 2048
 L1_MIN_MIB = 4096
@@ -31,13 +35,20 @@ class Built:
     firmware: Path
 
 
+def add_build_option(parser: argparse.ArgumentParser) -> None:
+    """All scripts find in the same place what was built."""
+    parser.add_argument('--build', type=Path, default=_BUILD, metavar='DIR',
+                        help='the folder with what was built (default: '
+                        'build/ of this tree)')
+
+
 def _find(path: Path, how: str) -> Path:
     if not path.exists():
         raise MissingError(f'{path} is missing: {how}')
     return path
 
 
-def find_built(build: Path, kernel: Path | None) -> Built:
+def find_built(build: Path, kernel: Path | None = None) -> Built:
     """Finds what was built in that folder; the kernel can be another one."""
     return Built(
         build,
@@ -82,3 +93,59 @@ def start(program: Program, options: Options, built: Built, qemu: Path,
         built.qemu, built.kernel, initrd, folder, l1_memory(program, oracle),
         options.icount, options.backend != 'none'))
     return bench
+
+
+class Machines:
+    """Level 1 machines for a test that is no program, one at a time."""
+
+    def __init__(self, built: Built, initrd: Path, folder: Path) -> None:
+        self.built = built
+        self._initrd = initrd
+        self._folder = folder
+        self._l1: L1Machine | None = None
+
+    def start(self, memory_mib: int, devices: int,
+              kernel_arguments: str = '') -> L1Machine:
+        """Starts one. What is left of the one before is ended."""
+        self.kill()
+        self._l1 = L1Machine(self.built.qemu, self.built.kernel, self._initrd,
+                             self._folder, memory_mib, False, devices,
+                             kernel_arguments)
+        return self._l1
+
+    def kill(self) -> None:
+        if self._l1:
+            self._l1.kill()
+            self._l1 = None
+
+
+def run_test(build: Path, files: Callable[[Built], dict[str, bytes]],
+             test: Callable[[Machines, Tap], None]) -> int:
+    """Runs a test that needs level 1 machines with these files.
+
+    Returns the exit status of the script.
+    """
+    name = Path(sys.argv[0]).name
+    tap = Tap()
+    with tempfile.TemporaryDirectory(prefix=f'{name}-') as temporary:
+        folder = Path(temporary)
+        initrd = folder / 'initrd.cpio'
+        try:
+            built = find_built(build)
+            run_image(base_image(built.qemu, build / 'nested'), files(built),
+                      initrd)
+        except (MissingError, OSError) as error:
+            print(f'{name}: {error}', file=sys.stderr)
+            return 2
+
+        machines = Machines(built, initrd, folder)
+        try:
+            test(machines, tap)
+        except L1Hung as error:
+            tap.bail_out(str(error))
+            return STATUS_HUNG
+        except L1Error as error:
+            tap.check(False, 'the level 1 machine works', str(error))
+        finally:
+            machines.kill()
+    return 0 if tap.finish() else 1
