@@ -535,22 +535,16 @@ bool DmaLayout::continues_stream(uint64_t iova, uint64_t end)
  * Whether a request is the next one of a stream that is being recorded, and
  * its extent can be made longer without looking at anything else.
  */
-bool DmaLayout::extend_tail(uint64_t iova, uint64_t last, uint64_t vaddr,
-                            uint64_t granularity, bool readonly)
+bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
 {
-    if (tail_ == extents_.end() || last > tail_max_last_) {
+    const uint64_t last = iova + (like.size - 1);
+
+    if (tail_ == extents_.end() || last > tail_max_last_ ||
+        !can_join(*tail_, iova, like)) {
         return false;
     }
-
-    DmaExtent &extent = tail_->second;
-
-    if (tail_->first + extent.size != iova || extent.readonly != readonly ||
-        extent.vaddr + extent.size != vaddr ||
-        extent.granularity_shift != shift_of(granularity)) {
-        return false;
-    }
-    extent.size += last - iova + 1;
-    populated_size_ += last - iova + 1;
+    tail_->second.size += like.size;
+    populated_size_ += like.size;
     stream_ends_[stream_] = last + 1;
     return true;
 }
@@ -684,7 +678,17 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     if (!size || last < iova) {
         return -EINVAL;
     }
-    if (extend_tail(iova, last, vaddr, granularity, readonly)) {
+
+    DmaExtent like = {
+        .size = size,
+        .vaddr = vaddr,
+        .granularity_shift = shift_of(granularity),
+        .readonly = readonly,
+        .joined = false,
+        .mapped = false,
+    };
+
+    if (extend_tail(iova, like)) {
         return 0;
     }
 
@@ -708,16 +712,8 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
         return -EEXIST;
     }
 
-    DmaExtent like = {
-        .size = size,
-        .vaddr = vaddr,
-        .granularity_shift = shift_of(granularity),
-        .readonly = readonly,
-        .joined = continues_stream(iova, last + 1) &&
-                  before != extents_.end() && last_of(*before) == iova - 1,
-        .mapped = false,
-    };
-
+    like.joined = continues_stream(iova, last + 1) &&
+                  before != extents_.end() && last_of(*before) == iova - 1;
     if (like.joined && !open_ && can_join(*before, iova, like)) {
         done = extend(before, size, block);
     }
@@ -900,9 +896,7 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     }
     if (!is_fixed() && blocks > limit_ / 2) {
         /* Better larger ones than too many. */
-        if (extents_.size() > limit_) {
-            merge_some(extents_.size() - limit_, false);
-        }
+        make_room(0);
         if (extents_.size() <= limit_) {
             return 0;
         }

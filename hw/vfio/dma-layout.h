@@ -172,8 +172,7 @@ private:
     void set_mapped(Iterator it, bool mapped);
     void set_missing(Iterator it, int err);
 
-    bool extend_tail(uint64_t iova, uint64_t last, uint64_t vaddr,
-                     uint64_t granularity, bool readonly);
+    bool extend_tail(uint64_t iova, const DmaExtent &like);
     void set_tail(Iterator it, uint64_t block);
     uint64_t extend(Iterator it, uint64_t size, uint64_t block);
     int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
