@@ -9,7 +9,6 @@
 
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
-#include "qemu/timer.h"
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
 #include "exec/ram_addr.h"
@@ -18,10 +17,8 @@
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "system/kvm-convert-memory.h"
+#include "system/report-limit.h"
 #include "trace.h"
-
-/* A guest can make conversions fail as fast as it runs. */
-#define CONVERT_REPORT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
 
 /*
  * The part of a conversion that lies in one RAM block.  @gpa is where
@@ -51,21 +48,17 @@ static void __attribute__((constructor)) kvm_convert_memory_init(void)
 static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
                                int err)
 {
-    static int64_t next_ns;
-    static unsigned int nsilent;
-    const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+    static ReportLimit limit;
+    unsigned int nsilent;
 
     QEMU_LOCK_GUARD(&kvm_convert_report_lock);
-    if (now_ns < next_ns) {
-        nsilent++;
+    if (!report_limit_allows(&limit, &nsilent)) {
         return;
     }
     warn_report("guest memory 0x%" HWADDR_PRIx "+0x%" HWADDR_PRIx
                 " was not converted to %s: %s (%u earlier failures not shown)",
                 start, size, to_private ? "private" : "shared", strerror(err),
                 nsilent);
-    next_ns = now_ns + CONVERT_REPORT_INTERVAL_NS;
-    nsilent = 0;
 }
 
 static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)

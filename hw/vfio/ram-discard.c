@@ -12,7 +12,6 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/range.h"
-#include "qemu/timer.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "exec/address-spaces.h"
@@ -20,6 +19,7 @@
 #include "hw/qdev-core.h"
 #include "hw/vfio/vfio-common.h"
 #include "hw/vfio/dma-layout-c.h"
+#include "system/report-limit.h"
 #include "pci.h"
 #include "trace/trace-system_shared_dma.h"
 
@@ -28,15 +28,6 @@
  * one that fails there stops the VM.
  */
 #define OTHERS_RESERVE 32
-
-/* A guest can make mappings fail as fast as it runs. */
-#define REPORT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
-
-/* When something may be reported again, and how often it was not. */
-typedef struct VFIOReportLimit {
-    int64_t next_ns;
-    unsigned int nsilent;
-} VFIOReportLimit;
 
 struct VFIODmaLayout {
     Object parent_obj;
@@ -54,8 +45,8 @@ struct VFIODmaLayout {
     /* Covers the layout, and what follows. */
     QemuMutex lock;
     DmaLayout *layout;
-    VFIOReportLimit missing_reports;
-    VFIOReportLimit master_reports;
+    ReportLimit missing_reports;
+    ReportLimit master_reports;
 };
 
 OBJECT_DECLARE_SIMPLE_TYPE(VFIODmaLayout, VFIO_DMA_LAYOUT)
@@ -125,25 +116,6 @@ static uint64_t vfio_dma_layout_entries_left(void *opaque)
     return left - MIN(left, MIN(reserve, max / 4));
 }
 
-/*
- * Whether it is time to report something again.  @nsilent is then how often it
- * was not since the last time.
- */
-static bool vfio_dma_layout_may_report(VFIOReportLimit *limit,
-                                       unsigned int *nsilent)
-{
-    const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
-
-    if (now_ns < limit->next_ns) {
-        limit->nsilent++;
-        return false;
-    }
-    *nsilent = limit->nsilent;
-    limit->nsilent = 0;
-    limit->next_ns = now_ns + REPORT_INTERVAL_NS;
-    return true;
-}
-
 /* What an operator can do about a mapping that failed. */
 static const char *vfio_dma_layout_hint(int err)
 {
@@ -170,8 +142,7 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_MISSING:
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
-        if (count &&
-            vfio_dma_layout_may_report(&vdl->missing_reports, &nsilent)) {
+        if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
             warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
                         "+0x%" PRIx64 " until it can be mapped again: %s%s"
                         " (%u earlier reports not shown)", iova, size,
@@ -288,7 +259,7 @@ static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
         return true;
     }
     QEMU_LOCK_GUARD(&vdl->lock);
-    if (vfio_dma_layout_may_report(&vdl->master_reports, &nsilent)) {
+    if (report_limit_allows(&vdl->master_reports, &nsilent)) {
         error_report("vfio: %s cannot become bus master, mapping the guest's"
                      " memory failed: %s%s (%u earlier reports not shown)",
                      vbasedev->name, strerror(err), vfio_dma_layout_hint(err),

@@ -1,0 +1,42 @@
+/*
+ * Reports that a guest can cause as fast as it runs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * One report every few seconds, which also says how many were left out, so that
+ * no guest fills a log.  A limit is not locked: its owner serializes access.
+ */
+
+#ifndef SYSTEM_REPORT_LIMIT_H
+#define SYSTEM_REPORT_LIMIT_H
+
+#include "qemu/timer.h"
+
+#define REPORT_LIMIT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
+
+/* When something may be reported again, and how often it was not. */
+typedef struct ReportLimit {
+    int64_t next_ns;
+    unsigned int nsilent;
+} ReportLimit;
+
+/*
+ * Whether it is time to report something again.  @nsilent is then how often it
+ * was not since the last time.
+ */
+static inline bool report_limit_allows(ReportLimit *limit,
+                                       unsigned int *nsilent)
+{
+    const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (now_ns < limit->next_ns) {
+        limit->nsilent++;
+        return false;
+    }
+    *nsilent = limit->nsilent;
+    limit->nsilent = 0;
+    limit->next_ns = now_ns + REPORT_LIMIT_INTERVAL_NS;
+    return true;
+}
+
+#endif
