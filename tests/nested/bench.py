@@ -20,12 +20,13 @@ from l1 import (TRACE_PORT, L1Error, L1Hung, L1Machine, StreamReader,
                 port_path)
 from l2 import L2Error, L2Machine, Layout, Manager
 from oracle import Event, Fault, Oracle
-from program import PAGE_SIZE, Program
+from program import HUGE_PAGE, PAGE_SIZE, Program
 from tap import Tap
 from trace import TraceReplay
 from wire import CONSTANTS
 
 _TRACING = '/sys/kernel/tracing'
+POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
 _TRACE_BUFFER_KIB = 64 << 10
 _MARKER_TIMEOUT = 60.0
 
@@ -42,6 +43,7 @@ _EXPECTED_WORDS = re.compile(
     r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
     r'vfio_container_dma_map\(.*\) = -14 \(Bad address\)|'
     r'PCI peer-to-peer transactions on BARs are not supported|'
+    r'Discarding RAM in private file mappings is possibly dangerous|'
     r'x-shared-dma-extent=page can take up to \d+ IOMMU mappings|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to ')
 
@@ -133,6 +135,16 @@ def _fields(words: list[str]) -> dict[str, int]:
             (word.partition('=') for word in words)}
 
 
+def fill_pool(l1: L1Machine, size: int) -> None:
+    """Sets huge pages aside for so much memory."""
+    pages = size // HUGE_PAGE
+    got = l1.check(f'echo {pages} >{POOL}/nr_hugepages; '
+                   f'cat {POOL}/nr_hugepages')
+    if got != str(pages):
+        raise L1Error(f'there are {got} huge pages, not the {pages} that '
+                      'the guest needs')
+
+
 def bind_edus(l1: L1Machine, count: int) -> list[str]:
     """Gives the edu devices to vfio-pci. Returns their addresses."""
     bdfs = l1.check(
@@ -190,6 +202,8 @@ class Bench:
 
     def _set_up(self, l1: L1Machine) -> str | None:
         l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
+        if self._program.machine.backing == 'hugetlb':
+            fill_pool(l1, self._program.machine.memory)
         if self._options.dma_entry_limit:
             l1.check(f'echo {self._options.dma_entry_limit} >/sys/module/'
                      'vfio_iommu_type1/parameters/dma_entry_limit')

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
-from program import Machine
+from program import BACKINGS, HUGE_PAGE, Machine
 from wire import PROGRAM_FILE
 
 # Files of the level 1 machine
@@ -21,6 +21,15 @@ PROGRAM_PATH = '/firmware/program.bin'
 PID_PATH = '/run/qemu-pid'
 _STDERR_PATH = '/run/qemu-stderr'
 _STATUS_PATH = '/run/qemu-status'
+
+# Memory backends, as programs call them
+_BACKENDS = {
+    'ram': 'memory-backend-ram',
+    'ram-shared': 'memory-backend-ram,share=on',
+    'memfd': 'memory-backend-memfd',
+    'memfd-private': 'memory-backend-memfd,share=off',
+    'hugetlb': f'memory-backend-memfd,hugetlb=on,hugetlbsize={HUGE_PAGE}',
+}
 
 _POLL_INTERVAL = 0.1
 _QMP_TIMEOUT = 30.0
@@ -82,6 +91,22 @@ def _plain_guest(machine: Machine) -> list[str]:
                        'unplugged-inaccessible=off']
 
 
+def _backends(machine: Machine) -> list[str]:
+    """Memory backends, where the machine's own one will not do."""
+    if machine.blocks == 1 and machine.backing == BACKINGS[0]:
+        return []
+    size = (machine.memory >> 20) // machine.blocks
+    command = []
+    for block in range(machine.blocks):
+        command += ['-object', f'{_BACKENDS[machine.backing]},id=ram{block},'
+                               f'size={size}M']
+        if machine.blocks > 1:
+            command += ['-numa', f'node,memdev=ram{block}']
+    if machine.blocks == 1:
+        command += ['-machine', 'memory-backend=ram0']
+    return command
+
+
 class L2Machine:
     """Starts the guest in the level 1 machine and talks to both of them."""
 
@@ -104,13 +129,7 @@ class L2Machine:
             '-chardev', f'pipe,id=qmp,path={port_path(QMP_PORT)}',
             '-mon', 'chardev=qmp,mode=control',
         ]
-        if machine.blocks > 1:
-            size = (machine.memory >> 20) // machine.blocks
-            for block in range(machine.blocks):
-                command += [
-                    '-object', f'memory-backend-ram,id=ram{block},'
-                               f'size={size}M',
-                    '-numa', f'node,memdev=ram{block}']
+        command += _backends(machine)
         if bdf:
             device = f'vfio-pci,id=edu0,host={bdf}'
             if backend == 'iommufd':

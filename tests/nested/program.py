@@ -18,7 +18,11 @@ _MASK = (1 << 64) - 1
 _SUFFIXES = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
 
 MIB = 1 << 20
+HUGE_PAGE = 2 * MIB
 GIB = 1 << 30
+
+# What the guest's shared memory can be made of; first what it is by default
+BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 
 # Of virtio-mem: blocks, the most of them in a request, and what can be answered
 # to one that is not carried out
@@ -83,6 +87,8 @@ class Machine:
     cpus: int = 1
     memory: int = 2 * GIB
     blocks: int = 1
+    # What its shared memory is made of
+    backing: str = BACKINGS[0]
     # Of the level 1 kernel's vfio_iommu_type1; 0 for its default
     dma_entry_limit: int = 0
     # How the device's container maps; empty for QEMU's default
@@ -428,6 +434,12 @@ class _Compiler:
             if self._option('blocks'):
                 blocks = self._number(self._next('a number of blocks'))
             self._set_machine(memory=memory, blocks=blocks)
+        elif op == 'backing':
+            backing = self._next('a kind of memory')
+            if backing not in BACKINGS:
+                raise self.fail(f'backing is {" or ".join(BACKINGS)}, not '
+                                f'"{backing}"')
+            self._set_machine(backing=backing)
         elif op == 'cpus':
             self._set_machine(cpus=self._number(self._next('a number')))
         elif op == 'shared-dma-extent':

@@ -65,7 +65,10 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
 def l1_memory(program: Program, oracle: Oracle) -> int:
     """MiB of memory the level 1 machine needs for this program."""
     memory = program.machine.memory + program.machine.vmem_size
-    needed = min(memory, oracle.peak_shared) + min(memory, oracle.touched)
+    # Huge pages are there from the start
+    shared = memory if program.machine.backing == 'hugetlb' \
+        else min(memory, oracle.peak_shared)
+    needed = shared + min(memory, oracle.touched)
     return max(L1_MIN_MIB, L1_OWN_MIB + math.ceil(needed / MIB))
 
 

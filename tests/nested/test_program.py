@@ -95,6 +95,12 @@ class CompilerTest(unittest.TestCase):
         record = RECORD.unpack(program.records[0].pack())
         self.assertEqual(record['gpa'], (1 << 64) - 4096)
 
+    def test_backing(self) -> None:
+        self.assertEqual(compile_text('').machine.backing, 'ram')
+        self.assertEqual(compile_text('backing hugetlb').machine.backing,
+                         'hugetlb')
+        self.assert_refused('backing disk', 'text:1: backing is ram or .*"disk"')
+
     def test_machine(self) -> None:
         machine = compile_text('memory 4G blocks 2\nsync\n').machine
         self.assertEqual((machine.memory, machine.blocks), (4 * GIB, 2))
