@@ -37,7 +37,8 @@ _BAR = (CONSTANTS['EDU_BAR_BASE'],
         CONSTANTS['EDU_BAR_BASE'] + CONSTANTS['EDU_BAR_SIZE'])
 
 # What QEMU may say while all is well: the device cannot be reset, iommufd does
-# not map its registers, and the guest asked for what it cannot have.
+# not map its registers, the guest asked for what it cannot have, and it has
+# more vCPUs than level 1 has processors.
 _EXPECTED_WORDS = re.compile(
     r'Cannot reset device .* no available reset mechanism|'
     r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
@@ -45,6 +46,8 @@ _EXPECTED_WORDS = re.compile(
     r'PCI peer-to-peer transactions on BARs are not supported|'
     r'Discarding RAM in private file mappings is possibly dangerous|'
     r'x-shared-dma-extent=page can take up to \d+ IOMMU mappings|'
+    r'Number of (?:SMP|hotpluggable) cpus requested \(\d+\) exceeds the '
+    r'recommended|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to ')
 
 # Differences shown of those there are
@@ -346,6 +349,20 @@ class Bench:
             'blocked',
             f'the guest says {reported}')
 
+    def _compare_attributes(self, name: str, event: Event, nonce: int,
+                            l2: L2Machine) -> None:
+        """What the guest writes is in shared memory if KVM says so."""
+        start, size = event.gpa, event.record.size
+        expected = IntervalSet(
+            self._oracle.shared.clipped(start, start + size))
+        pages = l2.audited_pages(start, size, nonce)
+        self._tap.check(
+            pages == expected,
+            f'{name}: KVM has the same {expected.total() // PAGE_SIZE} of '
+            f'{size // PAGE_SIZE} pages shared',
+            f'private, but should not be: {_describe(expected.minus(pages))}\n'
+            f'shared, but should not be: {_describe(pages.minus(expected))}')
+
     def _note_shared(self) -> None:
         pages = self._oracle.shared.total() // PAGE_SIZE
         self.figures.pages_shared = pages
@@ -428,6 +445,10 @@ class Bench:
                 values = _fields(reported)
                 self.figures.measurements.append(Measurement(
                     record.name, values['ticks'], values['calls']))
+            elif event.word == 'audit':
+                self._compare_attributes(name, event,
+                                         _fields(reported)['nonce'], l2)
+                l2.serial.write_line('go')
             elif event.word in ('sync', 'reset', 'done'):
                 self._compare_counters(name, event, _fields(reported))
                 if event.word == 'reset':
@@ -520,7 +541,7 @@ class Bench:
             self._quit(l2)
         except (L2Error, OSError) as error:
             self._tap.check(False, 'the level 2 machine works',
-                            f'{error}\n{l2.stderr()}')
+                            f'{error}\n{l2.stderr()}\n{l2.threads()}')
             l2.kill()
             l2.wait_exit()
         finally:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from intervals import IntervalSet
 from l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
 from program import BACKINGS, HUGE_PAGE, Machine
 from wire import PROGRAM_FILE
@@ -18,9 +19,14 @@ from wire import PROGRAM_FILE
 # Files of the level 1 machine
 FIRMWARE_PATH = '/firmware/gmem-firmware.bin'
 PROGRAM_PATH = '/firmware/program.bin'
+AUDIT_PATH = '/bin/audit-pages'
 PID_PATH = '/run/qemu-pid'
 _STDERR_PATH = '/run/qemu-stderr'
 _STATUS_PATH = '/run/qemu-status'
+_AUDIT_COPY_PATH = '/run/audit'
+
+# Copied at once, to the level 1 machine's memory
+_AUDIT_PIECE = 64 << 20
 
 # Memory backends, as programs call them
 _BACKENDS = {
@@ -118,7 +124,7 @@ class L2Machine:
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
         command = [
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
-            '-display', 'none', '-vga', 'none', '-accel', 'kvm',
+            '-name', 'debug-threads=on', '-display', 'none', '-vga', 'none', '-accel', 'kvm',
             '-cpu', 'host', '-smp', str(machine.cpus),
             *(_plain_guest(machine) if machine.is_plain
               else _private_guest(machine)),
@@ -204,6 +210,28 @@ class L2Machine:
         if self._qmp:
             self._qmp.close()
             self._qmp = None
+
+    def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
+        """Which pages of shared memory hold the word of this audit."""
+        pages = IntervalSet()
+        for start in range(gpa, gpa + size, _AUDIT_PIECE):
+            self.execute('pmemsave', {
+                'val': start, 'size': min(_AUDIT_PIECE, gpa + size - start),
+                'filename': _AUDIT_COPY_PATH})
+            output = self._l1.check(
+                f'{AUDIT_PATH} {_AUDIT_COPY_PATH} {start:x} {nonce:x} && '
+                f'rm {_AUDIT_COPY_PATH}')
+            for line in output.splitlines():
+                first, end = line.split()
+                pages.add(int(first, 16), int(end, 16))
+        return pages
+
+    def threads(self) -> str:
+        """What QEMU's threads do: for a QEMU that does nothing any more."""
+        return self._l1.run(
+            f'cd /proc/$(cat {PID_PATH})/task && for t in *; do '
+            'echo "$t $(cat $t/comm): $(grep State $t/status), '
+            'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
 
     def plugged_size(self) -> int:
         """What QEMU says of the virtio-mem device."""

@@ -9,11 +9,13 @@ refused before it runs.
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from intervals import IntervalSet
-from program import GIB, PAGE_SIZE, Machine, Program, ProgramError, Record
+from parallel import Actions, find_race
+from program import (FIRST_CPU_ONLY, GIB, PAGE_SIZE, Machine, Program,
+                     ProgramError, Record)
 from wire import CONSTANTS
 
 _TOP = 1 << 64
@@ -51,6 +53,8 @@ class Event:
     record: Record
     counters: Counters = field(default_factory=Counters)
     faults: list[Fault] = field(default_factory=list)
+    # Of an audit: the address
+    gpa: int = 0
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
@@ -86,9 +90,14 @@ class Oracle:
         self._loaded: int | None = None
         self._counters = Counters()
         self._faults: list[Fault] = []
+        # What audits have written to
+        self._audited = IntervalSet()
+        # Of the vCPU that is looked at in a parallel block
+        self._actions: Actions | None = None
         self._reset()
 
     def _reset(self) -> None:
+        self._renew(self.shared)
         if self.program.machine.is_plain:
             self.shared = self.ram.copy()
         else:
@@ -131,9 +140,12 @@ class Oracle:
                for start, end in parts):
             raise self._fail(record, f'{gpa:#x} belongs to the firmware')
         for start, end in parts:
+            if self._actions:
+                self._actions.convert(start, end, to_private)
             if to_private:
                 self._take_away(start, end)
             else:
+                self._renew(self._private_parts(start, end))
                 self.shared.add(start, end)
 
     def _convert(self, record: Record, gpa: int) -> None:
@@ -197,11 +209,24 @@ class Oracle:
 
     # Memory and DMA
 
+    def _renew(self, intervals: Iterable[tuple[int, int]]) -> None:
+        """What an audit left there is gone."""
+        if self._audited:
+            for start, end in list(intervals):
+                self._audited.remove(start, end)
+
+    def _private_parts(self, start: int, end: int) -> IntervalSet:
+        return IntervalSet([(start, end)]).minus(
+            IntervalSet(self.shared.clipped(start, end)))
+
     def _take_away(self, start: int, end: int) -> None:
+        self._renew(self.shared.clipped(start, end))
         self.shared.remove(start, end)
         self._left_mapped.remove(start, end)
 
     def _set_master(self, master: bool) -> None:
+        if self._actions:
+            self._actions.switches_master = True
         if self._master and not master:
             self._left_mapped = self.shared.copy()
         self._master = master
@@ -244,6 +269,22 @@ class Oracle:
                 not self._accessible(record).covers(gpa, gpa + size)):
             raise self._fail(record, f'{gpa:#x} is not RAM for programs')
         self.touched += size
+        if record.op in ('verify', 'dma-from') and any(
+                self._audited.clipped(gpa, gpa + size)):
+            raise self._fail(record, f'an audit has written to {gpa:#x}: '
+                             'fill it again')
+        if record.op == 'fill' or record.op == 'dma-to' and not record.blocked:
+            self._renew([(gpa, gpa + size)])
+        if self._actions:
+            self._actions.access(gpa, gpa + size,
+                                 record.op in ('fill', 'dma-to'))
+
+    def _audit(self, record: Record, gpa: int) -> Event:
+        if gpa % PAGE_SIZE:
+            raise self._fail(record, f'{gpa:#x} is not the start of a page')
+        self._access(record, gpa, record.size)
+        self._audited.add(gpa, gpa + record.size)
+        return Event('audit', record, gpa=gpa)
 
     def _dma(self, record: Record, gpa: int) -> None:
         if not self._has_device:
@@ -268,6 +309,9 @@ class Oracle:
         if record.blocked == (shared and self._master):
             raise self._fail(record, 'the DMA has to ' + (
                 'arrive' if record.blocked else 'be blocked'))
+        if self._actions:
+            self._actions.dma(page, record.blocked)
+            self._actions.dma(self._scratch, False)
         if record.blocked:
             self._counters.blocked += 1
             # Without bus mastering it does not get as far as the IOMMU.
@@ -307,18 +351,19 @@ class Oracle:
         """vCPUs come in any order: the result must be the same in all."""
         record = self.program.records[index]
         before = self.shared.copy()
-        for cpu in reversed(range(record.size)):
-            for _ in self._range(index + 1, record.end, cpu, i):
-                pass
-        reverse = self.shared
-        self.shared = before
-        self._counters.calls = 0
+        cpus = []
         for cpu in range(record.size):
+            self._actions = Actions()
             for _ in self._range(index + 1, record.end, cpu, i):
                 pass
-        if self.shared != reverse:
-            raise self._fail(record, 'the result depends on which vCPU comes '
-                             'first')
+            cpus.append(self._actions)
+        self._actions = None
+        problem = find_race(self.program.machine, before, cpus)
+        if problem:
+            raise self._fail(record, problem)
+        if cpus[0].switches_master and not self._master:
+            # Nobody knows what was shared at that moment.
+            self._left_mapped = self.shared.copy()
 
     def _range(self, begin: int, end: int, cpu: int, i: int
                ) -> Iterator[Event]:
@@ -326,9 +371,7 @@ class Oracle:
         while index < end:
             record = self.program.records[index]
             if record.op == 'parallel':
-                calls = self._counters.calls
                 self._parallel(index, i)
-                self._counters.calls += calls
             elif record.op == 'repeat':
                 for j in range(record.size):
                     yield from self._range(index + 1, record.end, cpu, j)
@@ -339,6 +382,10 @@ class Oracle:
                             Counters(self._counters.calls - calls))
             elif record.op == 'sync':
                 yield self._report('sync', record)
+            elif record.op == 'audit':
+                yield self._audit(record, record.gpa.at(cpu, i))
+            elif cpu and record.op in FIRST_CPU_ONLY:
+                pass
             else:
                 self._simple(record, cpu, i)
             index = max(index, record.end) + 1

@@ -153,8 +153,11 @@ _OPERATORS = {
     ast.Sub: lambda a, b: Linear(a.base - b.base, a.cpu - b.cpu, a.i - b.i),
 }
 
-_IN_PARALLEL = {'share', 'unshare', 'fill', 'verify', 'repeat', 'end'}
-_FOR_PRIVATE = {'share', 'unshare'}
+# What the first vCPU alone does in a parallel block, and all that can be there
+FIRST_CPU_ONLY = {'dma-to', 'dma-from', 'master', 'pam'}
+_IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify',
+                                 'repeat', 'end'}
+_FOR_PRIVATE = {'share', 'unshare', 'audit'}
 _FOR_VIRTIO_MEM = {'plug', 'unplug', 'unplug-all'}
 _TOP_LEVEL_ONLY = {'reset', 'scratch'}
 _BLOCKS = {'parallel', 'repeat', 'measure'}
@@ -328,6 +331,11 @@ class _Compiler:
         record.size = self._word_size()
         self._pattern(record, True)
 
+    def _parse_audit(self, record: Record) -> None:
+        record.gpa = self._address()
+        record.size = self._number(self._next('a size'))
+        self._page_count(record.size)
+
     def _parse_dma(self, record: Record) -> None:
         record.gpa = self._address()
         record.size = self._word_size()
@@ -379,6 +387,7 @@ class _Compiler:
         'plug': _parse_plug, 'unplug': _parse_plug,
         'unplug-all': _parse_nothing,
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
+        'audit': _parse_audit,
         'scratch': _parse_scratch, 'master': _parse_master,
         'pam': _parse_switch,
         'parallel': _parse_count, 'repeat': _parse_count,
@@ -396,7 +405,7 @@ class _Compiler:
                             'first')
         if 'parallel' in blocks and op not in _IN_PARALLEL:
             raise self.fail(f'"{op}" cannot be in a parallel block')
-        if 'measure' in blocks and op == 'sync':
+        if 'measure' in blocks and op in ('sync', 'audit'):
             raise self.fail('a measured block cannot wait for the runner')
         if blocks and op in _TOP_LEVEL_ONLY:
             raise self.fail(f'"{op}" cannot be in a block')

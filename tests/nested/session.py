@@ -13,10 +13,12 @@ from pathlib import Path
 from bench import Bench, Options
 from initramfs import MissingError, base_image, run_image
 from l1 import STATUS_HUNG, L1Error, L1Hung, L1Machine
-from l2 import FIRMWARE_PATH, PROGRAM_PATH
+from l2 import AUDIT_PATH, FIRMWARE_PATH, PROGRAM_PATH
 from oracle import Oracle
 from program import MIB, Program
 from tap import Tap
+
+_HOW_CORE = '"meson setup build/core && ninja -C build/core" builds it'
 
 _BUILD = Path(__file__).resolve().parent.parent.parent / 'build'
 # For the level 1 machine's own needs: kernel, initramfs, QEMU, trace buffers
@@ -33,6 +35,7 @@ class Built:
     qemu_python: Path
     kernel: Path
     firmware: Path
+    audit_pages: Path
 
 
 def add_build_option(parser: argparse.ArgumentParser) -> None:
@@ -58,8 +61,15 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
         _find(kernel or build / 'nested/bzImage',
               'give the image of a kernel' if kernel else
               'tests/nested/build-kernel builds it'),
-        _find(build / 'core/tests/nested/gmem-firmware.bin',
-              '"meson setup build/core && ninja -C build/core" builds it'))
+        _find(build / 'core/tests/nested/gmem-firmware.bin', _HOW_CORE),
+        _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE))
+
+
+def program_files(program: Program, built: Built) -> dict[str, bytes]:
+    """What the level 1 machine needs to run this program."""
+    return {FIRMWARE_PATH: built.firmware.read_bytes(),
+            AUDIT_PATH: built.audit_pages.read_bytes(),
+            PROGRAM_PATH: program.pack()}
 
 
 def l1_memory(program: Program, oracle: Oracle) -> int:
@@ -89,8 +99,7 @@ def start(program: Program, options: Options, built: Built, qemu: Path,
     oracle = check_program(program, options.backend)
     base = base_image(qemu, built.folder / 'nested')
     initrd = folder / 'initrd.cpio'
-    run_image(base, {FIRMWARE_PATH: built.firmware.read_bytes(),
-                     PROGRAM_PATH: program.pack()}, initrd)
+    run_image(base, program_files(program, built), initrd)
     bench = Bench(program, options, tap)
     bench.run(lambda: L1Machine(
         built.qemu, built.kernel, initrd, folder, l1_memory(program, oracle),

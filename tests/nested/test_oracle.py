@@ -33,6 +33,62 @@ class RefusalTest(unittest.TestCase):
             run(text)
 
 
+class ParallelDmaTest(RefusalTest):
+    """DMA of the first vCPU, while the others convert."""
+
+    START = 'share 32M 4K\nscratch 32M\nmaster on\nshare 64M 1M\n'
+
+    def refused(self, start: str, inside: str, reason: str) -> None:
+        self.assert_refused(
+            f'{start}parallel 2\n{inside}\nend\n', reason)
+
+    def test_is_done_once(self) -> None:
+        oracle, events, _ = run(
+            self.START + 'parallel 3\n'
+            'dma-to 64M 64 seed 1 arrives\ndma-to 65M 64 seed 1 blocked\n'
+            'repeat 2\nshare 66M+cpu*1M+i*8K 4K\nend\nend\n')
+        counters = events[-1].counters
+        self.assertEqual((counters.arrived, counters.blocked, counters.calls),
+                         (1, 1, 8))
+        self.assertEqual(events[-1].faults, [Fault(65 * MIB, True)])
+        self.assertTrue(oracle.master)
+
+    def test_is_left_alone(self) -> None:
+        for what in ('dma-to 64M 64 seed 1 arrives\nshare 63M+cpu*1M 4K',
+                     'dma-to 70M 64 seed 1 blocked\nunshare 69M+cpu*1M 4K',
+                     'dma-to 64M 64 seed 1 arrives\nshare 31M+cpu*1M 4K'):
+            self.refused(self.START, what, 'another vCPU converts or fills|'
+                         'read or written at')
+
+    def test_mapping_is_left_alone(self) -> None:
+        # What is shared there is one piece with the target.
+        what = 'dma-to 64M 64 seed 1 arrives\nunshare 64M+cpu*64K 4K'
+        reason = 'its mapping could be split during DMA'
+        self.refused(self.START + 'unshare 64M+64K 4K\nshare 64M+64K 4K\n',
+                     what.replace('64M+cpu', '64M+4K+cpu'), reason)
+        what = 'dma-to 64M 64 seed 1 arrives\nshare 64M+cpu*1M pages 1'
+        self.refused(self.START, what.replace('64M+cpu', '65M-cpu') + '\n' +
+                     'share 64M+cpu*1M 4K', 'read or written|split during DMA')
+        # If pages are mapped one by one, it is not.
+        run('shared-dma-extent page\n' + self.START + 'parallel 2\n'
+            'dma-to 64M 64 seed 1 arrives\nunshare 64M+4K+cpu*64K 4K\nend\n')
+
+    def test_merges(self) -> None:
+        inside = 'dma-to 64M 64 seed 1 arrives\nshare 66M+cpu*8K 4K'
+        run(self.START + f'parallel 2\n{inside}\nend\n')
+        self.refused('dma-entry-limit 100\n' + self.START, inside,
+                     'could be merged with theirs')
+        run('dma-entry-limit 100\n' + self.START.replace('1M', '4K') +
+            f'parallel 2\n{inside}\nend\n')
+
+    def test_master(self) -> None:
+        oracle, _, _ = run(
+            self.START + 'parallel 2\nshare 66M+cpu*1M 4K\nmaster off\n'
+            'unshare 64M+cpu*64K 4K\nshare 68M+cpu*1M 4K\nend\n')
+        must, may = oracle.mapped()
+        self.assertEqual((must.total(), may), (0, oracle.shared))
+
+
 class OracleTest(RefusalTest):
 
     def test_only_rom_at_start(self) -> None:
@@ -75,7 +131,50 @@ class OracleTest(RefusalTest):
         self.assert_refused(
             'parallel 2\nshare 64M+cpu*4K 4K\n'
             'unshare 64M+4K+cpu*4K 4K\nend\n',
-            'depends on which vCPU comes first')
+            'which vCPU comes first: what becomes of 0x4001000')
+        # Of three, the first and the last agree.
+        self.assert_refused(
+            'parallel 3\nshare 64M+4K 4K\nunshare 64M+cpu*4K 4K\nend\n',
+            'which vCPU comes first: what becomes of 0x4001000')
+        for access in ('fill 64M+cpu*4K 4K seed 1', 'verify 64M+cpu*4K 4K zero'):
+            self.assert_refused(
+                f'parallel 2\n{access}\nshare 64M+4K-cpu*4K 4K\nend\n',
+                'comes first: what is read or written at 0x4001000')
+        self.assert_refused(
+            'parallel 2\nfill 64M+cpu*4K 4K seed 1\n'
+            'verify 64M+4K-cpu*4K 4K seed 1\nend\n',
+            'comes first: what is read or written at')
+
+    def test_same_target_is_no_race(self) -> None:
+        self.assertEqual(
+            final('parallel 3\nunshare 64M 32K\nshare 64M 32K\n'
+                  'share 64M+cpu*4K 32K\nend\n'),
+            [(64 * MIB, 64 * MIB + 10 * 4096)])
+
+    def test_audit(self) -> None:
+        _, events, _ = run('share 64M 8K\nrepeat 2\naudit 63M+i*4K 2M\n'
+                           'end\nsync\n')
+        self.assertEqual([(e.gpa, e.record.size) for e in events
+                          if e.word == 'audit'],
+                         [(63 * MIB, 2 * MIB), (63 * MIB + 4096, 2 * MIB)])
+        self.assert_refused('audit 64M+8 4K\n', 'not the start of a page')
+        self.assert_refused('audit 1M 4K\n', 'not RAM for programs')
+
+    def test_audit_destroys(self) -> None:
+        text = 'fill 64M 4K seed 1\naudit 64M-4K 8K\n'
+        verify = 'verify 64M 64 seed 1\n'
+        self.assert_refused(text + verify, 'an audit has written to 0x4000000')
+        self.assert_refused('share 64M 4K\n' + text + 'unshare 64M+4K 4K\n'
+                            'share 64M 4K\n' + verify, 'an audit has written')
+        self.assert_refused(text + 'reset\n' + verify, 'an audit has written')
+        run(text + 'fill 64M 64 seed 1\n' + verify)
+        run(text + 'share 64M 4K\nverify 64M 4K zero\n')
+        run('share 64M 4K\n' + text + 'unshare 64M 4K\nverify 64M 4K zero\n')
+        run('share 64M 4K\n' + text + 'reset\nverify 64M 4K zero\n')
+        dma = 'share 32M 4K\nscratch 32M\nmaster on\n'
+        self.assert_refused(dma + 'share 64M 4K\n' + text +
+                            'dma-from 64M 64 seed 1 arrives\n',
+                            'an audit has written')
 
     def test_bad_input(self) -> None:
         for op in ('share', 'unshare'):

@@ -192,10 +192,15 @@ class CompilerTest(unittest.TestCase):
         self.assert_refused('master 1\n', '"on" or "off", not "1"')
 
     def test_refuses_places(self) -> None:
-        for op in ('sync', 'master on', 'dma-to 64M 8 seed 1 arrives',
-                   'parallel 2', 'reset', 'measure M'):
+        for op in ('sync', 'audit 64M 4K', 'scratch 64M', 'parallel 2',
+                   'reset', 'measure M'):
             self.assert_refused(f'parallel 2\n{op}\nend\n',
                                 'cannot be in a parallel block')
+        self.assert_refused('measure M\naudit 64M 4K\nend\n',
+                            'wait for the runner')
+        self.assert_refused('virtio-mem 64M\naudit 64M 4K\n',
+                            '"audit" is for private memory')
+        self.assert_refused('audit 64M 6K\n', 'pages of 4K')
         self.assert_refused('measure M\nsync\nend\n', 'wait for the runner')
         self.assert_refused('repeat 2\nreset\nend\n', 'cannot be in a block')
 

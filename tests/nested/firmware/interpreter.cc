@@ -64,6 +64,7 @@ private:
     void convert(const Context &context, const ProgramRecord &record);
     void verify(const Context &context, const ProgramRecord &record);
     void device(const Context &context, const ProgramRecord &record);
+    void audit(const ProgramRecord &record, uint64_t gpa);
     void sync(const ProgramRecord &record);
     [[noreturn]] void reset(const ProgramRecord &record);
 
@@ -222,14 +223,31 @@ void Interpreter::report(const char *word, const ProgramRecord &record)
     counters_.blocked = 0;
 }
 
-void Interpreter::sync(const ProgramRecord &record)
+void wait_for_go()
 {
     char answer[8];
 
-    report("sync", record);
     do {
         serial_read_line(answer, sizeof(answer));
     } while (!text_equal(answer, "go"));
+}
+
+void Interpreter::audit(const ProgramRecord &record, uint64_t gpa)
+{
+    /* No audit before has left the same words. */
+    const uint64_t nonce = read_tsc();
+
+    for (uint64_t at = gpa; at < gpa + record.size; at += PAGE_SIZE) {
+        *at_gpa<volatile uint64_t>(at) = audit_word(at, nonce);
+    }
+    SerialLine("audit").number(record.line).field_hex("nonce", nonce);
+    wait_for_go();
+}
+
+void Interpreter::sync(const ProgramRecord &record)
+{
+    report("sync", record);
+    wait_for_go();
 }
 
 void Interpreter::reset(const ProgramRecord &record)
@@ -239,11 +257,21 @@ void Interpreter::reset(const ProgramRecord &record)
     stop();
 }
 
+/* There is one device, and one way to reach what configures the machine. */
+bool is_for_first_cpu(uint16_t opcode)
+{
+    return opcode == OP_DMA_TO || opcode == OP_DMA_FROM ||
+           opcode == OP_MASTER || opcode == OP_PAM;
+}
+
 void Interpreter::run_simple(const Context &context,
                              const ProgramRecord &record)
 {
     const uint64_t gpa = address(record, context.cpu, context.round);
 
+    if (context.cpu && is_for_first_cpu(record.opcode)) {
+        return;
+    }
     switch (record.opcode) {
     case OP_SHARE:
     case OP_UNSHARE:
@@ -268,6 +296,9 @@ void Interpreter::run_simple(const Context &context,
         break;
     case OP_PAM:
         pci_set_pam(record.size);
+        break;
+    case OP_AUDIT:
+        audit(record, gpa);
         break;
     case OP_SYNC:
         sync(record);

@@ -8,6 +8,7 @@
  *   fail LINE failures=N           the same, and it went wrong
  *   note LINE TEXT...              one of the things that went wrong
  *   measure LINE ticks=N calls=N   a measured block is done
+ *   audit LINE nonce=N             words are written, the answer is "go"
  *   sync LINE calls=N arrived=N blocked=N      the answer is "go"
  *   reset LINE calls=N arrived=N blocked=N     "boot" is to follow
  *   done LINE calls=N arrived=N blocked=N      nothing follows

@@ -37,4 +37,10 @@ static inline uint64_t dma_pattern(uint64_t offset, uint64_t seed)
     return pattern_mix(~offset, seed);
 }
 
+/* The word that an audit writes to the start of the page at @gpa. */
+static inline uint64_t audit_word(uint64_t gpa, uint64_t nonce)
+{
+    return pattern_mix(gpa ^ 1ull << 63, nonce);
+}
+
 #endif

@@ -67,6 +67,11 @@ enum Opcode : uint16_t {
     OP_UNPLUG = 17,
     /* Give back all that the virtio-mem device has, in one request. */
     OP_UNPLUG_ALL = 18,
+    /*
+     * Write a word to each page of the @size bytes at @gpa, and stop until the
+     * runner has looked at the shared memory there.
+     */
+    OP_AUDIT = 19,
 };
 
 /* What a virtio-mem device answers, see the VIRTIO specification. */
