@@ -124,7 +124,8 @@ class L2Machine:
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
         command = [
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
-            '-name', 'debug-threads=on', '-display', 'none', '-vga', 'none', '-accel', 'kvm',
+            '-name', 'debug-threads=on',
+            '-display', 'none', '-vga', 'none', '-accel', 'kvm',
             '-cpu', 'host', '-smp', str(machine.cpus),
             *(_plain_guest(machine) if machine.is_plain
               else _private_guest(machine)),
