@@ -18,16 +18,25 @@ need_bench_packages()
     need_packages busybox-static binutils iproute2 python3
 }
 
-build_core()
+# build_core_in FOLDER WHAT LOG [MESON_OPTION]...
+build_core_in()
 {
+    local folder=$1 what=$2 log=$build_dir/$3
+    shift 3
+
     need_packages g++ libc6-dev binutils ninja-build pkgconf python3 \
         libgtest-dev libbenchmark-dev ccache
     need_meson
     use_ccache
     make_dirs "$build_dir"
-    if [ ! -e "$core_dir/build.ninja" ]; then
-        run_logged "configuring the C++ parts" "$build_dir/core-setup.log" \
-            /usr/bin/meson setup "$core_dir" "$repo_root"
+    if [ ! -e "$folder/build.ninja" ]; then
+        run_logged "configuring $what" "$log-setup.log" \
+            /usr/bin/meson setup "$folder" "$repo_root" "$@"
     fi
-    run_ninja "building the C++ parts" "$build_dir/core.log" -C "$core_dir"
+    run_ninja "building $what" "$log.log" -C "$folder"
+}
+
+build_core()
+{
+    build_core_in "$core_dir" "the C++ parts" core
 }

@@ -12,8 +12,16 @@
 #include <random>
 #include <vector>
 
+#include "tests/model/page-state-pair.h"
+
 extern "C" {
 #include "system/page-state-map-c.h"
+}
+
+void gmem::model_check_failed(const char *file, int line,
+                              const std::string &what)
+{
+    ADD_FAILURE_AT(file, line) << what;
 }
 
 namespace {
@@ -25,115 +33,16 @@ constexpr PageState kPrivate = PageState::kPrivate;
 constexpr PageState kShared = PageState::kShared;
 constexpr uint64_t kGroup = 4096;
 
-/* One element a page, one step a page. */
-class Model {
-public:
-    explicit Model(uint64_t npages) : pages_(npages, kPrivate) {}
-
-    std::vector<PageRun> runs(uint64_t first, uint64_t npages,
-                              PageState state) const
-    {
-        std::vector<PageRun> runs;
-
-        for (uint64_t p = first; p < first + npages; p++) {
-            if (pages_[p] != state) {
-                continue;
-            }
-            if (!runs.empty() && runs.back().first + runs.back().npages == p) {
-                runs.back().npages++;
-            } else {
-                runs.push_back({p, 1});
-            }
-        }
-        return runs;
-    }
-
-    uint64_t count(uint64_t first, uint64_t npages, PageState state) const
-    {
-        return std::count(pages_.begin() + first,
-                          pages_.begin() + first + npages, state);
-    }
-
-    void convert(uint64_t first, uint64_t npages, PageState state)
-    {
-        std::fill_n(pages_.begin() + first, npages, state);
-    }
-
-    uint64_t npages() const { return pages_.size(); }
-
-private:
-    std::vector<PageState> pages_;
-};
-
-PageState opposite(PageState state)
-{
-    return state == kShared ? kPrivate : kShared;
-}
-
 /* A map and a model that are changed together and must agree. */
-class Pair {
+class Pair : public gmem::PageStatePair {
 public:
-    explicit Pair(uint64_t npages)
-        : map_(gmem::PageStateMap::create(npages)), model_(npages)
-    {
-    }
+    using PageStatePair::PageStatePair;
 
     void convert(uint64_t first, uint64_t npages, PageState state)
     {
-        const auto expected = model_.runs(first, npages, opposite(state));
-        std::vector<PageRun> changed;
-        uint64_t nexpected = 0;
-
-        for (const PageRun &run : expected) {
-            nexpected += run.npages;
-        }
-        model_.convert(first, npages, state);
-
-        EXPECT_EQ(map_->convert(first, npages, state,
-                                [&](PageRun run) {
-                                    /* A run is reported after it changed. */
-                                    EXPECT_TRUE(map_->all(run.first, run.npages,
-                                                          state));
-                                    changed.push_back(run);
-                                }),
-                  nexpected);
-        EXPECT_EQ(changed, expected) << "at " << first << "+" << npages;
+        SCOPED_TRACE(testing::Message() << "at " << first << "+" << npages);
+        PageStatePair::convert(first, npages, state == kShared);
     }
-
-    void check(uint64_t first, uint64_t npages) const
-    {
-        for (PageState state : {kPrivate, kShared}) {
-            const auto expected = model_.runs(first, npages, state);
-            const auto run = map_->next_run(first, npages, state);
-
-            ASSERT_EQ(run.has_value(), !expected.empty());
-            if (run) {
-                EXPECT_EQ(*run, expected.front());
-            }
-            EXPECT_EQ(map_->all(first, npages, state),
-                      model_.count(first, npages, state) == npages);
-        }
-        EXPECT_EQ(map_->count_shared(first, npages),
-                  model_.count(first, npages, kShared));
-    }
-
-    void check_all() const
-    {
-        const uint64_t npages = model_.npages();
-        uint64_t first = 0;
-
-        for (const PageRun &run : model_.runs(0, npages, kShared)) {
-            EXPECT_EQ(map_->next_run(first, npages - first, kShared), run);
-            first = run.first + run.npages;
-        }
-        EXPECT_FALSE(map_->next_run(first, npages - first, kShared));
-        EXPECT_EQ(map_->nshared(), model_.count(0, npages, kShared));
-        check(0, npages);
-    }
-
-private:
-    std::unique_ptr<gmem::PageStateMap> map_;
-    Model model_;
 };
 
 TEST(PageStateMap, StartsPrivate)
@@ -202,13 +111,13 @@ TEST(PageStateMap, BordersOfWordsAndGroups)
 
             /* A range in a private map, a hole in it, and back. */
             pair.convert(first, end - first, kShared);
-            pair.check_all();
+            pair.check_everything();
             pair.convert(first + (end - first) / 2, 1, kPrivate);
-            pair.check_all();
+            pair.check_everything();
             pair.convert(0, kNpages, kShared);
-            pair.check_all();
+            pair.check_everything();
             pair.convert(first, end - first, kPrivate);
-            pair.check_all();
+            pair.check_everything();
             for (uint64_t border : borders) {
                 pair.check(0, border);
                 pair.check(border, kNpages - border);
@@ -226,19 +135,19 @@ TEST(PageStateMap, UniformGroupsForgetTheirWords)
         pair.convert(page, 1, kShared);
     }
     pair.convert(0, 3 * kGroup, kShared);
-    pair.check_all();
+    pair.check_everything();
     pair.convert(kGroup + 17, 1, kPrivate);
-    pair.check_all();
+    pair.check_everything();
     pair.convert(0, 3 * kGroup, kPrivate);
     pair.convert(kGroup + 16, 3, kShared);
-    pair.check_all();
+    pair.check_everything();
 
     /* Uniform again one page at a time. */
     pair.convert(kGroup, kGroup, kPrivate);
     for (uint64_t page = kGroup; page < 2 * kGroup; page++) {
         pair.convert(page, 1, kShared);
     }
-    pair.check_all();
+    pair.check_everything();
 }
 
 class RandomConversions : public testing::TestWithParam<uint64_t> {};
@@ -260,7 +169,7 @@ TEST_P(RandomConversions, AgreeWithModel)
         const uint64_t from = random() % npages;
         pair.check(from, random() % (npages - from + 1));
         if (step % 100 == 0) {
-            pair.check_all();
+            pair.check_everything();
         }
         if (testing::Test::HasFailure()) {
             FAIL() << "first failure at step " << step;

@@ -1,0 +1,38 @@
+/*
+ * What fuzz targets share: their input, and a count of what they did
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "tests/fuzz/fuzz.h"
+
+#include <cinttypes>
+#include <cstdio>
+#include <cstdlib>
+
+#include "tests/model/check.h"
+
+static uint64_t nsteps;
+
+static void print_steps()
+{
+    std::fprintf(stderr, "steps %" PRIu64 "\n", nsteps);
+}
+
+int LLVMFuzzerInitialize(int *, char ***)
+{
+    return std::atexit(print_steps);
+}
+
+void gmem::count_fuzz_step()
+{
+    nsteps++;
+}
+
+void gmem::model_check_failed(const char *file, int line,
+                              const std::string &what)
+{
+    std::fprintf(stderr, "%s:%d: %s, in step %" PRIu64 "\n", file, line,
+                 what.c_str(), nsteps);
+    std::abort();
+}
