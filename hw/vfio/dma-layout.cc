@@ -385,6 +385,10 @@ uint64_t DmaLayout::merge(Iterator first, Iterator end)
 
     merged.size = last - iova + 1;
     if (mapped) {
+        /* What is stuck must not be mapped once more. */
+        if (!stuck_.empty()) {
+            return 0;
+        }
         if (unmap_extents(first, end) || map(iova, merged)) {
             map_again(first, end);
             return 0;
@@ -691,6 +695,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     if (extend_tail(iova, like)) {
         return 0;
     }
+    retry_stuck();
 
     const uint64_t block = block_size(granularity);
     const uint64_t blocks = count_blocks(iova, last, block);
@@ -709,7 +714,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
 
     if ((after != extents_.end() && after->first <= last) ||
         (before != extents_.end() && last_of(*before) >= iova)) {
-        return -EEXIST;
+        return is_stuck(iova, last) ? -EBUSY : -EEXIST;
     }
 
     like.joined = continues_stream(iova, last + 1) &&
@@ -741,11 +746,11 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
 
 /*
  * Add what remains of an extent @like that was at @like_iova, in pieces of
- * powers of two or in one.  It is mapped if the extent was and the gate is
- * open; what then cannot be mapped is missing.
+ * powers of two or in one.  It is mapped if @is_due; what then cannot be mapped
+ * is missing.
  */
 void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
-                      uint64_t like_iova, bool in_one)
+                      uint64_t like_iova, bool in_one, bool is_due)
 {
     DmaExtent extent = like;
 
@@ -754,7 +759,6 @@ void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
         extent.vaddr = like.vaddr + (start - like_iova);
         extent.size = in_one ? last - start + 1 : largest_start(start, last);
 
-        const bool is_due = open_ && like.mapped;
         const int err = is_due ? map_or_make_room(start, extent) : 0;
 
         extent.mapped = is_due && !err;
@@ -771,15 +775,15 @@ void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
     }
 }
 
-int DmaLayout::discard(uint64_t iova, uint64_t size)
+/*
+ * Unmap and forget a range, and map what remains of its extents, or, as long as
+ * something is stuck, leave that to retry_missing().
+ */
+int DmaLayout::take_away(uint64_t iova, uint64_t last)
 {
-    const uint64_t last = iova + (size - 1);
     const Iterator first = find(iova);
     Iterator end = first;
 
-    if (!size || last < iova) {
-        return -EINVAL;
-    }
     while (end != extents_.end() && end->first <= last) {
         ++end;
     }
@@ -813,19 +817,99 @@ int DmaLayout::discard(uint64_t iova, uint64_t size)
         (right ? count_powers_of_two(last + 1, back_last) : 0);
     const bool in_one =
         !open_ || is_fixed() || extents_.size() + pieces > hard_limit_;
+    const bool is_due = open_ && stuck_.empty();
 
     if (left) {
-        remap(front_iova, iova - 1, front, front_iova, in_one);
+        remap(front_iova, iova - 1, front, front_iova, in_one,
+              is_due && front.mapped);
     }
     if (right) {
-        remap(last + 1, back_last, back, back_iova, in_one);
+        remap(last + 1, back_last, back, back_iova, in_one,
+              is_due && back.mapped);
     }
     if (open_ && ((left && front.mapped) || (right && back.mapped))) {
         splits_++;
         event(DMA_LAYOUT_SPLIT, front_iova, back_last - front_iova + 1,
               in_one ? left + right : pieces);
     }
+    return ret;
+}
+
+bool DmaLayout::is_stuck(uint64_t iova, uint64_t last) const
+{
+    const auto after = stuck_.upper_bound(last);
+
+    return after != stuck_.begin() && std::prev(after)->second >= iova;
+}
+
+/* What is mapped of a range is discarded, but cannot be unmapped. */
+void DmaLayout::set_stuck(uint64_t iova, uint64_t last, int err)
+{
+    for (Iterator it = find(iova); it != extents_.end() && it->first <= last;
+         ++it) {
+        uint64_t start = std::max(iova, it->first);
+        uint64_t end_last = std::min(last, last_of(*it));
+
+        if (!it->second.mapped) {
+            continue;
+        }
+        event(DMA_LAYOUT_STUCK, start, end_last - start + 1, -err);
+        while (is_stuck(start, end_last)) {
+            const auto known = std::prev(stuck_.upper_bound(end_last));
+
+            start = std::min(start, known->first);
+            end_last = std::max(end_last, known->second);
+            stuck_.erase(known);
+        }
+        stuck_.emplace(start, end_last);
+    }
+}
+
+/* Forget what is stuck and is no longer, all of it or what is not mapped. */
+void DmaLayout::free_stuck(bool mapped)
+{
+    for (auto it = stuck_.begin(); it != stuck_.end();) {
+        const auto [iova, last] = *it;
+
+        if ((find(iova)->second.mapped && !mapped) || take_away(iova, last)) {
+            ++it;
+            continue;
+        }
+        it = stuck_.erase(it);
+        event(DMA_LAYOUT_FREED, iova, last - iova + 1, 0);
+    }
+}
+
+/* Try again to unmap all that is stuck. */
+void DmaLayout::retry_stuck()
+{
+    if (stuck_.empty()) {
+        return;
+    }
+    free_stuck(true);
+    /* Some can be in an extent that was unmapped for others in it. */
+    free_stuck(false);
     if (open_) {
+        retry_missing();
+    }
+}
+
+int DmaLayout::discard(uint64_t iova, uint64_t size)
+{
+    const uint64_t last = iova + (size - 1);
+    int ret;
+
+    if (!size || last < iova) {
+        return -EINVAL;
+    }
+    ret = take_away(iova, last);
+    if (ret) {
+        set_stuck(iova, last, ret);
+    }
+    if (!stuck_.empty()) {
+        retry_stuck();
+        ret = is_stuck(iova, last) ? -EBUSY : 0;
+    } else if (open_) {
         retry_missing();
     }
     tell_pressure();
@@ -849,6 +933,10 @@ int DmaLayout::open()
         /* Not one by one, each time that a guest tries. */
         ret = -ENOSPC;
     }
+    retry_stuck();
+    if (!stuck_.empty()) {
+        ret = -EBUSY;
+    }
     open_ = true;
     was_open_ = true;
     tail_ = extents_.end();
@@ -868,6 +956,7 @@ int DmaLayout::open()
         for (Iterator it = extents_.begin(); it != extents_.end(); ++it) {
             unmap_extents(it, std::next(it));
         }
+        retry_stuck();
     }
     tell_pressure();
     return ret;
@@ -929,7 +1018,10 @@ DmaLayoutStats DmaLayout::stats() const
             stats.smallest_extent = extent.size;
         }
     }
-    stats.populated_size = populated_size_;
+    for (const auto &[iova, last] : stuck_) {
+        stats.stuck_size += last - iova + 1;
+    }
+    stats.populated_size = populated_size_ - stats.stuck_size;
     stats.mapped_size = mapped_size_;
     stats.missing_size = open_ ? populated_size_ - mapped_size_ : 0;
     stats.map_calls = map_calls_;
@@ -978,6 +1070,14 @@ const char *DmaLayout::broken_invariant() const
         nseams[extent.mapped] += is_seam(it);
         mapped_size += extent.mapped ? extent.size : 0;
         populated_size += extent.size;
+    }
+    for (const auto &[iova, last] : stuck_) {
+        const auto after = extents_.upper_bound(iova);
+
+        if (after == extents_.begin() || !std::prev(after)->second.mapped ||
+            last_of(*std::prev(after)) < last) {
+            return "something is stuck that is not mapped";
+        }
     }
     if (nmissing != missing_.size()) {
         return "something is missing that is mapped or not populated";

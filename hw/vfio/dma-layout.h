@@ -49,8 +49,14 @@
  * remainder that cannot be mapped even so is missing: counted, told, and tried
  * again whenever the layout is changed.
  *
+ * What the kernel does not unmap, which it never should refuse, is stuck:
+ * discarded, but mapped still, and kept in extents_.  It is tried again before
+ * anything else changes.  As long as something is stuck it cannot be populated
+ * again, nothing that is mapped is merged, and the gate does not open.
+ *
  * Invariants, whenever no function of the layout is running:
- *  - the extents are what is populated, no more and no less, and none overlap
+ *  - the extents are what is populated or stuck, no more and no less, and none
+ *    overlap
  *  - those that are marked as mapped are what the kernel has
  *  - while the gate is open, all are mapped but those that are missing
  *  - before it is opened for the first time none is mapped
@@ -178,7 +184,12 @@ private:
     int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
     int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
-               uint64_t like_iova, bool in_one);
+               uint64_t like_iova, bool in_one, bool is_due);
+    int take_away(uint64_t iova, uint64_t last);
+    bool is_stuck(uint64_t iova, uint64_t last) const;
+    void set_stuck(uint64_t iova, uint64_t last, int err);
+    void free_stuck(bool mapped);
+    void retry_stuck();
     void retry_missing();
 
     uint64_t merge(Iterator first, Iterator end);
@@ -194,6 +205,8 @@ private:
     Extents extents_;
     /* Those that are not mapped although the gate is open. */
     std::set<uint64_t> missing_;
+    /* First and last byte of what is stuck, each range in one extent. */
+    std::map<uint64_t, uint64_t> stuck_;
     bool open_ = false;
     bool was_open_ = false;
 

@@ -46,6 +46,7 @@ struct VFIODmaLayout {
     QemuMutex lock;
     DmaLayout *layout;
     ReportLimit missing_reports;
+    ReportLimit stuck_reports;
     ReportLimit master_reports;
 };
 
@@ -152,6 +153,18 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
     case DMA_LAYOUT_MENDED:
         trace_vfio_dma_layout_mended(vdl->bcontainer, iova, size);
         break;
+    case DMA_LAYOUT_STUCK:
+        trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
+        if (report_limit_allows(&vdl->stuck_reports, &nsilent)) {
+            error_report("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
+                         " was taken away from devices, but the kernel does not"
+                         " unmap it: %s (%u earlier reports not shown)",
+                         iova, size, strerror(count), nsilent);
+        }
+        break;
+    case DMA_LAYOUT_FREED:
+        trace_vfio_dma_layout_freed(vdl->bcontainer, iova, size);
+        break;
     }
 }
 
@@ -180,7 +193,9 @@ int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
     VFIODmaLayout *vdl = bcontainer->dma_layout;
 
     QEMU_LOCK_GUARD(&vdl->lock);
-    return dma_layout_discard(vdl->layout, iova, size);
+    /* What is stuck has been reported. */
+    dma_layout_discard(vdl->layout, iova, size);
+    return 0;
 }
 
 bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer)
@@ -508,6 +523,8 @@ static const VFIODmaLayoutStat vfio_dma_layout_stats[] = {
     STAT("mapped-size", "size", mapped_size, "How much of it is mapped"),
     STAT("missing-size", "size", missing_size,
          "How much of it is not mapped although devices may do DMA"),
+    STAT("stuck-size", "size", stuck_size,
+         "What is mapped still, because the kernel does not unmap it"),
     STAT("block-size", "size", block_size, "Where new mappings are cut now"),
     STAT("map-calls", "uint64", map_calls, "Calls to map"),
     STAT("unmap-calls", "uint64", unmap_calls, "Calls to unmap"),

@@ -35,11 +35,18 @@ typedef enum DmaLayoutEvent {
     DMA_LAYOUT_PRESSURE,
     /*
      * @size bytes at @iova should be mapped, but could not: errno @count, or 0
-     * if they are part of what could not before.
+     * if they are part of what could not before, or was not tried yet.
      */
     DMA_LAYOUT_MISSING,
     /* They are mapped now. */
     DMA_LAYOUT_MENDED,
+    /*
+     * @size bytes at @iova are discarded, but the kernel did not unmap them:
+     * errno @count.
+     */
+    DMA_LAYOUT_STUCK,
+    /* They are unmapped now. */
+    DMA_LAYOUT_FREED,
 } DmaLayoutEvent;
 
 /*
@@ -67,6 +74,8 @@ typedef struct DmaLayoutStats {
     uint64_t mapped_size;
     /* What should be mapped, but could not; in bytes. */
     uint64_t missing_size;
+    /* What is mapped although it was discarded; in bytes. */
+    uint64_t stuck_size;
     /* Calls of the backend. */
     uint64_t map_calls;
     uint64_t unmap_calls;
@@ -100,16 +109,18 @@ int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
  * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.  It
  * will be discarded in multiples of @granularity, a power of two.  Returns 0;
  * or a negative errno, and the same is populated as before: -ENOSPC when there
- * are no entries left, -EEXIST when some of it was populated already, -EINVAL
- * when it is empty or wraps, or what map() said.
+ * are no entries left, -EEXIST when some of it was populated already, -EBUSY
+ * when some of it was discarded but could not be unmapped, -EINVAL when it is
+ * empty or wraps, or what map() said.
  */
 int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
                         uint64_t vaddr, uint64_t granularity, bool readonly);
 
 /*
  * Memory is discarded: what was populated of @size bytes at @iova is unmapped
- * and forgotten.  Returns 0; -EINVAL when the range is empty or wraps; or what
- * unmap() said, and then what cannot be unmapped is kept.
+ * and forgotten.  Returns 0; -EINVAL when the range is empty or wraps; or
+ * -EBUSY when the kernel does not unmap some of it, which is tried again when
+ * anything else changes.
  */
 int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size);
 

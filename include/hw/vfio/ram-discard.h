@@ -48,8 +48,8 @@ int vfio_dma_layout_populate(VFIORamDiscardListener *vrdl, hwaddr iova,
                              uint64_t size, void *vaddr, bool readonly);
 
 /*
- * A range of a section is discarded, whatever of it was populated.  Returns 0,
- * or a negative errno when the kernel does not unmap it.
+ * A range of a section is discarded, whatever of it was populated.  Returns 0:
+ * what the kernel does not unmap is reported, and tried again later.
  */
 int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
                             uint64_t size);
