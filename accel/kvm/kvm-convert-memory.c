@@ -285,15 +285,25 @@ int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
 {
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(mr);
     const uint64_t end = offset + size;
-    uint64_t run = offset, run_size = size;
-    int ret;
+    uint64_t done = offset;
+    int ret = 0;
 
     guest_memfd_manager_lock(gmm);
-    ret = kvm_convert_set_gpa(gpa, size, true);
-    while (!ret && guest_memfd_next_shared(gmm, &run, &run_size)) {
-        ret = kvm_convert_set_gpa(gpa + (run - offset), run_size, false);
-        run += run_size;
-        run_size = end - run;
+    while (!ret && done < end) {
+        uint64_t run = done, run_size = end - done;
+
+        if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
+            run = end;
+            run_size = 0;
+        }
+        /* What is shared is never private in between: it may be mapped. */
+        if (run > done) {
+            ret = kvm_convert_set_gpa(gpa + (done - offset), run - done, true);
+        }
+        if (!ret && run_size) {
+            ret = kvm_convert_set_gpa(gpa + (run - offset), run_size, false);
+        }
+        done = run + run_size;
     }
     guest_memfd_manager_unlock(gmm);
     return ret;
