@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from edge import Edge
 from intervals import IntervalSet
 from l1 import (TRACE_PORT, L1Error, L1Hung, L1Machine, StreamReader,
                 port_path)
@@ -181,6 +182,12 @@ class Bench:
         self._sid = 0
         self._deadline = 0.0
         self._has_managers = True
+        # Whether there is something to see of what QEMU does with private
+        # memory, and when
+        self._watches_edge = (
+            options.backend != 'none' and not options.icount and
+            not program.machine.is_plain)
+        self._edge: Edge | None = None
         self.figures = Figures(backend=options.backend, icount=options.icount)
 
     # Setting up the level 1 machine
@@ -253,6 +260,29 @@ class Bench:
             f'mapped, but should not be: {_describe(excess)}\n' +
             '\n'.join(self._replay.errors[:_SHOWN]))
         self._replay.errors.clear()
+
+    def _compare_edge(self, name: str) -> None:
+        """No device may ever have reached private memory.
+
+        And what KVM has been told is private is what the program says.
+        """
+        edge = self._replay.edge
+        shared = self._oracle.shared
+        both = IntervalSet(part for start, end in edge.private
+                           for part in shared.clipped(start, end))
+        neither = self._oracle.ram.minus(edge.private).minus(shared)
+        self._tap.check(
+            not both and not neither,
+            f'{name}: KVM has all but the same {shared.total() // PAGE_SIZE} '
+            'pages as private',
+            f'private, but should not be: {_describe(both)}\n'
+            f'shared, but should not be: {_describe(neither)}')
+        self._tap.check(
+            not edge.exposures,
+            f'{name}: until now no page was mapped when it was private, or '
+            'was freed',
+            '\n'.join(edge.exposures[:_SHOWN]))
+        edge.exposures.clear()
 
     def _compare_layout(self, name: str, layout: Layout) -> None:
         """What QEMU says of its mappings must be what it should have."""
@@ -381,6 +411,9 @@ class Bench:
             self._compare_plugged(name, l2.plugged_size())
         else:
             self._compare_qemu(name, l2.managers())
+            # Others have another order, and say nothing of it.
+            if self._watches_edge and self._has_managers:
+                self._compare_edge(name)
         if layout:
             self._compare_layout(name, layout)
         if self.figures.device:
@@ -468,7 +501,32 @@ class Bench:
 
     # The end of a run
 
+    def _compare_implicit(self) -> None:
+        if self._edge and self._program.machine.implicit:
+            faults = self._edge.get()['faults']
+            calls = self.figures.conversion_calls
+            # The firmware has a page of its own to convert.
+            self._tap.check(0 < calls <= faults, f'QEMU saw {calls} memory '
+                            'faults in place of hypercalls',
+                            f'it saw {faults}')
+
+    def _compare_freed(self) -> None:
+        """Where memory became private, shared memory must have been freed.
+
+        QEMU could do that by other calls than those that are looked at. Huge
+        pages are never freed.
+        """
+        program = self._program
+        if self._watches_edge and self._has_managers and \
+                program.machine.backing != 'hugetlb' and \
+                any(r.op == 'unshare' and not r.expect
+                    for r in program.records):
+            freed = self._replay.edge.counts['free']
+            self._tap.check(freed > 0, 'shared memory that became private was '
+                            'seen to be freed')
+
     def _compare_end(self, l1: L1Machine) -> None:
+        self._compare_implicit()
         if not self._trace:
             return
         self._catch_up(l1)
@@ -477,6 +535,7 @@ class Bench:
                         'nothing is mapped any more after QEMU has ended',
                         f'still mapped: {_describe(mapped)}\n' +
                         '\n'.join(self._replay.errors[:_SHOWN]))
+        self._compare_freed()
         stats = l1.check(f'cat {_TRACING}/per_cpu/cpu*/stats')
         lost = self._replay.lost + sum(map(int, re.findall(
             r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
@@ -530,6 +589,10 @@ class Bench:
     def _run_on(self, l1: L1Machine) -> None:
         bdf = self._set_up(l1)
         l2 = L2Machine(l1, self._program.machine, bdf, self._options.backend)
+        if self._watches_edge or self._program.machine.implicit:
+            self._edge = Edge(l1, self._watches_edge)
+            self._edge.set(implicit=int(self._program.machine.implicit))
+            l2.environment = self._edge.environment
         if self._options.verbose:
             self._tap.comment(f'level 2: {l2.command}')
         l2.start()

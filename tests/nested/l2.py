@@ -121,6 +121,8 @@ class L2Machine:
         self._l1 = l1
         self._qmp: Any = None
         self._objects: dict[str, list[str]] | None = None
+        # Of QEMU, when it is started
+        self.environment: dict[str, str] = {}
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
         command = [
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
@@ -148,8 +150,10 @@ class L2Machine:
         self.command = shlex.join(command)
 
     def start(self) -> None:
+        environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value
+                               in self.environment.items())
         self._l1.check(
-            f'({self.command} >{_STDERR_PATH} 2>&1 & echo $! >{PID_PATH}; '
+            f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:

@@ -93,6 +93,8 @@ class Machine:
     dma_entry_limit: int = 0
     # How the device's container maps; empty for QEMU's default
     shared_dma_extent: str = ''
+    # Whether QEMU sees memory faults in place of hypercalls
+    implicit: bool = False
     # Of a virtio-mem device: there is one if the guest has no private memory.
     vmem_size: int = 0
     vmem_block: int = 0
@@ -300,6 +302,8 @@ class _Compiler:
             name = self._next('the name of an error')
             if not hasattr(errno, name):
                 raise self.fail(f'unknown error "{name}"')
+            if self._machine.implicit:
+                raise self.fail('an implicit conversion returns nothing')
             record.expect = -getattr(errno, name)
 
     def _parse_plug(self, record: Record) -> None:
@@ -353,11 +357,14 @@ class _Compiler:
     def _parse_scratch(self, record: Record) -> None:
         record.gpa = self._address()
 
-    def _parse_switch(self, record: Record) -> None:
+    def _switch(self) -> bool:
         state = self._next('"on" or "off"')
         if state not in ('on', 'off'):
             raise self.fail(f'"on" or "off", not "{state}"')
-        record.size = int(state == 'on')
+        return state == 'on'
+
+    def _parse_switch(self, record: Record) -> None:
+        record.size = int(self._switch())
 
     def _parse_master(self, record: Record) -> None:
         self._parse_switch(record)
@@ -454,6 +461,8 @@ class _Compiler:
         elif op == 'shared-dma-extent':
             self._set_machine(
                 shared_dma_extent=self._next('"page", "auto" or a size'))
+        elif op == 'implicit':
+            self._set_machine(implicit=self._switch())
         elif op == 'dma-entry-limit':
             self._set_machine(
                 dma_entry_limit=self._number(self._next('a number')))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench import Bench, Options
+from edge import EDGE_PATH, edge_library
 from initramfs import MissingError, base_image, run_image
 from l1 import STATUS_HUNG, L1Error, L1Hung, L1Machine
 from l2 import AUDIT_PATH, FIRMWARE_PATH, PROGRAM_PATH
@@ -36,6 +37,7 @@ class Built:
     kernel: Path
     firmware: Path
     audit_pages: Path
+    edge: Path
 
 
 def add_build_option(parser: argparse.ArgumentParser) -> None:
@@ -62,13 +64,15 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
               'give the image of a kernel' if kernel else
               'tests/nested/build-kernel builds it'),
         _find(build / 'core/tests/nested/gmem-firmware.bin', _HOW_CORE),
-        _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE))
+        _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE),
+        _find(edge_library(build), _HOW_CORE))
 
 
 def program_files(program: Program, built: Built) -> dict[str, bytes]:
     """What the level 1 machine needs to run this program."""
     return {FIRMWARE_PATH: built.firmware.read_bytes(),
             AUDIT_PATH: built.audit_pages.read_bytes(),
+            EDGE_PATH: built.edge.read_bytes(),
             PROGRAM_PATH: program.pack()}
 
 

@@ -101,6 +101,13 @@ class CompilerTest(unittest.TestCase):
                          'hugetlb')
         self.assert_refused('backing disk', 'text:1: backing is ram or .*"disk"')
 
+    def test_implicit(self) -> None:
+        self.assertFalse(compile_text('').machine.implicit)
+        self.assertTrue(compile_text('implicit on').machine.implicit)
+        self.assert_refused('implicit yes', 'text:1: "on" or "off".*"yes"')
+        self.assert_refused('implicit on\nshare 1 pages 1 expect EINVAL',
+                            'text:2: an implicit conversion returns nothing')
+
     def test_machine(self) -> None:
         machine = compile_text('memory 4G blocks 2\nsync\n').machine
         self.assertEqual((machine.memory, machine.blocks), (4 * GIB, 2))

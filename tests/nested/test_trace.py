@@ -5,6 +5,7 @@
 import random
 import unittest
 
+from intervals import IntervalSet
 from trace import MapReplay, TraceError, TraceReplay
 
 
@@ -23,6 +24,11 @@ def unmap_line(number: int, iova: int, size: int, unmapped: int) -> str:
 def marker_line(number: int, text: str) -> str:
     return f'              sh-80      [000] .....  {number}: ' \
            f'tracing_mark_write: {text}'
+
+
+def edge_line(number: int, word: str, gpa: int, size: int) -> str:
+    return f'            qemu-93      [001] .....  {number}: ' \
+           f'tracing_mark_write: edge {word} {gpa:#x} {size:#x}'
 
 
 class MapReplayTest(unittest.TestCase):
@@ -77,6 +83,14 @@ class MapReplayTest(unittest.TestCase):
         with self.assertRaises(TraceError):
             maps.unmap(0x2000, 0x2000)
 
+    def test_mapped_in(self) -> None:
+        maps = MapReplay()
+        maps.map(0x1000, 0x3000)
+        maps.map(0x6000, 0x1000)
+        self.assertEqual(list(maps.mapped_in(0x3000, 0x9000)),
+                         [(0x3000, 0x4000), (0x6000, 0x7000)])
+        self.assertEqual(list(maps.mapped_in(0x4000, 0x6000)), [])
+
     def test_against_sets(self) -> None:
         rng = random.Random(2)
         maps = MapReplay()
@@ -95,6 +109,95 @@ class MapReplayTest(unittest.TestCase):
             self.assertEqual(maps.live_events, len(set(owner.values())))
             self.assertEqual({n for low, high in maps.mapped()
                               for n in range(low, high)}, set(owner))
+
+
+class EdgeReplayTest(unittest.TestCase):
+
+    def play(self, *events: tuple[str, int, int]) -> TraceReplay:
+        """Takes what happens, in this order, to a range of pages each."""
+        replay = TraceReplay()
+        number = 0
+        for number, (word, page, pages) in enumerate(events, 1):
+            start, size = page << 12, pages << 12
+            replay.feed(
+                map_line(number, start, size) if word == 'map' else
+                unmap_line(number, start, size, size) if word == 'unmap' else
+                edge_line(number, word, start, size))
+        replay.feed(marker_line(number + 1, 'end'))
+        self.assertEqual(replay.errors, [])
+        return replay
+
+    def check(self, exposures: list[str], *events: tuple[str, int, int]
+              ) -> None:
+        self.assertEqual(self.play(*events).edge.exposures, exposures)
+
+    def test_conversions_in_order(self) -> None:
+        self.check([], ('slot', 0, 64), ('private', 0, 64),
+                   ('shared', 8, 8), ('map', 8, 8), ('unmap', 8, 8),
+                   ('map', 8, 4), ('private', 12, 4), ('free', 12, 4))
+
+    def test_private_before_unmap(self) -> None:
+        self.check(['0x8000+0x2000 became private while mapped: '
+                    'IntervalSet([(0x8000, 0x9000)])'],
+                   ('map', 8, 1), ('private', 8, 2), ('unmap', 8, 1))
+
+    def test_map_before_shared(self) -> None:
+        self.check(['0x8000+0x1000 was mapped while private: '
+                    'IntervalSet([(0x8000, 0x9000)])'],
+                   ('private', 0, 16), ('map', 8, 1), ('shared', 8, 1))
+
+    def test_free_before_unmap(self) -> None:
+        self.check(['0x8000+0x2000 was freed while mapped: '
+                    'IntervalSet([(0x9000, 0xa000)])'],
+                   ('map', 9, 2), ('free', 8, 2))
+
+    def test_extent_over_a_private_page(self) -> None:
+        exposures = self.play(('private', 9, 1), ('map', 8, 4)).edge.exposures
+        self.assertEqual(exposures, [
+            '0x8000+0x4000 was mapped while private: '
+            'IntervalSet([(0x9000, 0xa000)])',
+            '0x9000+0x1000 is private while mapped: '
+            'IntervalSet([(0x9000, 0xa000)])'])
+
+    def test_conversion_that_fails(self) -> None:
+        replay = self.play(('private', 8, 1), ('private', 8, 4),
+                           ('kept', 8, 4), ('map', 9, 3))
+        self.assertEqual(replay.edge.private, IntervalSet([(0x8000, 0x9000)]))
+        self.assertEqual(replay.edge.exposures, [])
+
+    def test_new_slot(self) -> None:
+        events = [('map', 8, 4), ('slot', 0, 64), ('private', 0, 64)]
+        self.check([], *events, ('shared', 8, 4))
+        self.check(['0x0+0x40000 is private while mapped: '
+                    'IntervalSet([(0x8000, 0xc000)])'], *events)
+        self.check(['0x0+0x40000 became private while mapped: '
+                    'IntervalSet([(0x8000, 0xc000)])'], *events,
+                   ('private', 0, 64), ('shared', 8, 4))
+
+    def test_memory_that_is_gone(self) -> None:
+        self.check([], ('private', 0, 64), ('gone', 0, 64), ('map', 8, 4))
+
+    def test_pages_of_the_kernel(self) -> None:
+        test = [('map', 0, 2), ('unmap', 0, 2)]
+        self.check([], ('private', 0, 64), ('attaching', 0, 0), *test,
+                   ('attached', 0, 0))
+        self.assertEqual(len(self.play(
+            ('private', 0, 64), ('attaching', 0, 0), ('attached', 0, 0),
+            *test).edge.exposures), 1)
+
+    def test_order_of_processors(self) -> None:
+        replay = TraceReplay()
+        replay.feed(edge_line(2, 'private', 0x1000, 0x1000))
+        replay.feed(map_line(0, 0x1000, 0x1000))
+        replay.feed(unmap_line(1, 0x1000, 0x1000, 0x1000))
+        replay.feed(marker_line(3, 'marker 1'))
+        self.assertEqual(replay.edge.exposures, [])
+
+    def test_unknown_word(self) -> None:
+        replay = TraceReplay()
+        replay.feed(edge_line(1, 'other', 0x1000, 0x1000))
+        replay.feed(marker_line(2, 'marker 1'))
+        self.assertEqual(len(replay.errors), 1)
 
 
 class TraceReplayTest(unittest.TestCase):

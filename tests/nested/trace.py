@@ -3,12 +3,14 @@
 """What the kernel did: trace events of its IOMMU layer, replayed.
 
 The stream is what the kernel's trace_pipe says with trace_clock "counter",
-which numbers the events of all processors in one order.
+which numbers the events of all processors in one order. Among them are lines
+that kernel-edge/ writes: what QEMU is about to do, or has done, with memory.
 """
 
 import re
 from bisect import bisect_left, bisect_right
 from collections import Counter
+from collections.abc import Iterator
 
 from intervals import IntervalSet
 
@@ -17,6 +19,9 @@ _EVENT = re.compile(
     r'iova=0x(?P<iova>[0-9a-f]+) - 0x[0-9a-f]+ '
     r'(?:paddr=0x[0-9a-f]+ )?size=(?P<size>\d+)'
     r'(?: unmapped_size=(?P<unmapped>\d+))?')
+_EDGE = re.compile(
+    r'\s(?P<number>\d+): tracing_mark_write: edge (?P<word>[a-z]+) '
+    r'0x(?P<gpa>[0-9a-f]+) 0x(?P<size>[0-9a-f]+)\s*$')
 _MARKER = re.compile(r'\s(?P<number>\d+): tracing_mark_write: (?P<text>.*)')
 _LOST = re.compile(r'LOST (?P<count>\d+) EVENTS')
 
@@ -55,6 +60,11 @@ class MapReplay:
         return IntervalSet(
             (start, end) for start, (end, _)
             in zip(self._starts, self._pieces))
+
+    def mapped_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """What is mapped in there."""
+        for at in range(*self._overlapping(start, end)):
+            yield max(start, self._starts[at]), min(end, self._pieces[at][0])
 
     def _overlapping(self, start: int, end: int) -> tuple[int, int]:
         low = bisect_right(self._starts, start)
@@ -100,11 +110,94 @@ class MapReplay:
                              f'{unmapped:#x} bytes of it were mapped')
 
 
+class EdgeReplay:
+    """Which memory is private, and whether it is kept from devices.
+
+    At no moment may an IOMMU entry cover private memory, or memory whose
+    shared backing is given back to the kernel. IOVAs are guest addresses.
+    """
+
+    def __init__(self) -> None:
+        self.private = IntervalSet()
+        # Where this did not hold
+        self.exposures: list[str] = []
+        # How often QEMU did what
+        self.counts: Counter[str] = Counter()
+        # Containers that a group of devices is being attached to: the kernel
+        # tries then what the IOMMU can do, with pages of its own
+        self._attaching = 0
+        # Memory slots that have no attributes yet
+        self._new_slots: set[tuple[int, int]] = set()
+        # What was private already where a conversion may still fail
+        self._before: dict[tuple[int, int], list[tuple[int, int]]] = {}
+
+    def note_map(self, start: int, size: int) -> None:
+        """That is about to be mapped."""
+        private = IntervalSet(self.private.clipped(start, start + size))
+        if private and not self._attaching:
+            self.exposures.append(f'{start:#x}+{size:#x} was mapped while '
+                                  f'private: {private}')
+
+    def _check_not_mapped(self, maps: MapReplay, start: int, end: int,
+                          what: str) -> None:
+        mapped = IntervalSet(maps.mapped_in(start, end))
+        if mapped:
+            self.exposures.append(f'{start:#x}+{end - start:#x} {what} while '
+                                  f'mapped: {mapped}')
+
+    def check_all(self, maps: MapReplay) -> None:
+        """Nothing private may be mapped now."""
+        for start, end in self.private:
+            self._check_not_mapped(maps, start, end, 'is private')
+
+    def _set_private(self, start: int, size: int, maps: MapReplay) -> None:
+        # All of a new slot becomes private before what is shared of it is
+        # shared again, while no vCPU can run.
+        if (start, size) not in self._new_slots:
+            self._check_not_mapped(maps, start, start + size,
+                                   'became private')
+        self._new_slots.discard((start, size))
+        self._before[start, size] = list(
+            self.private.clipped(start, start + size))
+        self.private.add(start, start + size)
+
+    def _keep(self, start: int, size: int) -> None:
+        self.private.remove(start, start + size)
+        for part in self._before.pop((start, size), []):
+            self.private.add(*part)
+
+    def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
+        """Takes a line of kernel-edge: what QEMU does, what is mapped then."""
+        self.counts[word] += 1
+        match word:
+            case 'slot':
+                self._new_slots.add((start, size))
+            case 'private':
+                self._set_private(start, size, maps)
+            case 'kept':
+                self._keep(start, size)
+            case 'shared':
+                self.private.remove(start, start + size)
+            case 'gone':
+                self._new_slots.discard((start, size))
+                self.private.remove(start, start + size)
+            case 'free':
+                self._check_not_mapped(maps, start, start + size, 'was freed')
+            case 'attaching':
+                self._attaching += 1
+            case 'attached':
+                self._attaching -= 1
+            case _:
+                raise TraceError(f'not understood: {word} {start:#x}+'
+                                 f'{size:#x}')
+
+
 class TraceReplay:
     """Takes the lines of the stream and keeps a MapReplay up to date."""
 
     def __init__(self) -> None:
         self.maps = MapReplay()
+        self.edge = EdgeReplay()
         self.lost = 0
         self.errors: list[str] = []
         self._pending: list[tuple[int, str, int, int]] = []
@@ -121,6 +214,11 @@ class TraceReplay:
             self._pending.append((int(event['number']), event['name'],
                                   int(event['iova'], 16), int(size)))
             return None
+        edge = _EDGE.search(line)
+        if edge:
+            self._pending.append((int(edge['number']), edge['word'],
+                                  int(edge['gpa'], 16), int(edge['size'], 16)))
+            return None
         marker = _MARKER.search(line)
         if marker:
             self._apply()
@@ -132,13 +230,21 @@ class TraceReplay:
             self.errors.append(f'not understood: {line.strip()}')
         return None
 
+    def _apply_one(self, name: str, start: int, size: int) -> None:
+        if name == 'map':
+            self.edge.note_map(start, size)
+            self.maps.map(start, size)
+        elif name == 'unmap':
+            if size:
+                self.maps.unmap(start, size)
+        else:
+            self.edge.take(name, start, size, self.maps)
+
     def _apply(self) -> None:
-        for _, name, iova, size in sorted(self._pending):
+        for _, *event in sorted(self._pending):
             try:
-                if name == 'map':
-                    self.maps.map(iova, size)
-                elif size:
-                    self.maps.unmap(iova, size)
+                self._apply_one(*event)
             except TraceError as error:
                 self.errors.append(str(error))
+        self.edge.check_all(self.maps)
         self._pending.clear()

@@ -26,7 +26,7 @@ class Layout:
         native = struct.calcsize(
             '@' + ''.join(_TYPES[kind] for kind, _ in fields) + '0Q')
         if native != self.size:
-            raise ValueError(f'{HEADER_FILE}: struct {name} has gaps')
+            raise ValueError(f'struct {name} has gaps')
 
     def pack(self, **values: int) -> bytes:
         unknown = set(values) - set(self.fields)
@@ -39,7 +39,9 @@ class Layout:
         return dict(zip(self.fields, self._struct.unpack(data)))
 
 
-def _read(text: str) -> tuple[dict[str, int], dict[str, Layout]]:
+def read_header(path: Path) -> tuple[dict[str, int], dict[str, Layout]]:
+    """Constants and structs of a header, by their names."""
+    text = path.read_text(encoding='utf-8')
     text = re.sub(r'/\*.*?\*/', '', text, flags=re.S)
     constants = {
         name: int(value, 0) for name, value in re.findall(
@@ -50,7 +52,7 @@ def _read(text: str) -> tuple[dict[str, int], dict[str, Layout]]:
     return constants, structs
 
 
-CONSTANTS, STRUCTS = _read(HEADER_FILE.read_text(encoding='utf-8'))
+CONSTANTS, STRUCTS = read_header(HEADER_FILE)
 
 RECORD = STRUCTS['ProgramRecord']
 HEADER = STRUCTS['ProgramHeader']

@@ -1,0 +1,47 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The library kernel-edge in the level 1 machine: see kernel-edge/control.h."""
+
+from pathlib import Path
+
+from l1 import L1Machine
+from wire import read_header
+
+EDGE_PATH = '/lib/kernel-edge.so'
+
+_MARKER_PATH = '/sys/kernel/tracing/trace_marker'
+_CONTROL_PATH = '/run/kernel-edge'
+
+CONSTANTS, _STRUCTS = read_header(Path(__file__).parent / 'kernel-edge' /
+                                  'control.h')
+_CONTROL = _STRUCTS['EdgeControl']
+
+KINDS = ('attributes', 'map', 'unmap', 'free_shared', 'free_private')
+
+
+def edge_library(build: Path) -> Path:
+    """Where the library is when it was built."""
+    return build / 'core/tests/nested/kernel-edge/kernel-edge.so'
+
+
+class Edge:
+    """What the library is to do in the QEMU that is started with it."""
+
+    def __init__(self, l1: L1Machine, trace: bool) -> None:
+        self._l1 = l1
+        self.set()
+        self.environment = {'LD_PRELOAD': EDGE_PATH,
+                            'KERNEL_EDGE_CONTROL': _CONTROL_PATH}
+        if trace:
+            self.environment['KERNEL_EDGE_TRACE'] = _MARKER_PATH
+
+    def set(self, **fields: int) -> None:
+        """Sets the fields of struct EdgeControl, all others to 0."""
+        octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
+        # In place: the library sees what is in the file's memory.
+        self._l1.check(f"printf '{octal}' 1<>{_CONTROL_PATH}")
+
+    def get(self) -> dict[str, int]:
+        """Returns the fields, with the library's answers."""
+        values = self._l1.check(f'od -An -v -tu4 {_CONTROL_PATH}').split()
+        return dict(zip(_CONTROL.fields, map(int, values)))

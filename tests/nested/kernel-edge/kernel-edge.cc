@@ -1,0 +1,218 @@
+/*
+ * Stands between QEMU and the kernel: a library to be preloaded
+ *
+ * It says in the kernel's trace what QEMU is about to do with guest memory, so
+ * that the order of that and of the IOMMU's events can be checked; and it lets
+ * calls fail that a test has chosen, without executing them.
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdint>
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "control.h"
+#include "kernel-abi.h"
+#include "memory-slots.h"
+#include "trace-marker.h"
+
+namespace {
+
+int fail(uint32_t error)
+{
+    errno = static_cast<int>(error);
+    return -1;
+}
+
+int do_ioctl(int fd, unsigned long request, void *argument)
+{
+    return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
+}
+
+/* An ioctl of a kind that a test can let fail. */
+int try_ioctl(EdgeKind kind, int fd, unsigned long request, void *argument)
+{
+    const uint32_t error = edge_error(kind);
+
+    return error ? fail(error) : do_ioctl(fd, request, argument);
+}
+
+int set_attributes(int fd, unsigned long request, void *argument)
+{
+    const auto *attributes = static_cast<KvmMemoryAttributes *>(argument);
+    const uint64_t gpa = attributes->address;
+    const uint64_t size = attributes->size;
+    const bool to_private = attributes->attributes & KVM_ATTRIBUTE_PRIVATE;
+
+    if (to_private) {
+        trace_edge("private", gpa, size);
+    }
+
+    const int ret = try_ioctl(EDGE_ATTRIBUTES, fd, request, argument);
+
+    if (to_private && ret) {
+        trace_edge("kept", gpa, size);
+    } else if (!to_private && !ret) {
+        trace_edge("shared", gpa, size);
+    }
+    return ret;
+}
+
+int set_memory_region(int fd, unsigned long request, void *argument)
+{
+    const auto *region = static_cast<KvmMemoryRegion2 *>(argument);
+    const KvmMemoryRegion2 before = slots_get(region->slot);
+    const int ret = do_ioctl(fd, request, argument);
+
+    if (ret) {
+        return ret;
+    }
+    slots_set(*region);
+    if (!region->memory_size) {
+        trace_edge("gone", before.guest_phys_addr, before.memory_size);
+    } else if (!before.memory_size) {
+        trace_edge("slot", region->guest_phys_addr, region->memory_size);
+    }
+    return 0;
+}
+
+/* The kernel may map pages of its own for a moment. */
+int attach(int fd, unsigned long request, void *argument)
+{
+    trace_edge("attaching", 0, 0);
+
+    const int ret = do_ioctl(fd, request, argument);
+
+    trace_edge("attached", 0, 0);
+    return ret;
+}
+
+/* The same pages that QEMU sees of the vCPU that this thread runs. */
+KvmRun *map_run(int fd)
+{
+    static thread_local KvmRun *run __attribute__((tls_model("initial-exec"))) =
+        nullptr;
+
+    if (!run) {
+        void *memory = mmap(nullptr, sizeof(KvmRun), PROT_READ | PROT_WRITE,
+                            MAP_SHARED, fd, 0);
+
+        run = memory == MAP_FAILED ? nullptr : static_cast<KvmRun *>(memory);
+    }
+    return run;
+}
+
+/*
+ * A guest that converts by a hypercall can be made to look like one that
+ * accesses the memory in the other way.
+ */
+bool make_memory_fault(KvmRun *run)
+{
+    if (run->exit_reason != KVM_EXIT_REASON_HYPERCALL ||
+        run->hypercall.nr != KVM_CALL_MAP_GPA_RANGE || !edge_is_implicit()) {
+        return false;
+    }
+
+    const uint64_t gpa = run->hypercall.args[0];
+    const uint64_t size = run->hypercall.args[1] * 0x1000;
+    const bool to_private = run->hypercall.args[2] & KVM_CALL_MAP_ENCRYPTED;
+
+    run->hypercall.ret = 0;
+    run->exit_reason = KVM_EXIT_REASON_MEMORY_FAULT;
+    run->memory_fault.flags = to_private ? KVM_FAULT_IS_PRIVATE : 0;
+    run->memory_fault.gpa = gpa;
+    run->memory_fault.size = size;
+    return true;
+}
+
+int run_vcpu(int fd, unsigned long request, void *argument)
+{
+    const int ret = do_ioctl(fd, request, argument);
+    const int saved_errno = errno;
+    KvmRun *run = ret ? nullptr : map_run(fd);
+
+    if (run && make_memory_fault(run)) {
+        return fail(EFAULT);
+    }
+    errno = saved_errno;
+    return ret;
+}
+
+void trace_free(uint64_t gpa, uint64_t size)
+{
+    trace_edge("free", gpa, size);
+}
+
+/* Whether a call frees memory that a guest may see. */
+bool frees_guest_memory(const void *address, size_t size, int advice)
+{
+    const uint64_t at = reinterpret_cast<uintptr_t>(address);
+
+    return (advice == MADV_DONTNEED || advice == MADV_REMOVE) &&
+           slots_find(at, size, trace_free);
+}
+
+} // namespace
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED int ioctl(int fd, unsigned long request, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, request);
+    void *argument = va_arg(arguments, void *);
+    va_end(arguments);
+
+    switch (request) {
+    case KVM_RUN_CALL:
+        return run_vcpu(fd, request, argument);
+    case KVM_SET_MEMORY_ATTRIBUTES_CALL:
+        return set_attributes(fd, request, argument);
+    case KVM_SET_USER_MEMORY_REGION2_CALL:
+        return set_memory_region(fd, request, argument);
+    case VFIO_SET_IOMMU_CALL:
+    case VFIO_GROUP_SET_CONTAINER_CALL:
+        return attach(fd, request, argument);
+    case VFIO_IOMMU_MAP_DMA_CALL:
+    case IOMMU_IOAS_MAP_CALL:
+        return try_ioctl(EDGE_MAP, fd, request, argument);
+    case VFIO_IOMMU_UNMAP_DMA_CALL:
+    case IOMMU_IOAS_UNMAP_CALL:
+        return try_ioctl(EDGE_UNMAP, fd, request, argument);
+    default:
+        return do_ioctl(fd, request, argument);
+    }
+}
+
+EXPORTED int madvise(void *address, size_t size, int advice) noexcept
+{
+    if (frees_guest_memory(address, size, advice)) {
+        const uint32_t error = edge_error(EDGE_FREE_SHARED);
+
+        if (error) {
+            return fail(error);
+        }
+    }
+    return static_cast<int>(syscall(SYS_madvise, address, size, advice));
+}
+
+/* Holes are only punched to free memory. */
+EXPORTED int fallocate64(int fd, int mode, off64_t offset, off64_t size)
+{
+    if (mode & FALLOC_FL_PUNCH_HOLE) {
+        const uint32_t error = edge_error(
+            slots_is_guest_memfd(fd) ? EDGE_FREE_PRIVATE : EDGE_FREE_SHARED);
+
+        if (error) {
+            return fail(error);
+        }
+    }
+    return static_cast<int>(syscall(SYS_fallocate, fd, mode, offset, size));
+}
