@@ -423,6 +423,17 @@ class Bench:
             layout.extents if layout else None,
             self._replay.maps.live_events if self._trace else None))
 
+    # For tests that look at more than a run does
+
+    def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Called before the guest is started."""
+
+    def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
+        """Called when all has been compared, and the guest still waits."""
+
+    def at_end(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Called when QEMU has ended."""
+
     # Talking to the firmware
 
     def _read_serial(self, l2: L2Machine) -> str:
@@ -496,6 +507,7 @@ class Bench:
                                         event.faults)
                     self._note_vmem(record.line)
                 if event.word == 'sync':
+                    self.at_sync(l1, l2, record.line)
                     self.figures.syncs += 1
                     l2.serial.write_line('go')
 
@@ -595,6 +607,7 @@ class Bench:
             l2.environment = self._edge.environment
         if self._options.verbose:
             self._tap.comment(f'level 2: {l2.command}')
+        self.prepare(l1, l2)
         l2.start()
         try:
             # The monitor greets early, but answers when QEMU is set up.
@@ -610,6 +623,7 @@ class Bench:
         finally:
             l2.disconnect()
         self._compare_end(l1)
+        self.at_end(l1, l2)
 
     def summary(self) -> str:
         figures = self.figures
