@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""What scripts/qemu-suites asks of meson: programs to build, results, and how
+the results of two trees differ."""
+
+import argparse
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+SUITES = frozenset(('unit', 'qtest-x86_64'))
+
+# Of two cases with one name in one test, the worse is what counts
+GREEN, SKIPPED, FAILED = 'green', 'skipped', 'failed'
+BADNESS = (SKIPPED, GREEN, FAILED)
+
+OUTCOMES = {'OK': GREEN, 'EXPECTEDFAIL': GREEN, 'SKIP': SKIPPED}
+
+TEST_POINT = re.compile(
+    r'\s*(?P<bad>not )?ok\b(\s+\d+)?(\s+-)?\s*(?P<name>[^#]*?)\s*'
+    r'(#\s*(?P<directive>\w+).*)?$', re.IGNORECASE)
+
+# The result of a test as a whole is one more of its cases
+WHOLE = ''
+
+Cases = dict[str, str]
+Results = dict[str, Cases]
+
+
+def parse_tap(text: str) -> Cases:
+    """The test points of one program's output."""
+    cases: Cases = {}
+    for line in text.splitlines():
+        point = TEST_POINT.match(line)
+        if not point or not point['name']:
+            continue
+        state = FAILED if point['bad'] else GREEN
+        if (point['directive'] or '').upper() in ('SKIP', 'TODO'):
+            state = SKIPPED
+        name = point['name']
+        cases[name] = max(cases.get(name, state), state, key=BADNESS.index)
+    return cases
+
+
+def parse_log(text: str) -> Results:
+    """meson's testlog.json: one object a line, one line a test."""
+    results: Results = {}
+    for line in text.splitlines():
+        record = json.loads(line)
+        # 'project:suite+suite / name'
+        name = record['name'].rpartition(' / ')[2]
+        results[name] = {WHOLE: OUTCOMES.get(record['result'], FAILED),
+                         **parse_tap(record.get('stdout', ''))}
+    return results
+
+
+def read_log(build: Path) -> Results:
+    log = build / 'meson-logs/testlog.json'
+    if not log.exists():
+        sys.exit(f'error: {log}: meson test has not written it')
+    return parse_log(log.read_text(encoding='utf-8', errors='replace'))
+
+
+def load(path: Path) -> Results:
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def save(path: Path, results: Results) -> None:
+    """All or nothing: a later run takes what is there for complete."""
+    new = path.with_name(path.name + '.new')
+    new.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n',
+                   encoding='utf-8')
+    new.replace(path)
+
+
+def introspect(build: Path, what: str) -> list[dict]:
+    path = build / f'meson-info/intro-{what}.json'
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
+def listed_tests(build: Path) -> Iterator[dict]:
+    for test in introspect(build, 'tests'):
+        if SUITES & {suite.rpartition(':')[2] for suite in test['suite']}:
+            yield test
+
+
+def print_targets(build: Path) -> int:
+    """What ninja must build for the suites, one a line."""
+    targets = {target['id']: target
+               for target in introspect(build, 'targets')}
+    files = {Path(file).relative_to(build.resolve())
+             for test in listed_tests(build)
+             for needed in test['depends']
+             for file in targets[needed]['filename']}
+    print('\n'.join(sorted(map(str, files))))
+    return 0
+
+
+def collect(build: Path, path: Path) -> int:
+    """Keeps the results of a run of all tests, if it was one."""
+    results = read_log(build)
+    missing = sorted({test['name'] for test in listed_tests(build)}
+                     - results.keys())
+    if missing or not results:
+        print(f'error: {build}: meson has not run all tests, '
+              f'{len(missing)} are missing: {" ".join(missing[:5])}',
+              file=sys.stderr)
+        return 1
+    save(path, results)
+    return 0
+
+
+def update(build: Path, path: Path) -> int:
+    """Tests that were run again count as they ended now."""
+    save(path, load(path) | read_log(build))
+    return 0
+
+
+def print_doubtful(path: Path, pristine: Path | None) -> int:
+    """The tests whose results would be held against a tree, one a line."""
+    results = load(path)
+    doubtful = {test for test, cases in results.items()
+                if FAILED in cases.values()}
+    if pristine:
+        doubtful |= {test for test, _, now in
+                     Comparison(load(pristine), results).regressions
+                     if test in results}
+    print('\n'.join(sorted(doubtful)))
+    return 0
+
+
+@dataclass
+class Comparison:
+    """Case by case; regressions are (test, case, state in the patched)."""
+
+    pristine: Results
+    patched: Results
+    regressions: list[tuple[str, str, str]] = field(default_factory=list)
+    own: list[tuple[str, str, str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for test, case, state in flatten(self.pristine):
+            now = self.patched.get(test, {}).get(case, 'missing')
+            if state == GREEN and now != GREEN:
+                self.regressions.append((test, case, now))
+        for test, case, state in flatten(self.patched):
+            if case not in self.pristine.get(test, {}):
+                self.own.append((test, case, state))
+
+    def own_failures(self) -> list[tuple[str, str, str]]:
+        """Neither tree may do worse: what fails only in the patched counts."""
+        return [entry for entry in self.own if entry[2] == FAILED]
+
+    def shared(self) -> Results:
+        """The patched tree's results without what only it has."""
+        return {test: {case: state for case, state in cases.items()
+                       if case in self.pristine[test]}
+                for test, cases in self.patched.items()
+                if test in self.pristine}
+
+
+def flatten(results: Results) -> Iterator[tuple[str, str, str]]:
+    for test, cases in sorted(results.items()):
+        for case, state in cases.items():
+            yield test, case, state
+
+
+def count(entries: Iterable[tuple[str, str, str]], whole: bool) -> Counter:
+    """How many ended how: of tests, or of the cases that they consist of."""
+    return Counter(state for _, case, state in entries
+                   if (case == WHOLE) == whole)
+
+
+def print_table(comparison: Comparison) -> None:
+    columns = (list(flatten(comparison.pristine)),
+               list(flatten(comparison.shared())), comparison.own)
+    print(f'{"":22}{"pristine":>10}{"patched":>10}{"only in patched":>18}')
+    for title, whole in (('tests', True), ('cases', False)):
+        counts = [count(column, whole) for column in columns]
+        for state in (GREEN, SKIPPED, FAILED):
+            first, second, own = (counter[state] for counter in counts)
+            print(f'{title + ", " + state:22}{first:10}{second:10}{own:18}')
+
+
+def describe(entry: tuple[str, str, str]) -> str:
+    test, case, state = entry
+    return f'{test}{": " if case else ""}{case}: {state}'
+
+
+def compare(pristine: Path, patched: Path, counts: Path | None) -> int:
+    comparison = Comparison(load(pristine), load(patched))
+    worse = comparison.regressions + comparison.own_failures()
+    print_table(comparison)
+    for entry in comparison.regressions:
+        print(f'green in the pristine tree, not in the patched: '
+              f'{describe(entry)}')
+    for entry in comparison.own_failures():
+        print(f'only in the patched tree: {describe(entry)}')
+    failed_in_both = sum(state == FAILED for *_, state in
+                         flatten(comparison.shared())) - sum(
+        state == FAILED for *_, state in comparison.regressions)
+    if failed_in_both:
+        print(f'not held against the patched tree: {failed_in_both} that are '
+              'not green in the pristine tree either')
+    if counts:
+        ended = Counter(entry[2] for entry in flatten(comparison.patched)
+                        if entry not in worse)
+        counts.write_text(
+            f'{ended[GREEN]} {len(worse)} {ended[SKIPPED]}\n',
+            encoding='utf-8')
+    print(f'{len(worse)} regressions' if worse else 'no regression')
+    return 1 if worse else 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(dest='command', required=True)
+    for name, arguments in (('targets', ('build',)),
+                            ('collect', ('build', 'results')),
+                            ('update', ('build', 'results')),
+                            ('doubtful', ('results',)),
+                            ('compare', ('pristine', 'patched'))):
+        command = commands.add_parser(name)
+        for argument in arguments:
+            command.add_argument(argument, type=Path)
+        if name == 'doubtful':
+            command.add_argument('--pristine', type=Path)
+        if name == 'compare':
+            command.add_argument('--counts', type=Path)
+    options = parser.parse_args()
+    match options.command:
+        case 'targets':
+            return print_targets(options.build)
+        case 'collect':
+            return collect(options.build, options.results)
+        case 'update':
+            return update(options.build, options.results)
+        case 'doubtful':
+            return print_doubtful(options.results, options.pristine)
+    return compare(options.pristine, options.patched, options.counts)
+
+
+if __name__ == '__main__':
+    sys.exit(main())
