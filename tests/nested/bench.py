@@ -192,9 +192,12 @@ class Bench:
 
     # Setting up the level 1 machine
 
+    def _bind(self, l1: L1Machine) -> str:
+        return bind_edu(l1)
+
     def _bind_device(self, l1: L1Machine) -> str:
         """Gives the device to vfio-pci. Returns its address."""
-        bdf = bind_edu(l1)
+        bdf = self._bind(l1)
         bus, device, function = (int(part, 16)
                                  for part in re.split('[:.]', bdf)[1:])
         self._sid = bus << 8 | device << 3 | function
@@ -598,6 +601,10 @@ class Bench:
                 l1.kill()
             self.figures.failed_checks = self._tap.failed
 
+    def _more_options(self) -> str:
+        """Options of QEMU that a test needs besides."""
+        return ''
+
     def _run_on(self, l1: L1Machine) -> None:
         bdf = self._set_up(l1)
         l2 = L2Machine(l1, self._program.machine, bdf, self._options.backend)
@@ -605,6 +612,7 @@ class Bench:
             self._edge = Edge(l1, self._watches_edge)
             self._edge.set(implicit=int(self._program.machine.implicit))
             l2.environment = self._edge.environment
+        l2.command += self._more_options()
         if self._options.verbose:
             self._tap.comment(f'level 2: {l2.command}')
         self.prepare(l1, l2)

@@ -37,6 +37,10 @@ _BACKENDS = {
     'hugetlb': f'memory-backend-memfd,hugetlb=on,hugetlbsize={HUGE_PAGE}',
 }
 
+# q35's ACPI hotplug
+_EJECT_SLOTS = 0xcc8
+_EJECT_BUS = 0xcd0
+
 _POLL_INTERVAL = 0.1
 _QMP_TIMEOUT = 30.0
 _QUIT_TIMEOUT = 30.0
@@ -204,9 +208,33 @@ class L2Machine:
     def wait_event(self, name: str) -> None:
         """Waits for a QMP event; others are forgotten."""
         while True:
-            event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
+            try:
+                event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
+            except TimeoutError as error:
+                raise L2Error(f'QMP event {name} does not come') from error
             if event['event'] == name:
                 return
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether QEMU's monitor can be talked to."""
+        return self._qmp is not None
+
+    def hmp(self, line: str) -> str:
+        """Executes a command of the human monitor."""
+        return self.execute('human-monitor-command', {'command-line': line})
+
+    def unplug(self, device: str, acpi_bus: int) -> None:
+        """Also does what the guest would: eject the device.
+
+        Root ports have numbers that QEMU gave their buses for ACPI, from 0 on
+        for the last one.
+        """
+        self.execute('device_del', {'id': device})
+        self.hmp(f'o/4 {_EJECT_BUS:#x} {acpi_bus:#x}')
+        self.hmp(f'o/4 {_EJECT_SLOTS:#x} 1')
+        # It is detached when nothing refers to it any more.
+        self.wait_event('DEVICE_DELETED')
 
     def quit(self) -> None:
         self.execute('quit')
@@ -245,24 +273,30 @@ class L2Machine:
                    if device['type'] == 'virtio-mem')
 
     def _find_objects(self, kind: str) -> list[str]:
-        """Paths of all objects of a type.
+        """Paths of all objects of a type, as when this was called first.
 
         The whole tree in one answer: a command for each of its nodes would
         take longer than all the rest of a run.
         """
         if self._objects is None:
-            self._objects = {}
-            tree = self.execute('human-monitor-command',
-                                 {'command-line': 'info qom-tree /'})
-            parents: list[str] = []
-            for line in tree.splitlines():
-                match = re.fullmatch(r'( *)/(.*) \((.*)\)', line)
-                if match:
-                    depth = len(match[1]) // 2
-                    parents[depth:] = [match[2]]
-                    self._objects.setdefault(match[3], []).append(
-                        '/' + '/'.join(filter(None, parents)))
+            self._objects = self._list_objects()
         return self._objects.get(kind, [])
+
+    def find_objects(self, kind: str) -> list[str]:
+        """Paths of all objects of a type that there are now."""
+        return self._list_objects().get(kind, [])
+
+    def _list_objects(self) -> dict[str, list[str]]:
+        objects: dict[str, list[str]] = {}
+        parents: list[str] = []
+        for line in self.hmp('info qom-tree /').splitlines():
+            match = re.fullmatch(r'( *)/(.*) \((.*)\)', line)
+            if match:
+                depth = len(match[1]) // 2
+                parents[depth:] = [match[2]]
+                objects.setdefault(match[3], []).append(
+                    '/' + '/'.join(filter(None, parents)))
+        return objects
 
     def _get(self, path: str, *names: str) -> list[Any]:
         return [self.execute('qom-get', {'path': path, 'property': name})
