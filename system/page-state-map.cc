@@ -190,6 +190,13 @@ void PageStateMap::set_run(PageRun run, PageState state)
         page = part_end;
     }
     nshared_ += shared ? run.npages : -run.npages;
+
+    /* A run of its own, unless it joins its neighbours, or parts them. */
+    const bool before = run.first && all(run.first - 1, 1, PageState::kShared);
+    const bool after = end < npages_ && all(end, 1, PageState::kShared);
+    const uint64_t more = UINT64_C(1) - before - after;
+
+    nruns_ += shared ? more : -more;
 }
 
 } // namespace gmem
@@ -264,4 +271,9 @@ uint64_t page_state_map_count_shared(const PageStateMap *map, uint64_t first,
 uint64_t page_state_map_nshared(const PageStateMap *map)
 {
     return unwrap(map)->nshared();
+}
+
+uint64_t page_state_map_nruns(const PageStateMap *map)
+{
+    return unwrap(map)->nruns();
 }

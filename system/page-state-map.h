@@ -64,6 +64,9 @@ public:
     /* How many pages of the whole map are shared.  O(1). */
     uint64_t nshared() const { return nshared_; }
 
+    /* In how many runs they are.  O(1). */
+    uint64_t nruns() const { return nruns_; }
+
     /* How many of the @npages pages from @first on are shared. */
     uint64_t count_shared(uint64_t first, uint64_t npages) const;
 
@@ -140,6 +143,7 @@ private:
 
     uint64_t npages_;
     uint64_t nshared_ = 0;
+    uint64_t nruns_ = 0;
     Array<uint64_t> words_;
     Array<uint16_t> counters_;
 };

@@ -88,6 +88,32 @@ unsigned count_powers_of_two(uint64_t iova, uint64_t last)
 
 } // namespace
 
+void DmaExtentSizes::add(uint64_t size)
+{
+    counts_[size]++;
+    by_order_[std::bit_width(size) - 1]++;
+}
+
+void DmaExtentSizes::remove(uint64_t size)
+{
+    const auto it = counts_.find(size);
+
+    if (!--it->second) {
+        counts_.erase(it);
+    }
+    by_order_[std::bit_width(size) - 1]--;
+}
+
+uint64_t DmaExtentSizes::largest() const
+{
+    return counts_.empty() ? 0 : counts_.rbegin()->first;
+}
+
+uint64_t DmaExtentSizes::smallest() const
+{
+    return counts_.empty() ? 0 : counts_.begin()->first;
+}
+
 DmaLayout::DmaLayout(const DmaLayoutBackend &backend, void *opaque)
     : backend_(backend), opaque_(opaque)
 {
@@ -198,19 +224,30 @@ uint64_t DmaLayout::room() const
 
 /* Extents and what is known of them as a whole */
 
-/* The first extent that ends at @iova or later. */
-DmaLayout::Iterator DmaLayout::find(uint64_t iova)
+DmaLayout::Extents::const_iterator DmaLayout::next_extent(uint64_t iova) const
 {
-    Iterator it = extents_.upper_bound(iova);
+    const auto it = extents_.upper_bound(iova);
 
-    if (it != extents_.begin()) {
-        Iterator before = std::prev(it);
-
-        if (last_of(*before) >= iova) {
-            return before;
-        }
+    if (it != extents_.begin() && last_of(*std::prev(it)) >= iova) {
+        return std::prev(it);
     }
     return it;
+}
+
+DmaLayout::Iterator DmaLayout::find(uint64_t iova)
+{
+    const auto it = next_extent(iova);
+
+    /* Erases nothing: it is how one gets an iterator that can change it. */
+    return extents_.erase(it, it);
+}
+
+void DmaLayout::resize(Iterator it, uint64_t more)
+{
+    sizes_.remove(it->second.size);
+    it->second.size += more;
+    sizes_.add(it->second.size);
+    populated_size_ += more;
 }
 
 /* Whether an extent and the one before it could be a single mapping. */
@@ -237,6 +274,7 @@ DmaLayout::Iterator DmaLayout::insert(uint64_t iova, const DmaExtent &extent)
     const Iterator it = extents_.emplace_hint(after, iova, extent);
 
     tail_ = extents_.end();
+    sizes_.add(extent.size);
     populated_size_ += extent.size;
     if (extent.mapped) {
         count_mapped(extent, true);
@@ -253,6 +291,7 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
 
     tail_ = extents_.end();
     nseams_[gone.second.mapped] -= is_seam(it);
+    sizes_.remove(gone.second.size);
     populated_size_ -= gone.second.size;
     if (gone.second.mapped) {
         count_mapped(gone.second, false);
@@ -547,8 +586,7 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
         !can_join(*tail_, iova, like)) {
         return false;
     }
-    tail_->second.size += like.size;
-    populated_size_ += like.size;
+    resize(tail_, like.size);
     stream_ends_[stream_] = last + 1;
     return true;
 }
@@ -582,8 +620,7 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
     const uint64_t room = end % block ? block - end % block : 0;
     const uint64_t more = std::min(size, room);
 
-    it->second.size += more;
-    populated_size_ += more;
+    resize(it, more);
     nseams_[it->second.mapped] += more && is_seam(std::next(it));
     return more;
 }
@@ -999,6 +1036,7 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     const Extents old = std::exchange(extents_, {});
 
     tail_ = extents_.end();
+    sizes_ = {};
     nseams_ = {};
     populated_size_ = 0;
     for (const auto &[iova, extent] : old) {
@@ -1012,12 +1050,10 @@ DmaLayoutStats DmaLayout::stats() const
     DmaLayoutStats stats = {};
 
     stats.extents = extents_.size();
-    for (const auto &[iova, extent] : extents_) {
-        stats.largest_extent = std::max(stats.largest_extent, extent.size);
-        if (!stats.smallest_extent || extent.size < stats.smallest_extent) {
-            stats.smallest_extent = extent.size;
-        }
-    }
+    stats.mapped_extents = nmapped_;
+    std::ranges::copy(sizes_.by_order(), stats.by_order);
+    stats.largest_extent = sizes_.largest();
+    stats.smallest_extent = sizes_.smallest();
     for (const auto &[iova, last] : stuck_) {
         stats.stuck_size += last - iova + 1;
     }
@@ -1031,6 +1067,8 @@ DmaLayoutStats DmaLayout::stats() const
     stats.failures = failures_;
     stats.entries_left =
         limit_ == DMA_LAYOUT_NO_LIMIT ? DMA_LAYOUT_NO_LIMIT : room();
+    stats.entries_limit = hard_limit_;
+    stats.entries_reserve = hard_limit_ - limit_;
     stats.block_size = block_size(kPage);
     return stats;
 }
@@ -1042,6 +1080,7 @@ const char *DmaLayout::broken_invariant() const
     std::array<uint64_t, 2> nseams = {};
     uint64_t mapped_size = 0;
     uint64_t populated_size = 0;
+    DmaExtentSizes sizes;
 
     for (auto it = extents_.begin(); it != extents_.end(); ++it) {
         const DmaExtent &extent = it->second;
@@ -1070,6 +1109,7 @@ const char *DmaLayout::broken_invariant() const
         nseams[extent.mapped] += is_seam(it);
         mapped_size += extent.mapped ? extent.size : 0;
         populated_size += extent.size;
+        sizes.add(extent.size);
     }
     for (const auto &[iova, last] : stuck_) {
         const auto after = extents_.upper_bound(iova);
@@ -1083,7 +1123,8 @@ const char *DmaLayout::broken_invariant() const
         return "something is missing that is mapped or not populated";
     }
     if (nmapped != nmapped_ || nseams != nseams_ ||
-        mapped_size != mapped_size_ || populated_size != populated_size_) {
+        mapped_size != mapped_size_ || populated_size != populated_size_ ||
+        !(sizes == sizes_)) {
         return "a counter is wrong";
     }
     return nullptr;
@@ -1147,6 +1188,29 @@ bool dma_layout_is_open(const DmaLayout *layout)
 uint64_t dma_layout_count_mapped(const DmaLayout *layout)
 {
     return unwrap(layout)->nmapped();
+}
+
+bool dma_layout_next_extent(const DmaLayout *layout, uint64_t iova,
+                            uint64_t last, DmaLayoutExtent *extent)
+{
+    const auto it = unwrap(layout)->next_extent(iova);
+
+    if (it == unwrap(layout)->extents().end() || it->first > last) {
+        return false;
+    }
+    *extent = {
+        .iova = it->first,
+        .size = it->second.size,
+        .mapped = it->second.mapped,
+    };
+    return true;
+}
+
+uint64_t dma_layout_last(const DmaLayout *layout)
+{
+    const auto &extents = unwrap(layout)->extents();
+
+    return extents.empty() ? 0 : gmem::last_of(*extents.rbegin());
 }
 
 void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats)

@@ -102,6 +102,25 @@ struct DmaExtent {
     bool mapped;
 };
 
+/* How many extents there are of each size. */
+class DmaExtentSizes {
+public:
+    void add(uint64_t size);
+    void remove(uint64_t size);
+
+    /* 0 when there is none. */
+    uint64_t largest() const;
+    uint64_t smallest() const;
+    /* Element i is for those of 1 << i bytes and more. */
+    const std::array<uint64_t, 64> &by_order() const { return by_order_; }
+
+    bool operator==(const DmaExtentSizes &) const = default;
+
+private:
+    std::map<uint64_t, uint64_t> counts_;
+    std::array<uint64_t, 64> by_order_ = {};
+};
+
 /* The functions are documented with the C interface, dma-layout-c.h. */
 class DmaLayout {
 public:
@@ -134,6 +153,8 @@ public:
     uint64_t nmapped() const { return nmapped_; }
     DmaLayoutStats stats() const;
     const Extents &extents() const { return extents_; }
+    /* The first extent that ends at @iova or later. */
+    Extents::const_iterator next_extent(uint64_t iova) const;
 
     /*
      * Look at everything the layout knows of itself: which invariant does not
@@ -170,6 +191,7 @@ private:
     uint64_t room() const;
 
     Iterator find(uint64_t iova);
+    void resize(Iterator it, uint64_t more);
     bool continues_stream(uint64_t iova, uint64_t end);
     bool is_seam(Extents::const_iterator it) const;
     void count_mapped(const DmaExtent &extent, bool mapped);
@@ -203,6 +225,7 @@ private:
     void *opaque_;
 
     Extents extents_;
+    DmaExtentSizes sizes_;
     /* Those that are not mapped although the gate is open. */
     std::set<uint64_t> missing_;
     /* First and last byte of what is stuck, each range in one extent. */

@@ -53,4 +53,7 @@ uint64_t page_state_map_count_shared(const PageStateMap *map, uint64_t first,
                                      uint64_t npages);
 uint64_t page_state_map_nshared(const PageStateMap *map);
 
+/* In how many runs all shared pages are.  O(1). */
+uint64_t page_state_map_nruns(const PageStateMap *map);
+
 #endif

@@ -123,6 +123,27 @@ private:
     bool failed_ = false;
 };
 
+/* What a query asks for. */
+void stats(benchmark::State &state)
+{
+    const uint64_t nextents = state.range(0);
+    Bench bench;
+
+    bench.layout().open();
+    for (uint64_t extent = 0; extent < nextents; extent++) {
+        bench.populate(extent * 2 * kBlock, (1 + extent % 512) * kPage);
+    }
+    bench.begin();
+    for (auto _ : state) {
+        DmaLayoutStats stats = bench.layout().stats();
+
+        benchmark::DoNotOptimize(stats);
+    }
+    bench.report(state, 1);
+}
+
+BENCHMARK(stats)->ArgName("extents")->RangeMultiplier(10)->Range(1, 1000000);
+
 /* Blocks with gaps between them: one is discarded, and comes back. */
 void discard_and_populate_block(benchmark::State &state)
 {

@@ -163,6 +163,8 @@ public:
                                              &found, &size));
         MODEL_CHECK_EQUAL(page_state_map_nshared(map()),
                           model_.count(0, npages, true));
+        MODEL_CHECK_EQUAL(page_state_map_nruns(map()),
+                          model_.runs(0, npages, true).size());
         check(0, npages);
     }
 

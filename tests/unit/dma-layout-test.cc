@@ -531,8 +531,15 @@ private:
     {
         const DmaLayoutStats stats = layout_.stats();
         uint64_t largest = 0, smallest = UINT64_MAX, mapped = 0, total = 0;
+        uint64_t by_order[64] = {};
 
         for (const auto &[iova, extent] : layout_.extents()) {
+            int order = 0;
+
+            while (extent.size >> order > 1) {
+                order++;
+            }
+            by_order[order]++;
             largest = std::max(largest, extent.size);
             smallest = std::min(smallest, extent.size);
             mapped += extent.mapped ? extent.size : 0;
@@ -541,6 +548,8 @@ private:
         ASSERT_EQ(stats.extents, layout_.extents().size());
         ASSERT_EQ(stats.largest_extent, largest);
         ASSERT_EQ(stats.smallest_extent, largest ? smallest : 0);
+        ASSERT_TRUE(std::ranges::equal(stats.by_order, by_order));
+        ASSERT_EQ(stats.mapped_extents, layout_.nmapped());
         ASSERT_EQ(stats.populated_size, total - stuck_.size());
         ASSERT_EQ(stats.stuck_size, stuck_.size());
         ASSERT_EQ(stats.mapped_size, mapped);
@@ -2397,8 +2406,11 @@ TEST(DmaLayoutC, MirrorsTheClass)
     };
     ::DmaLayout *layout = dma_layout_new(&backend, &model);
     DmaLayoutStats stats;
+    DmaLayoutExtent extent;
 
     ASSERT_TRUE(layout);
+    EXPECT_EQ(dma_layout_last(layout), 0u);
+    EXPECT_FALSE(dma_layout_next_extent(layout, 0, UINT64_MAX, &extent));
     EXPECT_EQ(dma_layout_set_extent_size(layout, 2 * kPage), 0);
     EXPECT_EQ(dma_layout_populate(layout, 0, 8 * kPage, kMiB, kPage, true), 0);
     EXPECT_EQ(dma_layout_populate(layout, 0, kPage, kMiB, kPage, true),
@@ -2414,6 +2426,22 @@ TEST(DmaLayoutC, MirrorsTheClass)
     EXPECT_EQ(stats.populated_size, 7 * kPage);
     EXPECT_EQ(stats.mapped_size, 7 * kPage);
     EXPECT_EQ(stats.splits, 1u);
+    EXPECT_EQ(stats.mapped_extents, 4u);
+    EXPECT_EQ(stats.by_order[12], 1u);
+    EXPECT_EQ(stats.by_order[13], 3u);
+    EXPECT_EQ(stats.entries_limit, 10u);
+    EXPECT_EQ(stats.entries_reserve, 2u);
+    EXPECT_EQ(dma_layout_last(layout), 8 * kPage - 1);
+    EXPECT_TRUE(dma_layout_next_extent(layout, kPage, 2 * kPage, &extent));
+    EXPECT_EQ(extent.iova, 2 * kPage);
+    EXPECT_EQ(extent.size, 2 * kPage);
+    EXPECT_TRUE(extent.mapped);
+    EXPECT_TRUE(
+        dma_layout_next_extent(layout, 4 * kPage - 1, UINT64_MAX, &extent));
+    EXPECT_EQ(extent.iova, 2 * kPage);
+    EXPECT_FALSE(dma_layout_next_extent(layout, kPage, 2 * kPage - 1, &extent));
+    EXPECT_FALSE(
+        dma_layout_next_extent(layout, 8 * kPage, UINT64_MAX, &extent));
     EXPECT_EQ(model.find(0)->vaddr, kMiB);
     EXPECT_TRUE(model.find(0)->readonly);
     dma_layout_close(layout);

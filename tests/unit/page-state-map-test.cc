@@ -222,6 +222,7 @@ TEST(PageStateMapC, MirrorsTheClass)
     EXPECT_FALSE(page_state_map_next_run(map, 50, 50, true, &first, &npages));
     EXPECT_EQ(page_state_map_count_shared(map, 40, 20), 10u);
     EXPECT_EQ(page_state_map_nshared(map), 50u);
+    EXPECT_EQ(page_state_map_nruns(map), 1u);
     page_state_map_free(map);
     page_state_map_free(nullptr);
 }

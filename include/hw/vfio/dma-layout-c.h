@@ -67,6 +67,9 @@ typedef struct DmaLayoutBackend {
 
 typedef struct DmaLayoutStats {
     uint64_t extents;
+    uint64_t mapped_extents;
+    /* How many there are of 1 << i bytes and more, but less than twice. */
+    uint64_t by_order[64];
     /* Of all extents, in bytes; 0 when there is none. */
     uint64_t largest_extent;
     uint64_t smallest_extent;
@@ -85,6 +88,12 @@ typedef struct DmaLayoutStats {
     uint64_t failures;
     /* Until a request for one extent more fails, or NO_LIMIT. */
     uint64_t entries_left;
+    /*
+     * How many extents there may be, or NO_LIMIT, and how many of these are
+     * kept for splits; as of when the kernel was asked last.
+     */
+    uint64_t entries_limit;
+    uint64_t entries_reserve;
     /* Where extents are cut now, in bytes. */
     uint64_t block_size;
 } DmaLayoutStats;
@@ -136,7 +145,24 @@ bool dma_layout_is_open(const DmaLayout *layout);
 /* How many extents are mapped. */
 uint64_t dma_layout_count_mapped(const DmaLayout *layout);
 
-/* Walks all extents for the largest and the smallest. */
+/* One extent, to be looked at. */
+typedef struct DmaLayoutExtent {
+    uint64_t iova;
+    uint64_t size;
+    bool mapped;
+} DmaLayoutExtent;
+
+/*
+ * Find the first extent that ends at @iova or later, and starts at @last or
+ * before.  Returns whether there is one.
+ */
+bool dma_layout_next_extent(const DmaLayout *layout, uint64_t iova,
+                            uint64_t last, DmaLayoutExtent *extent);
+
+/* The last byte of the last extent; 0 when there is none. */
+uint64_t dma_layout_last(const DmaLayout *layout);
+
+/* Takes the same time however many extents there are. */
 void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats);
 
 #endif
