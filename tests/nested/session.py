@@ -68,12 +68,16 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
         _find(edge_library(build), _HOW_CORE))
 
 
-def program_files(program: Program, built: Built) -> dict[str, bytes]:
-    """What the level 1 machine needs to run this program."""
+def bench_files(built: Built) -> dict[str, bytes]:
+    """What the level 1 machine needs to run programs."""
     return {FIRMWARE_PATH: built.firmware.read_bytes(),
             AUDIT_PATH: built.audit_pages.read_bytes(),
-            EDGE_PATH: built.edge.read_bytes(),
-            PROGRAM_PATH: program.pack()}
+            EDGE_PATH: built.edge.read_bytes()}
+
+
+def program_files(program: Program, built: Built) -> dict[str, bytes]:
+    """What it needs to run this program."""
+    return {**bench_files(built), PROGRAM_PATH: program.pack()}
 
 
 def l1_memory(program: Program, oracle: Oracle) -> int:
