@@ -78,6 +78,26 @@ class Layout:
     entries_left: int
 
 
+# Emulated devices of the names that programs have, with the legacy interface,
+# which QEMU does not give to guests with private memory by itself. The disk is
+# slow, so that requests take a while; the network is a socket that sends to
+# itself.
+_LEGACY = 'disable-modern=on,disable-legacy=off,iommu_platform=off'
+_DISK_PATH = '/run/disk'
+_DISK_REQUESTS_PER_SECOND = 100
+_NET_PATH = '/run/net'
+_DEVICES = {
+    'virtio-blk': [
+        '-drive', f'if=none,id=disk,format=raw,file={_DISK_PATH},'
+                  f'throttling.iops-total={_DISK_REQUESTS_PER_SECOND}',
+        '-device', f'virtio-blk-pci,drive=disk,{_LEGACY}'],
+    'virtio-net': [
+        '-netdev', f'dgram,id=net,local.type=unix,local.path={_NET_PATH},'
+                   f'remote.type=unix,remote.path={_NET_PATH}',
+        '-device', f'virtio-net-pci,netdev=net,romfile=,{_LEGACY}'],
+}
+
+
 def _private_guest(machine: Machine) -> list[str]:
     return ['-machine', 'q35,kernel-irqchip=split,'
                         'confidential-guest-support=sp0',
@@ -143,6 +163,8 @@ class L2Machine:
             '-mon', 'chardev=qmp,mode=control',
         ]
         command += _backends(machine)
+        for name in machine.devices:
+            command += _DEVICES[name]
         if bdf:
             device = f'vfio-pci,id=edu0,host={bdf}'
             if backend == 'iommufd':
@@ -157,7 +179,9 @@ class L2Machine:
         environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value
                                in self.environment.items())
         self._l1.check(
-            f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & echo $! >{PID_PATH}; '
+            f'truncate -s 1M {_DISK_PATH}; '
+            f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & '
+            f'echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:
@@ -271,6 +295,10 @@ class L2Machine:
         devices = self.execute('query-memory-devices')
         return sum(int(device['data']['size']) for device in devices
                    if device['type'] == 'virtio-mem')
+
+    def forget_objects(self) -> None:
+        """Has to be called when objects may have come or gone."""
+        self._objects = None
 
     def _find_objects(self, kind: str) -> list[str]:
         """Paths of all objects of a type, as when this was called first.

@@ -19,16 +19,22 @@ from program import (FIRST_CPU_ONLY, GIB, PAGE_SIZE, Machine, Program,
 from wire import CONSTANTS
 
 _TOP = 1 << 64
-
-# Where a PC has a copy of its firmware, but machines with private memory have
-# nothing. The option ROMs below it are RAM of their own, and so is the VGA
-# window of a machine without SMM.
-_ISA_ROM = (0xe0000, 0x100000)
+_PORTS_END = 1 << 16
 
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
 
+# Registers of PCI devices, which programs can look at
+_REGISTERS = (CONSTANTS['EDU_BAR_BASE'], CONSTANTS['BARS_END'])
 
-@dataclass
+# Those of the device with which a program can start a transfer by hand
+_EDU_SOURCE = CONSTANTS['EDU_BAR_BASE'] + 0x80
+_EDU_DESTINATION = CONSTANTS['EDU_BAR_BASE'] + 0x88
+_EDU_COMMAND = CONSTANTS['EDU_BAR_BASE'] + 0x98
+_EDU_RUN = 1
+_EDU_TO_MEMORY = 2
+
+
+@dataclass(frozen=True)
 class Fault:
     """A DMA the IOMMU must have blocked and reported."""
 
@@ -55,17 +61,16 @@ class Event:
     faults: list[Fault] = field(default_factory=list)
     # Of an audit: the address
     gpa: int = 0
+    # Those of transfers that went on while the program did
+    possible_faults: list[Fault] = field(default_factory=list)
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
     """All that can be converted, or is mapped always if there is no private
     memory.
     """
-    ram = IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
-                       ROM_RANGE])
-    if not machine.is_plain:
-        ram.remove(*_ISA_ROM)
-    return ram
+    return IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
+                        ROM_RANGE])
 
 
 class Oracle:
@@ -94,6 +99,8 @@ class Oracle:
         self._audited = IntervalSet()
         # Of the vCPU that is looked at in a parallel block
         self._actions: Actions | None = None
+        self._possible_faults: list[Fault] = []
+        self._edu_registers: dict[int, int] = {}
         self._reset()
 
     def _reset(self) -> None:
@@ -135,8 +142,9 @@ class Oracle:
             return
         end = gpa + pages * PAGE_SIZE
         parts = list(self.ram.clipped(gpa, end))
+        # To share the ROM, which is shared, changes nothing.
         if any(start < CONSTANTS['FIRMWARE_RAM_END'] or
-               end > ROM_RANGE[0] and start < ROM_RANGE[1]
+               to_private and end > ROM_RANGE[0] and start < ROM_RANGE[1]
                for start, end in parts):
             raise self._fail(record, f'{gpa:#x} belongs to the firmware')
         for start, end in parts:
@@ -275,7 +283,9 @@ class Oracle:
                              'fill it again')
         if record.op == 'fill' or record.op == 'dma-to' and not record.blocked:
             self._renew([(gpa, gpa + size)])
-        if self._actions:
+        # What a poke writes is compared by a peek only, which no parallel block
+        # has.
+        if self._actions and record.op != 'poke':
             self._actions.access(gpa, gpa + size,
                                  record.op in ('fill', 'dma-to'))
 
@@ -285,6 +295,29 @@ class Oracle:
         self._access(record, gpa, record.size)
         self._audited.add(gpa, gpa + record.size)
         return Event('audit', record, gpa=gpa)
+
+    def _access_value(self, record: Record, gpa: int) -> None:
+        if gpa % record.size:
+            raise self._fail(record, f'{gpa:#x} is not aligned to its size')
+        if _REGISTERS[0] <= gpa < _REGISTERS[1]:
+            return
+        self._access(record, gpa - gpa % 8, 8)
+
+    def _note_transfer(self, gpa: int, value: int) -> None:
+        """When a transfer is started by hand, it may be blocked."""
+        self._edu_registers[gpa] = value
+        if gpa == _EDU_COMMAND and value & _EDU_RUN:
+            to_memory = bool(value & _EDU_TO_MEMORY)
+            page = self._edu_registers.get(
+                _EDU_DESTINATION if to_memory else _EDU_SOURCE, 0)
+            self._possible_faults.append(
+                Fault(page - page % PAGE_SIZE, to_memory))
+            # Whatever the device has then
+            self._loaded = None
+
+    def _check_port(self, record: Record, port: int) -> None:
+        if port + record.size > _PORTS_END:
+            raise self._fail(record, f'{port:#x} is no I/O port')
 
     def _dma(self, record: Record, gpa: int) -> None:
         if not self._has_device:
@@ -333,6 +366,12 @@ class Oracle:
                 self._unplug_all()
             case 'fill' | 'verify':
                 self._access(record, gpa, record.size)
+            case 'poke' | 'peek' | 'await':
+                self._access_value(record, gpa)
+                if record.op == 'poke':
+                    self._note_transfer(gpa, record.seed)
+            case 'out' | 'in':
+                self._check_port(record, gpa)
             case 'dma-to' | 'dma-from':
                 self._dma(record, gpa)
             case 'scratch':
@@ -342,9 +381,11 @@ class Oracle:
                 self._set_master(bool(record.size))
 
     def _report(self, word: str, record: Record) -> Event:
-        event = Event(word, record, self._counters, self._faults)
+        event = Event(word, record, self._counters, self._faults,
+                      possible_faults=self._possible_faults)
         self._counters = Counters()
         self._faults = []
+        self._possible_faults = []
         return event
 
     def _parallel(self, index: int, i: int) -> None:

@@ -30,6 +30,10 @@ _DEFAULT_BLOCK = 2 * MIB
 _MAX_REQUEST_BLOCKS = 0xffff
 _ANSWERS = ('NACK', 'BUSY', 'ERROR')
 
+# Emulated devices: where the firmware puts their ports, for programs
+_DEVICE_PORTS = {'virtio-blk': ('BLK', 'VIRTIO_BLK_PORT'),
+                 'virtio-net': ('NET', 'VIRTIO_NET_PORT')}
+
 
 class ProgramError(Exception):
     """A program is wrong: the message says where and why."""
@@ -98,6 +102,8 @@ class Machine:
     # Of a virtio-mem device: there is one if the guest has no private memory.
     vmem_size: int = 0
     vmem_block: int = 0
+    # Emulated devices, by names of programs
+    devices: tuple[str, ...] = ()
 
     # Where a q35 machine puts memory
     _LOW_MAX = 0xb0000000
@@ -157,8 +163,8 @@ _OPERATORS = {
 
 # What the first vCPU alone does in a parallel block, and all that can be there
 FIRST_CPU_ONLY = {'dma-to', 'dma-from', 'master', 'pam'}
-_IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify',
-                                 'repeat', 'end'}
+_IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify', 'poke',
+                                 'out', 'repeat', 'end'}
 _FOR_PRIVATE = {'share', 'unshare', 'audit'}
 _FOR_VIRTIO_MEM = {'plug', 'unplug', 'unplug-all'}
 _TOP_LEVEL_ONLY = {'reset', 'scratch'}
@@ -184,7 +190,7 @@ class _Compiler:
     def fail(self, message: str) -> ProgramError:
         return ProgramError(f'{self._file}:{self._line}: {message}')
 
-    def _set_machine(self, **values: int | str) -> None:
+    def _set_machine(self, **values: int | str | tuple[str, ...]) -> None:
         """Takes what the program says, unless the caller knows better."""
         machine = replace(self._machine, **values)
         self._machine = replace(
@@ -385,6 +391,23 @@ class _Compiler:
     def _parse_measure(self, record: Record) -> None:
         record.name = self._next('a name')
 
+    def _parse_value(self, record: Record) -> None:
+        """What is written to, or has to be at, an address or a port."""
+        port = record.op in ('out', 'in')
+        record.gpa = self._linear(self._next('a port' if port
+                                             else 'an address'))
+        record.seed = self._number(self._next('a value'))
+        widths = (8, 16, 32) if port else (8, 16, 32, 64)
+        width = 32
+        if self._option('width'):
+            width = self._number(self._next('a number of bits'))
+        if width not in widths:
+            raise self.fail(f'a width of {width} bits, not '
+                            f'{", ".join(map(str, widths))}')
+        if record.seed >> width:
+            raise self.fail(f'{record.seed:#x} does not fit in {width} bits')
+        record.size = width // 8
+
     def _parse_nothing(self, record: Record) -> None:
         pass
 
@@ -396,6 +419,8 @@ class _Compiler:
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
         'audit': _parse_audit,
         'scratch': _parse_scratch, 'master': _parse_master,
+        'poke': _parse_value, 'peek': _parse_value, 'await': _parse_value,
+        'out': _parse_value, 'in': _parse_value,
         'pam': _parse_switch,
         'parallel': _parse_count, 'repeat': _parse_count,
         'measure': _parse_measure, 'sync': _parse_nothing,
@@ -442,6 +467,17 @@ class _Compiler:
             raise self.fail(f'a size must be some blocks of {block // MIB}M')
         self._set_machine(vmem_size=size, vmem_block=block)
 
+    def _parse_device(self) -> None:
+        name = self._next('the name of a device')
+        if name not in _DEVICE_PORTS:
+            raise self.fail(f'a device is {" or ".join(_DEVICE_PORTS)}, not '
+                            f'"{name}"')
+        if name in self._machine.devices:
+            raise self.fail(f'there is a {name} already')
+        self._set_machine(devices=(*self._machine.devices, name))
+        word, constant = _DEVICE_PORTS[name]
+        self._names[word] = CONSTANTS[constant]
+
     def _parse_line(self) -> None:
         op = self._next('a word')
         if op == 'memory':
@@ -468,6 +504,8 @@ class _Compiler:
                 dma_entry_limit=self._number(self._next('a number')))
         elif op == 'virtio-mem':
             self._parse_virtio_mem()
+        elif op == 'device':
+            self._parse_device()
         elif op == 'let':
             name = self._next('a name')
             if not re.fullmatch(r'[A-Z][A-Z0-9_]*', name):

@@ -33,6 +33,42 @@ class RefusalTest(unittest.TestCase):
             run(text)
 
 
+class ValueTest(RefusalTest):
+    """Memory, registers and ports by hand."""
+
+    def test_places(self) -> None:
+        run('poke 64M 1\npeek 64M+4 1\npeek BAR 0\nin 0xfffc 0')
+        self.assert_refused('poke 64M+2 1', 'not aligned to its size')
+        self.assert_refused('poke 1M 1', 'is not RAM for programs')
+        self.assert_refused('peek 1T 1', 'is not RAM for programs')
+        self.assert_refused('out 0xfffe 1', 'is no I/O port')
+
+    def test_transfer(self) -> None:
+        """What a program starts by itself may be blocked."""
+        start = ('share 32M 4K\nscratch 32M\nmaster on\n'
+                 'poke BAR+0x88 64M+8K width 64\n')
+        _, events, _ = run(start.replace('64M+8K', '0x4002000') +
+                           'poke BAR+0x98 2 width 64\nsync\n'
+                           'poke BAR+0x98 3 width 64\nsync\n'
+                           'poke BAR+0x80 0x4005008 width 64\n'
+                           'poke BAR+0x98 1 width 64\nsync\nsync\n')
+        self.assertEqual(
+            [event.possible_faults for event in events
+             if event.word == 'sync'],
+            [[], [Fault(0x4002000, True)], [Fault(0x4005000, False)], []])
+
+    def test_parallel(self) -> None:
+        run('parallel 2\nshare 64M+cpu*4K 4K\npoke 64M 1\nout 0x80 1\nend')
+        for op in ('peek 64M 1', 'await 64M 1', 'in 0x80 1'):
+            self.assert_refused(f'parallel 2\n{op}\nend',
+                                'cannot be in a parallel block')
+
+    def test_rom(self) -> None:
+        """It is shared, and has to stay so."""
+        run('share ROM 64K\nshare LOW_END 2G')
+        self.assert_refused('unshare ROM 64K', 'belongs to the firmware')
+
+
 class ParallelDmaTest(RefusalTest):
     """DMA of the first vCPU, while the others convert."""
 

@@ -101,6 +101,32 @@ class CompilerTest(unittest.TestCase):
                          'hugetlb')
         self.assert_refused('backing disk', 'text:1: backing is ram or .*"disk"')
 
+    def test_devices(self) -> None:
+        program = compile_text('device virtio-blk\ndevice virtio-net\n'
+                               'out BLK+14 1 width 16\nin NET 0')
+        self.assertEqual(program.machine.devices, ('virtio-blk', 'virtio-net'))
+        out, port = program.records[:2]
+        self.assertEqual((out.gpa.base, out.seed, out.size),
+                         (CONSTANTS['VIRTIO_BLK_PORT'] + 14, 1, 2))
+        self.assertEqual((port.gpa.base, port.seed, port.size),
+                         (CONSTANTS['VIRTIO_NET_PORT'], 0, 4))
+        self.assert_refused('device edu', 'text:1: a device is .*"edu"')
+        self.assert_refused('device virtio-blk\ndevice virtio-blk',
+                            'text:2: there is a virtio-blk already')
+        self.assert_refused('out BLK 1', 'unknown name "BLK"')
+
+    def test_values(self) -> None:
+        records = compile_text('repeat 2\npoke 64M+i*8 0x1122 width 64\nend\n'
+                               'peek 64M 255 width 8\nawait 64M 1').records
+        self.assertEqual([(r.op, r.gpa.i, r.seed, r.size) for r in records
+                          if r.size in (1, 4, 8)],
+                         [('poke', 8, 0x1122, 8), ('peek', 0, 255, 1),
+                          ('await', 0, 1, 4)])
+        self.assert_refused('peek 64M 256 width 8', '0x100 does not fit in 8')
+        self.assert_refused('out 0x80 1 width 64', 'a width of 64 bits')
+        self.assert_refused('poke 64M 1 width 7', 'a width of 7 bits')
+        self.assert_refused('poke 64M', 'a value is missing')
+
     def test_implicit(self) -> None:
         self.assertFalse(compile_text('').machine.implicit)
         self.assertTrue(compile_text('implicit on').machine.implicit)

@@ -65,6 +65,7 @@ private:
     void verify(const Context &context, const ProgramRecord &record);
     void device(const Context &context, const ProgramRecord &record);
     void audit(const ProgramRecord &record, uint64_t gpa);
+    void expect_value(const Context &context, const ProgramRecord &record);
     void sync(const ProgramRecord &record);
     [[noreturn]] void reset(const ProgramRecord &record);
 
@@ -210,6 +211,81 @@ void Interpreter::device(const Context &context, const ProgramRecord &record)
     }
 }
 
+void poke(uint64_t gpa, uint64_t size, uint64_t value)
+{
+    switch (size) {
+    case 1:
+        *at_gpa<volatile uint8_t>(gpa) = value;
+        break;
+    case 2:
+        *at_gpa<volatile uint16_t>(gpa) = value;
+        break;
+    case 4:
+        *at_gpa<volatile uint32_t>(gpa) = value;
+        break;
+    default:
+        *at_gpa<volatile uint64_t>(gpa) = value;
+    }
+}
+
+uint64_t peek(uint64_t gpa, uint64_t size)
+{
+    switch (size) {
+    case 1:
+        return *at_gpa<volatile uint8_t>(gpa);
+    case 2:
+        return *at_gpa<volatile uint16_t>(gpa);
+    case 4:
+        return *at_gpa<volatile uint32_t>(gpa);
+    default:
+        return *at_gpa<volatile uint64_t>(gpa);
+    }
+}
+
+void write_port(uint16_t port, uint64_t size, uint32_t value)
+{
+    switch (size) {
+    case 1:
+        out8(port, value);
+        break;
+    case 2:
+        out16(port, value);
+        break;
+    default:
+        out32(port, value);
+    }
+}
+
+uint32_t read_port(uint16_t port, uint64_t size)
+{
+    switch (size) {
+    case 1:
+        return in8(port);
+    case 2:
+        return in16(port);
+    default:
+        return in32(port);
+    }
+}
+
+void Interpreter::expect_value(const Context &context,
+                               const ProgramRecord &record)
+{
+    const uint64_t at = address(record, context.cpu, context.round);
+    const bool is_port = record.opcode == OP_IN;
+    const uint64_t value =
+        is_port ? read_port(at, record.size) : peek(at, record.size);
+
+    if (value != record.seed && note_failure()) {
+        SerialLine("note")
+            .number(record.line)
+            .word(is_port ? "port" : "value")
+            .field_hex("at", at)
+            .field_hex("is", value)
+            .field_hex("expected", record.seed);
+    }
+}
+
 /* Says how many things were done since this was said last. */
 void Interpreter::report(const char *word, const ProgramRecord &record)
 {
@@ -299,6 +375,21 @@ void Interpreter::run_simple(const Context &context,
         break;
     case OP_AUDIT:
         audit(record, gpa);
+        break;
+    case OP_POKE:
+        poke(gpa, record.size, record.seed);
+        break;
+    case OP_AWAIT:
+        while (peek(gpa, record.size) != record.seed) {
+            relax();
+        }
+        break;
+    case OP_OUT:
+        write_port(gpa, record.size, record.seed);
+        break;
+    case OP_PEEK:
+    case OP_IN:
+        expect_value(context, record);
         break;
     case OP_SYNC:
         sync(record);

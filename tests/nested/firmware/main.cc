@@ -26,6 +26,7 @@
 #include "serial.h"
 #include "smp.h"
 #include "text.h"
+#include "virtio-legacy.h"
 #include "virtio-mem.h"
 
 namespace {
@@ -104,6 +105,8 @@ extern "C" void firmware_main()
             fatal(error);
         }
     }
+
+    virtio_legacy_init();
 
     const bool has_device = edu_init();
     const uint64_t start = ask_for_start();

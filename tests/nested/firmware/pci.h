@@ -11,8 +11,10 @@
 
 constexpr uint8_t PCI_COMMAND = 0x04;
 constexpr uint8_t PCI_BASE_ADDRESS_0 = 0x10;
+constexpr uint8_t PCI_BASE_ADDRESS_1 = 0x14;
 constexpr uint8_t PCI_CAPABILITIES = 0x34;
 
+constexpr uint16_t PCI_COMMAND_IO = 0x0001;
 constexpr uint16_t PCI_COMMAND_MEMORY = 0x0002;
 constexpr uint16_t PCI_COMMAND_MASTER = 0x0004;
 

@@ -27,6 +27,13 @@ constexpr uint64_t FIRMWARE_RAM_END = 0x1000000;
 /* Where the firmware puts the registers of the edu device. */
 constexpr uint64_t EDU_BAR_BASE = 0xe0000000;
 constexpr uint64_t EDU_BAR_SIZE = 0x100000;
+/* Where it puts the ports and the registers of emulated virtio devices. */
+constexpr uint64_t VIRTIO_BLK_PORT = 0xc000;
+constexpr uint64_t VIRTIO_BLK_BAR_BASE = 0xe0200000;
+constexpr uint64_t VIRTIO_NET_PORT = 0xc100;
+constexpr uint64_t VIRTIO_NET_BAR_BASE = 0xe0201000;
+/* There are no registers of PCI devices from here on. */
+constexpr uint64_t BARS_END = 0xe0300000;
 
 enum Opcode : uint16_t {
     /* The program has ended. */
@@ -72,6 +79,16 @@ enum Opcode : uint16_t {
      * runner has looked at the shared memory there.
      */
     OP_AUDIT = 19,
+    /* Write @seed, of @size bytes, to memory or registers at @gpa. */
+    OP_POKE = 20,
+    /* What is there, @size bytes, must be @seed. */
+    OP_PEEK = 21,
+    /* Wait until it is. */
+    OP_AWAIT = 22,
+    /* Write @seed, of @size bytes, to the I/O port @gpa. */
+    OP_OUT = 23,
+    /* What is read from there must be @seed. */
+    OP_IN = 24,
 };
 
 /* What a virtio-mem device answers, see the VIRTIO specification. */
