@@ -123,12 +123,13 @@ def update(build: Path, path: Path) -> int:
 def print_doubtful(path: Path, pristine: Path | None) -> int:
     """The tests whose results would be held against a tree, one a line."""
     results = load(path)
-    doubtful = {test for test, cases in results.items()
-                if FAILED in cases.values()}
     if pristine:
-        doubtful |= {test for test, _, now in
-                     Comparison(load(pristine), results).regressions
-                     if test in results}
+        comparison = Comparison(load(pristine), results)
+        doubtful = {test for test, _, _ in comparison.worse()
+                    if test in results}
+    else:
+        doubtful = {test for test, cases in results.items()
+                    if FAILED in cases.values()}
     print('\n'.join(sorted(doubtful)))
     return 0
 
@@ -152,8 +153,11 @@ class Comparison:
                 self.own.append((test, case, state))
 
     def own_failures(self) -> list[tuple[str, str, str]]:
-        """Neither tree may do worse: what fails only in the patched counts."""
         return [entry for entry in self.own if entry[2] == FAILED]
+
+    def worse(self) -> list[tuple[str, str, str]]:
+        """What is held against the patched tree."""
+        return self.regressions + self.own_failures()
 
     def shared(self) -> Results:
         """The patched tree's results without what only it has."""
@@ -193,7 +197,7 @@ def describe(entry: tuple[str, str, str]) -> str:
 
 def compare(pristine: Path, patched: Path, counts: Path | None) -> int:
     comparison = Comparison(load(pristine), load(patched))
-    worse = comparison.regressions + comparison.own_failures()
+    worse = comparison.worse()
     print_table(comparison)
     for entry in comparison.regressions:
         print(f'green in the pristine tree, not in the patched: '
@@ -212,7 +216,7 @@ def compare(pristine: Path, patched: Path, counts: Path | None) -> int:
         counts.write_text(
             f'{ended[GREEN]} {len(worse)} {ended[SKIPPED]}\n',
             encoding='utf-8')
-    print(f'{len(worse)} regressions' if worse else 'no regression')
+    print(f'regressions: {len(worse) or "none"}')
     return 1 if worse else 0
 
 
