@@ -231,7 +231,7 @@ public:
 
         EXPECT_EQ(layout_.is_open(), !ret);
         EXPECT_TRUE(ret || was_open || !stuck_.size());
-        if (ret && pinned_.empty()) {
+        if (ret && pinned_.empty() && !nkept_) {
             EXPECT_EQ(layout_.nmapped(), 0u);
         }
         check();
@@ -274,6 +274,12 @@ public:
         map_error_ = error;
         first_refused_ = nmaps_ + nth;
         nrefused_ = count;
+    }
+
+    void refuse_unmaps(uint64_t nth, uint64_t count)
+    {
+        first_kept_ = nunmaps_ + nth;
+        nkept_ = count;
     }
 
     /* Check only when check() is called: for very many steps. */
@@ -386,7 +392,8 @@ private:
         int ret;
 
         nunmaps_++;
-        if (pin != pinned_.end() && *pin - iova < size) {
+        if ((pin != pinned_.end() && *pin - iova < size) ||
+            (nunmaps_ >= first_kept_ && nunmaps_ - first_kept_ < nkept_)) {
             nfailed_++;
             return -EBUSY;
         }
@@ -605,6 +612,8 @@ private:
     int map_error_ = 0;
     uint64_t first_refused_ = 0;
     uint64_t nrefused_ = 0;
+    uint64_t first_kept_ = 0;
+    uint64_t nkept_ = 0;
     bool check_seldom_ = false;
     uint64_t ntaken_ = 0;
     uint64_t nmaps_ = 0;
@@ -1817,6 +1826,22 @@ TEST_P(DmaLayoutOf, GateStaysClosedWhileSomethingIsStuck)
     EXPECT_EQ(rig.stuck_size(), 0u);
 }
 
+/* Two holes in an extent, of which only the second lets the kernel unmap it. */
+TEST_P(DmaLayoutOf, FreedWithAnother)
+{
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    rig.pinned().insert(0);
+    EXPECT_EQ(rig.discard(kMiB, kPage), -EBUSY);
+    EXPECT_EQ(rig.discard(kMiB + 2 * kPage, kPage), -EBUSY);
+    rig.pinned().clear();
+    rig.refuse_unmaps(1, 2);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+    EXPECT_EQ(rig.stuck_size(), 0u);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_FREED), 2u);
+}
+
 /* A merge would map it once more. */
 TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
 {
@@ -1826,11 +1851,10 @@ TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
     for (uint64_t i = 12; i > 0; i--) {
         EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
     }
-    rig.pinned().insert(3 * kPage);
+    rig.refuse_unmaps(1, 6);
     EXPECT_EQ(rig.discard(3 * kPage, kPage), -EBUSY);
     EXPECT_EQ(rig.populate(kGiB, kPage), -ENOSPC);
     EXPECT_EQ(rig.stats().merges, 0u);
-    rig.pinned().clear();
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
     EXPECT_EQ(rig.populate(2 * kGiB, kPage), 0);
     EXPECT_GT(rig.stats().merges, 0u);
@@ -2204,6 +2228,10 @@ private:
             rig_.model().fail_map(1 + below(5), below(2) ? ENOSPC : ENOMEM);
             failing_ = true;
         }
+        if (unkind_ && !below(16)) {
+            rig_.refuse_unmaps(1 + below(4), 1 + below(4));
+            failing_ = true;
+        }
     }
 
     void be_kind()
@@ -2212,6 +2240,7 @@ private:
         if (below(4)) {
             rig_.pinned().clear();
         }
+        rig_.refuse_unmaps(0, 0);
         failing_ = false;
     }
 
