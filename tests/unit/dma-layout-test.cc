@@ -1826,6 +1826,23 @@ TEST_P(DmaLayoutOf, GateStaysClosedWhileSomethingIsStuck)
     EXPECT_EQ(rig.stuck_size(), 0u);
 }
 
+/* The kernel lets go just when the gate has given up. */
+TEST_P(DmaLayoutOf, FreedByAGateThatDoesNotOpen)
+{
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    rig.pinned().insert(0);
+    EXPECT_EQ(rig.discard(kMiB, kPage), -EBUSY);
+    rig.close();
+    rig.pinned().clear();
+    rig.refuse_unmaps(1, 2);
+    EXPECT_EQ(rig.open(), -EBUSY);
+    EXPECT_EQ(rig.stuck_size(), 0u);
+    EXPECT_EQ(rig.layout().nmapped(), 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().populated_size, 2 * kMiB - kPage);
+}
+
 /* Two holes in an extent, of which only the second lets the kernel unmap it. */
 TEST_P(DmaLayoutOf, FreedWithAnother)
 {
