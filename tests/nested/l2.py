@@ -286,7 +286,7 @@ class L2Machine:
     def threads(self) -> str:
         """What QEMU's threads do: for a QEMU that does nothing any more."""
         return self._l1.run(
-            f'cd /proc/$(cat {PID_PATH})/task && for t in *; do '
+            f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
             'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
 
