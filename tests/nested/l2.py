@@ -179,7 +179,7 @@ class L2Machine:
         environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value
                                in self.environment.items())
         self._l1.check(
-            f'truncate -s 1M {_DISK_PATH}; '
+            f'rm -f {_STATUS_PATH}; truncate -s 1M {_DISK_PATH}; '
             f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & '
             f'echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
