@@ -246,6 +246,12 @@ static int guest_memfd_prepare_to_shared(const GuestMemfdConversion *c)
     uint64_t done = c->offset;
     int ret;
 
+    /*
+     * QEMU's own devices can write to private pages, and find no private
+     * memory there.  The guest is to find zeroes.
+     */
+    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
+                             guest_memfd_free_shared_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, false);
     if (ret) {
         return ret;

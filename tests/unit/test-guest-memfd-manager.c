@@ -441,13 +441,13 @@ static void test_order(void)
     assert_journal("");
 
     make_shared(fake, 2, 2);
-    assert_journal("s2/2 B+2/2 A+2/2 fp2/2");
+    assert_journal("fs2/2 s2/2 B+2/2 A+2/2 fp2/2");
     make_shared(fake, 6, 2);
-    assert_journal("s6/2 B+6/2 A+6/2 fp6/2");
+    assert_journal("fs6/2 s6/2 B+6/2 A+6/2 fp6/2");
 
     /* Runs that are shared are not told again; all else is the whole range */
     make_shared(fake, 0, 8);
-    assert_journal("s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
+    assert_journal("fs0/2 fs4/2 s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
     make_shared(fake, 0, 8);
     assert_journal("s0/8 fp0/8");
 
@@ -468,14 +468,15 @@ static void test_order(void)
 static void test_refusal(void)
 {
     static const char *expected[NLISTENERS][2] = {
-        { "s0/8 C+0/2 B+0/2 A+0/2! C-0/2 B-0/2 p0/2 p4/4 fs0/2 fs4/4",
-          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4 A+4/4! C-4/4 B-4/4"
+        { "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2! C-0/2 B-0/2"
+          " p0/2 p4/4 fs0/2 fs4/4",
+          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4 A+4/4! C-4/4 B-4/4"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
-        { "s0/8 C+0/2 B+0/2! C-0/2 p0/2 p4/4 fs0/2 fs4/4",
-          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4! C-4/4"
+        { "fs0/2 fs4/4 s0/8 C+0/2 B+0/2! C-0/2 p0/2 p4/4 fs0/2 fs4/4",
+          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4! C-4/4"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
-        { "s0/8 C+0/2! p0/2 p4/4 fs0/2 fs4/4",
-          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4!"
+        { "fs0/2 fs4/4 s0/8 C+0/2! p0/2 p4/4 fs0/2 fs4/4",
+          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4!"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
     };
     static const int refused_pages[] = { 1, 5 };
@@ -519,9 +520,9 @@ static void test_attributes_refused(void)
     make_shared(fake, 2, 2);
     g_string_truncate(journal, 0);
 
-    fail_calls(1, 1, ENOMEM);
+    fail_calls(2, 2, ENOMEM);
     g_assert_cmpint(convert(fake, 0, 4, false), ==, -ENOMEM);
-    assert_journal("s0/4!");
+    assert_journal("fs0/2 s0/4!");
     assert_states(fake, "..##............");
     assert_agreement(fake, 1);
 
@@ -546,7 +547,8 @@ static void test_abort(void)
     g_string_truncate(journal, 0);
 
     prepare_and_abort(fake, 0, 6, false);
-    assert_journal("s0/6 A+0/2 A+4/2 A-0/2 A-4/2 p0/2 p4/2 fs0/2 fs4/2");
+    assert_journal("fs0/2 fs4/2 s0/6 A+0/2 A+4/2"
+                   " A-0/2 A-4/2 p0/2 p4/2 fs0/2 fs4/2");
     assert_states(fake, "..##............");
     assert_agreement(fake, 1);
 
@@ -583,7 +585,8 @@ static void test_abort_parts(void)
     guest_memfd_manager_unlock(first->gmm);
     guest_memfd_manager_unlock(second->gmm);
 
-    assert_journal("s12/4 A+12/2 A+15/1 s0/2 B+0/2! p0/2 fs0/2"
+    assert_journal("fs12/2 fs15/1 s12/4 A+12/2 A+15/1"
+                   " fs0/2 s0/2 B+0/2! p0/2 fs0/2"
                    " A-12/2 A-15/1 p12/2 p15/1 fs12/2 fs15/1");
     assert_states(first, "..............#.");
     assert_states(second, "................");
@@ -610,13 +613,13 @@ static void test_register(void)
     register_section(&a, fake, 0, make_pages(fake, 2, 5), false);
     assert_journal("A+2/1 A+5/2");
     make_shared(fake, 0, 10);
-    assert_journal("s0/10 A+3/2 fp0/10");
+    assert_journal("fs0/1 fs3/2 fs9/1 s0/10 A+3/2 fp0/10");
     make_private(fake, 6, 10);
     assert_journal("A-6/1 p6/10 fs6/10");
     unregister(&a);
     assert_journal("A-2/4");
     make_shared(fake, 7, 2);
-    assert_journal("s7/2 fp7/2");
+    assert_journal("fs7/2 s7/2 fp7/2");
 
     /* A section may be discarded as a whole where listeners allow it */
     register_section(&b, fake, 1, make_pages(fake, 4, 8), true);
@@ -698,11 +701,11 @@ static void test_unaligned(void)
     g_assert_cmpuint(told->offset_within_region, ==, page / 2);
     make_shared(fake, 0, 1);
     /* Less than a page is told of, which the journal shows as 0/0 */
-    assert_journal("s0/1 A+0/0 fp0/1");
+    assert_journal("fs0/1 s0/1 A+0/0 fp0/1");
     make_shared(fake, 1, 1);
-    assert_journal("s1/1 A+1/1 fp1/1");
+    assert_journal("fs1/1 s1/1 A+1/1 fp1/1");
     make_shared(fake, 2, 4);
-    assert_journal("s2/4 A+2/0 fp2/4");
+    assert_journal("fs2/4 s2/4 A+2/0 fp2/4");
     make_private(fake, 3, 1);
     assert_journal("p3/1 fs3/1");
     unregister(&a);
@@ -786,10 +789,12 @@ static void test_counters(void)
     fake_block_free(fake);
 }
 
-/* Attributes, then the backing: the second call of a conversion frees. */
+/* The last call of a conversion of one run frees its former backing. */
 static void convert_unfreed(FakeBlock *fake, bool to_private, int err)
 {
-    fail_calls(2, 2, err);
+    const unsigned int last = to_private ? 2 : 3;
+
+    fail_calls(last, last, err);
     g_assert_cmpint(convert(fake, 0, 2, to_private), ==, 0);
     fail_no_calls();
 }
@@ -800,7 +805,7 @@ static void test_unfreed(void)
 
     /* Tried again */
     convert_unfreed(fake, false, ENOMEM);
-    assert_journal("s0/2 fp0/2!");
+    assert_journal("fs0/2 s0/2 fp0/2!");
     assert_states(fake, "##..............");
     g_assert_cmpuint(get(fake, "unfreed"), ==, 1);
     make_shared(fake, 0, 2);
@@ -814,9 +819,9 @@ static void test_unfreed(void)
 
     /* Not tried again, each backing by itself, and counted all the same */
     convert_unfreed(fake, false, EINVAL);
-    assert_journal("s0/2 fp0/2!");
+    assert_journal("fs0/2 s0/2 fp0/2!");
     make_shared(fake, 4, 2);
-    assert_journal("s4/2");
+    assert_journal("fs4/2 s4/2");
     g_assert_cmpuint(get(fake, "unfreed"), ==, 4);
     make_private(fake, 4, 2);
     assert_journal("p4/2 fs4/2");
@@ -945,12 +950,12 @@ static void test_sweep(gconstpointer opaque)
     for (n = 1; sweep_step(n, n, to_private); n++) {
         /* One call fails */
     }
-    /* Attributes, two listeners for each of three runs, and the backing */
-    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 8);
+    /* Three runs freed, attributes, three told to two, and the backing */
+    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 11);
     for (n = 1; sweep_step(n, UINT_MAX, to_private); n++) {
         /* One call fails, and all that come after it */
     }
-    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 8);
+    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 11);
 }
 
 int main(int argc, char **argv)
