@@ -227,7 +227,7 @@ class L2Machine:
             return self._qmp.cmd(name, **(arguments or {}))
         except (QMPError, TimeoutError) as error:
             raise L2Error(f'QMP command {name} {arguments or ""}: '
-                          f'{error or type(error).__name__}') from error
+                          f'{str(error) or type(error).__name__}') from error
 
     def wait_event(self, name: str) -> None:
         """Waits for a QMP event; others are forgotten."""

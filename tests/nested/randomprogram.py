@@ -420,6 +420,11 @@ class Generator:
         self._memory.reset()
         self._set_up()
 
+    def shared_pages(self) -> dict[int, bool]:
+        """What the generator believes of each page it works on."""
+        return {self._memory.base + page * PAGE_SIZE: bool(shared)
+                for page, shared in enumerate(self._memory.shared)}
+
     def generate(self) -> str:
         """Returns the text of the program."""
         choices = {

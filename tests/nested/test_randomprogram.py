@@ -6,8 +6,8 @@ import re
 import unittest
 
 from oracle import Oracle
-from program import compile_program
-from randomprogram import random_program
+from program import PAGE_SIZE, compile_program
+from randomprogram import Generator, random_program
 
 SEEDS = 200
 CALLS = 600
@@ -53,6 +53,20 @@ class RandomProgramTest(unittest.TestCase):
              'verify', 'zero', 'dma-to', 'dma-from', 'arrives', 'blocked',
              'master', 'off', 'pam', 'EINVAL', 'sync', 'audit', 'reset',
              'blocks', 'page', 'dma-entry-limit'}, words)
+
+    def test_follows_what_is_shared(self) -> None:
+        """What it believes at the end is what the oracle does."""
+        for seed in range(40):
+            generator = Generator(seed, CALLS, 'type1')
+            oracle = Oracle(compile_program(generator.generate(), 'random'))
+            for _ in oracle.run():
+                pass
+            pages = generator.shared_pages()
+            with self.subTest(seed):
+                self.assertEqual(
+                    {page for page in pages
+                     if oracle.shared.covers(page, page + PAGE_SIZE)},
+                    {page for page, shared in pages.items() if shared})
 
     def test_devices_only_where_they_can_be(self) -> None:
         """DMA is in parallel blocks, too, and iommufd has no limit."""
