@@ -17,19 +17,16 @@ from pathlib import Path
 
 from edge import Edge
 from intervals import IntervalSet
-from l1 import (TRACE_PORT, L1Error, L1Hung, L1Machine, StreamReader,
-                port_path)
+from l1 import L1Error, L1Hung, L1Machine
 from l2 import L2Error, L2Machine, Layout, Manager
 from oracle import Event, Fault, Oracle
 from program import HUGE_PAGE, PAGE_SIZE, Program
 from tap import Tap
 from trace import TraceReplay
+from trace_follower import TRACING, TraceFollower
 from wire import CONSTANTS
 
-_TRACING = '/sys/kernel/tracing'
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
-_TRACE_BUFFER_KIB = 64 << 10
-_MARKER_TIMEOUT = 60.0
 
 # Between two looks at whether QEMU is still there
 _ALIVE_INTERVAL = 2.0
@@ -182,8 +179,7 @@ class Bench:
         self._tap = tap
         self._oracle = Oracle(program, options.backend != 'none')
         self._replay = TraceReplay()
-        self._trace: StreamReader | None = None
-        self._markers = 0
+        self._trace: TraceFollower | None = None
         self._sid = 0
         self._deadline = 0.0
         self._has_managers = True
@@ -209,15 +205,6 @@ class Bench:
         self.figures.device = bdf
         return bdf
 
-    def _start_tracing(self, l1: L1Machine) -> None:
-        l1.check(f'cd {_TRACING} && echo counter >trace_clock && '
-                 f'echo {_TRACE_BUFFER_KIB} >buffer_size_kb && '
-                 'echo 1 >events/iommu/map/enable && '
-                 'echo 1 >events/iommu/unmap/enable && '
-                 f'(cat trace_pipe >{port_path(TRACE_PORT)} 2>/dev/null &)')
-        self._trace = StreamReader(l1.sockets[TRACE_PORT])
-        self._trace.start()
-
     def _set_up(self, l1: L1Machine) -> str | None:
         l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
         if self._program.machine.backing == 'hugetlb':
@@ -229,23 +216,10 @@ class Bench:
             return None
         bdf = self._bind_device(l1)
         if not self._options.icount:
-            self._start_tracing(l1)
+            self._trace = TraceFollower(l1, self._replay)
         return bdf
 
     # Comparing
-
-    def _catch_up(self, l1: L1Machine) -> None:
-        """Replays the trace up to now."""
-        assert self._trace
-        self._markers += 1
-        marker = f'marker {self._markers}'
-        l1.check(f'echo {marker} >{_TRACING}/trace_marker')
-        end = time.monotonic() + _MARKER_TIMEOUT
-        while time.monotonic() < end:
-            for line in self._trace.take(1.0):
-                if self._replay.feed(line) == marker:
-                    return
-        raise L1Error(f'{marker} does not come out of the kernel\'s trace')
 
     def _compare_kernel(self, name: str, layout: Layout | None) -> None:
         mapped = self._replay.maps.mapped()
@@ -416,7 +390,7 @@ class Bench:
         self._note_shared()
         layout = l2.layout() if self.figures.device else None
         if self._trace:
-            self._catch_up(l1)
+            self._trace.catch_up()
             self._compare_kernel(name, layout)
             self.figures.map_events_live = self._replay.maps.live_events
         if self._program.machine.is_plain:
@@ -552,14 +526,14 @@ class Bench:
         self._compare_implicit()
         if not self._trace:
             return
-        self._catch_up(l1)
+        self._trace.catch_up()
         mapped = self._replay.maps.mapped()
         self._tap.check(not mapped.total() and not self._replay.errors,
                         'nothing is mapped any more after QEMU has ended',
                         f'still mapped: {_describe(mapped)}\n' +
                         '\n'.join(self._replay.errors[:_SHOWN]))
         self._compare_freed()
-        stats = l1.check(f'cat {_TRACING}/per_cpu/cpu*/stats')
+        stats = l1.check(f'cat {TRACING}/per_cpu/cpu*/stats')
         lost = self._replay.lost + sum(map(int, re.findall(
             r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
             re.M)))

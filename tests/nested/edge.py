@@ -37,11 +37,23 @@ class Edge:
 
     def set(self, **fields: int) -> None:
         """Sets the fields of struct EdgeControl, all others to 0."""
+        self._l1.check(self.set_command(**fields))
+
+    @staticmethod
+    def set_command(**fields: int) -> str:
+        """The shell command that sets them."""
         octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
         # In place: the library sees what is in the file's memory.
-        self._l1.check(f"printf '{octal}' 1<>{_CONTROL_PATH}")
+        return f"printf '{octal}' 1<>{_CONTROL_PATH}"
 
     def get(self) -> dict[str, int]:
         """Returns the fields, with the library's answers."""
-        values = self._l1.check(f'od -An -v -tu4 {_CONTROL_PATH}').split()
-        return dict(zip(_CONTROL.fields, map(int, values)))
+        return self.parse(self._l1.check(self.GET_COMMAND))
+
+    # Says what there is
+    GET_COMMAND = f'od -An -v -tu4 {_CONTROL_PATH}'
+
+    @staticmethod
+    def parse(output: str) -> dict[str, int]:
+        """What GET_COMMAND has said."""
+        return dict(zip(_CONTROL.fields, map(int, output.split())))

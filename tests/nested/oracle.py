@@ -377,6 +377,9 @@ class Oracle:
             case 'scratch':
                 self._access(record, gpa, PAGE_SIZE)
                 self._scratch = gpa
+            case 'serve':
+                raise self._fail(record, 'is for tests that tell the guest '
+                                 'what to do themselves')
             case 'master':
                 self._set_master(bool(record.size))
 

@@ -167,7 +167,7 @@ _IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify', 'poke',
                                  'out', 'repeat', 'end'}
 _FOR_PRIVATE = {'share', 'unshare', 'audit'}
 _FOR_VIRTIO_MEM = {'plug', 'unplug', 'unplug-all'}
-_TOP_LEVEL_ONLY = {'reset', 'scratch'}
+_TOP_LEVEL_ONLY = {'reset', 'scratch', 'serve'}
 _BLOCKS = {'parallel', 'repeat', 'measure'}
 
 
@@ -417,7 +417,7 @@ class _Compiler:
         'plug': _parse_plug, 'unplug': _parse_plug,
         'unplug-all': _parse_nothing,
         'dma-to': _parse_dma, 'dma-from': _parse_dma,
-        'audit': _parse_audit,
+        'audit': _parse_audit, 'serve': _parse_nothing,
         'scratch': _parse_scratch, 'master': _parse_master,
         'poke': _parse_value, 'peek': _parse_value, 'await': _parse_value,
         'out': _parse_value, 'in': _parse_value,

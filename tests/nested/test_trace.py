@@ -132,7 +132,7 @@ class EdgeReplayTest(unittest.TestCase):
         self.assertEqual(self.play(*events).edge.exposures, exposures)
 
     def test_conversions_in_order(self) -> None:
-        self.check([], ('slot', 0, 64), ('private', 0, 64),
+        self.check([], ('private', 0, 64),
                    ('shared', 8, 8), ('map', 8, 8), ('unmap', 8, 8),
                    ('map', 8, 4), ('private', 12, 4), ('free', 12, 4))
 
@@ -164,15 +164,6 @@ class EdgeReplayTest(unittest.TestCase):
                            ('kept', 8, 4), ('map', 9, 3))
         self.assertEqual(replay.edge.private, IntervalSet([(0x8000, 0x9000)]))
         self.assertEqual(replay.edge.exposures, [])
-
-    def test_new_slot(self) -> None:
-        events = [('map', 8, 4), ('slot', 0, 64), ('private', 0, 64)]
-        self.check([], *events, ('shared', 8, 4))
-        self.check(['0x0+0x40000 is private while mapped: '
-                    'IntervalSet([(0x8000, 0xc000)])'], *events)
-        self.check(['0x0+0x40000 became private while mapped: '
-                    'IntervalSet([(0x8000, 0xc000)])'], *events,
-                   ('private', 0, 64), ('shared', 8, 4))
 
     def test_memory_that_is_gone(self) -> None:
         self.check([], ('private', 0, 64), ('gone', 0, 64), ('map', 8, 4))

@@ -126,8 +126,6 @@ class EdgeReplay:
         # Containers that a group of devices is being attached to: the kernel
         # tries then what the IOMMU can do, with pages of its own
         self._attaching = 0
-        # Memory slots that have no attributes yet
-        self._new_slots: set[tuple[int, int]] = set()
         # What was private already where a conversion may still fail
         self._before: dict[tuple[int, int], list[tuple[int, int]]] = {}
 
@@ -151,12 +149,7 @@ class EdgeReplay:
             self._check_not_mapped(maps, start, end, 'is private')
 
     def _set_private(self, start: int, size: int, maps: MapReplay) -> None:
-        # All of a new slot becomes private before what is shared of it is
-        # shared again, while no vCPU can run.
-        if (start, size) not in self._new_slots:
-            self._check_not_mapped(maps, start, start + size,
-                                   'became private')
-        self._new_slots.discard((start, size))
+        self._check_not_mapped(maps, start, start + size, 'became private')
         self._before[start, size] = list(
             self.private.clipped(start, start + size))
         self.private.add(start, start + size)
@@ -170,16 +163,11 @@ class EdgeReplay:
         """Takes a line of kernel-edge: what QEMU does, what is mapped then."""
         self.counts[word] += 1
         match word:
-            case 'slot':
-                self._new_slots.add((start, size))
             case 'private':
                 self._set_private(start, size, maps)
             case 'kept':
                 self._keep(start, size)
-            case 'shared':
-                self.private.remove(start, start + size)
-            case 'gone':
-                self._new_slots.discard((start, size))
+            case 'shared' | 'gone':
                 self.private.remove(start, start + size)
             case 'free':
                 self._check_not_mapped(maps, start, start + size, 'was freed')

@@ -67,6 +67,8 @@ private:
     void audit(const ProgramRecord &record, uint64_t gpa);
     void expect_value(const Context &context, const ProgramRecord &record);
     void sync(const ProgramRecord &record);
+    void serve(const Context &context, const ProgramRecord &record);
+    bool serve_one(const Context &context, const ProgramRecord &record);
     [[noreturn]] void reset(const ProgramRecord &record);
 
     bool note_failure();
@@ -326,6 +328,37 @@ void Interpreter::sync(const ProgramRecord &record)
     wait_for_go();
 }
 
+/* Executes a record. Returns whether all of it went well. */
+bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
+{
+    if (record.opcode == OP_SHARE || record.opcode == OP_UNSHARE) {
+        return !request(record, record.gpa, record.pages);
+    }
+    counters_.failures = 0;
+    run_simple(context, record);
+    return !counters_.failures;
+}
+
+/* Executes other records of the program, by their indices. */
+void Interpreter::serve(const Context &context, const ProgramRecord &record)
+{
+    char line[16];
+    uint64_t index;
+
+    SerialLine("serve").number(record.line);
+    for (;;) {
+        serial_read_line(line, sizeof(line));
+        if (text_equal(line, "go")) {
+            return;
+        }
+        if (!text_parse_number(line, "do ", &index)) {
+            SerialLine("fatal").word("unknown-command");
+            stop();
+        }
+        SerialLine(serve_one(context, records_[index]) ? "did" : "cannot");
+    }
+}
+
 void Interpreter::reset(const ProgramRecord &record)
 {
     report("reset", record);
@@ -393,6 +426,9 @@ void Interpreter::run_simple(const Context &context,
         break;
     case OP_SYNC:
         sync(record);
+        break;
+    case OP_SERVE:
+        serve(context, record);
         break;
     case OP_RESET:
         reset(record);

@@ -10,6 +10,10 @@
  *   measure LINE ticks=N calls=N   a measured block is done
  *   audit LINE nonce=N             words are written, the answer is "go"
  *   sync LINE calls=N arrived=N blocked=N      the answer is "go"
+ *   serve LINE                     the answers are lines "do INDEX", to execute
+ *                                  that record of the program, and "go"
+ *   did, cannot                    a record was executed, and it went well or
+ *                                  did not
  *   reset LINE calls=N arrived=N blocked=N     "boot" is to follow
  *   done LINE calls=N arrived=N blocked=N      nothing follows
  *   exception ..., fatal ...       nothing follows

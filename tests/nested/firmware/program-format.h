@@ -89,6 +89,8 @@ enum Opcode : uint16_t {
     OP_OUT = 23,
     /* What is read from there must be @seed. */
     OP_IN = 24,
+    /* Execute the records that the serial line says, see main.cc. */
+    OP_SERVE = 25,
 };
 
 /* What a virtio-mem device answers, see the VIRTIO specification. */

@@ -76,8 +76,6 @@ int set_memory_region(int fd, unsigned long request, void *argument)
     slots_set(*region);
     if (!region->memory_size) {
         trace_edge("gone", before.guest_phys_addr, before.memory_size);
-    } else if (!before.memory_size) {
-        trace_edge("slot", region->guest_phys_addr, region->memory_size);
     }
     return 0;
 }
