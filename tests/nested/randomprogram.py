@@ -270,7 +270,8 @@ class Generator:
         move = self._random.randint(0, 4)
         span = (cpus - 1) * step + size
         rounds = self._random.randint(1, max(1, min(
-            self._most_calls // (2 * cpus), 150, (self._memory.pages - span) // max(1, move))))
+            150, self._most_calls // (2 * cpus),
+            (self._memory.pages - span) // max(1, move))))
         span += (rounds - 1) * move
         start = self._random.randrange(self._memory.pages - span + 1)
         to_shared = self._random.random() < 0.5
