@@ -12,6 +12,7 @@
 #include "exec/ramblock.h"
 #include "system/guest-memfd-manager.h"
 #include "system/page-state-map-c.h"
+#include "system/shared-dma-view.h"
 #include "trace/trace-system_shared_dma.h"
 
 struct GuestMemfdManager {
@@ -28,6 +29,13 @@ struct GuestMemfdManager {
     uint64_t conversions_to_private;
     uint64_t failures;
     uint64_t unfreed;
+    /* The last conversion that failed; no error is 0. */
+    struct {
+        uint64_t offset;
+        uint64_t size;
+        bool to_private;
+        int err;
+    } last_failure;
     /* By whether it is the shared backing. */
     bool cannot_free[2];
 };
@@ -171,8 +179,10 @@ static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
                                               void *opaque)
 {
     const GuestMemfdConversion *c = opaque;
+    int ret = c->set_attributes(c->opaque, offset, size, !c->to_private);
 
-    if (c->set_attributes(c->opaque, offset, size, !c->to_private)) {
+    trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
+    if (ret) {
         gmm->failures++;
     }
     return 0;
@@ -228,6 +238,8 @@ static void guest_memfd_undo_to_shared(const GuestMemfdConversion *c,
 {
     GuestMemfdManager *gmm = c->manager;
 
+    trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset, c->size,
+                               "private");
     guest_memfd_for_each_run(gmm, c->offset, end - c->offset, false,
                              guest_memfd_discard_run, NULL);
     guest_memfd_for_each_run(gmm, c->offset, c->size, false,
@@ -273,6 +285,8 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
                              guest_memfd_discard_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, true);
     if (ret) {
+        trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset,
+                                   c->size, "shared");
         guest_memfd_for_each_run(gmm, c->offset, c->size, true,
                                  guest_memfd_repopulate_run, NULL);
     }
@@ -284,8 +298,15 @@ int guest_memfd_prepare(const GuestMemfdConversion *c)
     int ret = c->to_private ? guest_memfd_prepare_to_private(c)
                             : guest_memfd_prepare_to_shared(c);
 
+    trace_guest_memfd_convert(memory_region_name(c->manager->mr), c->offset,
+                              c->size, c->to_private ? "private" : "shared",
+                              ret);
     if (ret) {
         c->manager->failures++;
+        c->manager->last_failure.offset = c->offset;
+        c->manager->last_failure.size = c->size;
+        c->manager->last_failure.to_private = c->to_private;
+        c->manager->last_failure.err = -ret;
     }
     return ret;
 }
@@ -293,6 +314,8 @@ int guest_memfd_prepare(const GuestMemfdConversion *c)
 void guest_memfd_abort(const GuestMemfdConversion *c)
 {
     if (c->to_private) {
+        trace_guest_memfd_rollback(memory_region_name(c->manager->mr),
+                                   c->offset, c->size, "shared");
         guest_memfd_for_each_run(c->manager, c->offset, c->size, true,
                                  guest_memfd_restore_attributes_run,
                                  (void *)c);
@@ -460,6 +483,7 @@ static int guest_memfd_register_run(GuestMemfdManager *gmm, uint64_t offset,
     GuestMemfdRegistration *registration = opaque;
     int ret = guest_memfd_listener_populate(registration->rdl, offset, size);
 
+    trace_guest_memfd_listen(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
         gmm->failures++;
         registration->ret = ret;
@@ -536,6 +560,118 @@ bool guest_memfd_manager_create(RAMBlock *block, Error **errp)
     object_unref(gmm);
     return true;
 }
+
+/* Queries */
+
+const char *guest_memfd_manager_id(const GuestMemfdManager *gmm)
+{
+    return gmm->mr->ram_block->idstr;
+}
+
+static GuestMemfdFailure *guest_memfd_get_last_failure(GuestMemfdManager *gmm)
+{
+    GuestMemfdFailure *failure;
+
+    if (!gmm->last_failure.err) {
+        return NULL;
+    }
+    failure = g_new0(GuestMemfdFailure, 1);
+    failure->offset = gmm->last_failure.offset;
+    failure->size = gmm->last_failure.size;
+    failure->to_private = gmm->last_failure.to_private;
+    failure->error = g_strdup(strerror(gmm->last_failure.err));
+    return failure;
+}
+
+static void guest_memfd_list_ranges(GuestMemfdManager *gmm,
+                                    const SharedDmaView *view,
+                                    GuestMemfdWindow *out)
+{
+    GuestMemfdRangeList **tail = &out->ranges;
+    const uint64_t end = view->start + view->size;
+    uint64_t offset = view->start, size = view->size;
+    uint32_t n;
+
+    for (n = 0; guest_memfd_next_shared(gmm, &offset, &size); n++) {
+        GuestMemfdRange *range;
+
+        if (n == view->max) {
+            out->more = true;
+            return;
+        }
+        range = g_new0(GuestMemfdRange, 1);
+        range->offset = offset;
+        range->size = size;
+        QAPI_LIST_APPEND(tail, range);
+        offset += size;
+        size = end - offset;
+    }
+}
+
+static void guest_memfd_list_cells(GuestMemfdManager *gmm,
+                                   const SharedDmaView *view,
+                                   GuestMemfdWindow *out)
+{
+    uint64List **tail = &out->cells;
+    const uint64_t end = view->start + view->size;
+
+    for (uint64_t i = 0; i < view->ncells; i++) {
+        const uint64_t start = view->start + i * view->cell_size;
+        const uint64_t size = MIN(view->cell_size, end - start);
+        uint64_t nshared = page_state_map_count_shared(
+            gmm->pages, start / gmm->page_size, size / gmm->page_size);
+
+        QAPI_LIST_APPEND(tail, nshared * gmm->page_size);
+    }
+}
+
+static GuestMemfdWindow *guest_memfd_look(GuestMemfdManager *gmm,
+                                          const SharedDmaWindow *window)
+{
+    const SharedDmaView view =
+        shared_dma_view(window, memory_region_size(gmm->mr));
+    GuestMemfdWindow *out = g_new0(GuestMemfdWindow, 1);
+
+    out->start = view.start;
+    out->size = view.size;
+    guest_memfd_list_ranges(gmm, &view, out);
+    if (window->has_cells) {
+        out->has_cell_size = true;
+        out->cell_size = view.cell_size;
+        out->has_cells = true;
+        guest_memfd_list_cells(gmm, &view, out);
+    }
+    return out;
+}
+
+GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
+                                          const SharedDmaWindow *window)
+{
+    GuestMemfdInfo *info = g_new0(GuestMemfdInfo, 1);
+    RamDiscardListener *rdl;
+
+    info->id = g_strdup(guest_memfd_manager_id(gmm));
+    info->qom_path = object_get_canonical_path(OBJECT(gmm));
+    info->size = memory_region_size(gmm->mr);
+    info->page_size = gmm->page_size;
+
+    QEMU_LOCK_GUARD(&gmm->lock);
+    info->shared_size = page_state_map_nshared(gmm->pages) * gmm->page_size;
+    info->private_size = info->size - info->shared_size;
+    info->shared_runs = page_state_map_nruns(gmm->pages);
+    info->conversions_to_shared = gmm->conversions_to_shared;
+    info->conversions_to_private = gmm->conversions_to_private;
+    info->failures = gmm->failures;
+    info->unfreed = gmm->unfreed;
+    QLIST_FOREACH(rdl, &gmm->listeners, next) {
+        info->listeners++;
+    }
+    info->last_failure = guest_memfd_get_last_failure(gmm);
+    info->window = window ? guest_memfd_look(gmm, window) : NULL;
+    return info;
+}
+
+/* Properties */
 
 static void guest_memfd_get_size(Object *obj, Visitor *v, const char *name,
                                  void *opaque, Error **errp)

@@ -9,6 +9,7 @@
 
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
+#include "qapi/qapi-events-shared-dma.h"
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
 #include "exec/ram_addr.h"
@@ -19,6 +20,7 @@
 #include "system/kvm-convert-memory.h"
 #include "system/report-limit.h"
 #include "trace.h"
+#include "trace/trace-system_shared_dma.h"
 
 /*
  * The part of a conversion that lies in one RAM block.  @gpa is where
@@ -36,7 +38,7 @@ typedef struct KVMConvertPart {
  */
 static QemuMutex kvm_convert_multi_lock;
 
-/* Covers what kvm_convert_report() remembers. */
+/* Covers what has been reported of conversions that failed. */
 static QemuMutex kvm_convert_report_lock;
 
 static void __attribute__((constructor)) kvm_convert_memory_init(void)
@@ -61,6 +63,28 @@ static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
                 nsilent);
 }
 
+/*
+ * Tell management of a conversion that the host had not enough of something
+ * for.  That needs no BQL.
+ */
+static void kvm_convert_send_event(hwaddr start, hwaddr size, bool to_private,
+                                   int err)
+{
+    static ReportLimit limit;
+    unsigned int nsilent;
+
+    if (err != ENOSPC && err != ENOMEM) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&kvm_convert_report_lock) {
+        if (!report_limit_allows(&limit, &nsilent)) {
+            return;
+        }
+    }
+    qapi_event_send_guest_memfd_conversion_failed(start, size, to_private,
+                                                  strerror(err), nsilent);
+}
+
 static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
 {
     struct kvm_memory_attributes attrs = {
@@ -68,8 +92,11 @@ static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
         .size = size,
         .attributes = to_private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0,
     };
+    int ret = kvm_vm_ioctl(kvm_state, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
 
-    return kvm_vm_ioctl(kvm_state, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
+    trace_kvm_convert_set_attributes(gpa, size,
+                                     to_private ? "private" : "shared", ret);
+    return ret;
 }
 
 static int kvm_convert_set_attributes(void *opaque, uint64_t offset,
@@ -267,6 +294,7 @@ int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
     }
     if (ret) {
         kvm_convert_report(start, size, to_private, -ret);
+        kvm_convert_send_event(start, size, to_private, -ret);
     }
     return ret;
 }

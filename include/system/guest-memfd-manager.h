@@ -34,6 +34,9 @@
 #define TYPE_GUEST_MEMFD_MANAGER "guest-memfd-manager"
 OBJECT_DECLARE_SIMPLE_TYPE(GuestMemfdManager, GUEST_MEMFD_MANAGER)
 
+typedef struct GuestMemfdInfo GuestMemfdInfo;
+typedef struct SharedDmaWindow SharedDmaWindow;
+
 /*
  * Tell the accelerator which backing the guest shall see in a part of the RAM
  * block.  @offset and @size are in bytes and multiples of the page size.
@@ -71,6 +74,22 @@ bool guest_memfd_manager_create(RAMBlock *block, Error **errp);
  * Returns NULL for a region that has no guest_memfd.
  */
 GuestMemfdManager *guest_memfd_manager_from_region(const MemoryRegion *mr);
+
+/* The name of a manager's RAM block. */
+const char *guest_memfd_manager_id(const GuestMemfdManager *gmm);
+
+/**
+ * guest_memfd_manager_query: tell what there is to be known of a RAM block
+ *
+ * @window: what to list, NULL for nothing
+ *
+ * All but the sections that the guest sees.  What it costs depends on the
+ * number of listeners and on @window, not on the number of shared ranges.
+ *
+ * Called with the BQL held.
+ */
+GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
+                                          const SharedDmaWindow *window);
 
 void guest_memfd_manager_lock(GuestMemfdManager *gmm);
 void guest_memfd_manager_unlock(GuestMemfdManager *gmm);

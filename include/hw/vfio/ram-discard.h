@@ -24,15 +24,29 @@
 
 #include "qemu/units.h"
 #include "exec/hwaddr.h"
+#include "qom/object.h"
+
+typedef struct SharedDmaWindow SharedDmaWindow;
+typedef struct VfioDmaInfo VfioDmaInfo;
 
 #define TYPE_VFIO_DMA_LAYOUT "vfio-dma-layout"
+OBJECT_DECLARE_TYPE(VFIODmaLayout, VFIODmaLayoutClass, VFIO_DMA_LAYOUT)
+
+struct VFIODmaLayoutClass {
+    ObjectClass parent_class;
+
+    /*
+     * Tell what there is to be known of a container; of its extents, those in
+     * @window, or none if that is NULL.  Called with the BQL held.
+     */
+    VfioDmaInfo *(*query)(VFIODmaLayout *vdl, const SharedDmaWindow *window);
+};
 
 /* The largest extent that can be asked for. */
 #define VFIO_DMA_LAYOUT_MAX_EXTENT (1 * TiB)
 
 typedef struct VFIOContainerBase VFIOContainerBase;
 typedef struct VFIODevice VFIODevice;
-typedef struct VFIODmaLayout VFIODmaLayout;
 typedef struct VFIOPCIDevice VFIOPCIDevice;
 typedef struct VFIORamDiscardListener VFIORamDiscardListener;
 
