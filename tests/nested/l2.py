@@ -260,6 +260,11 @@ class L2Machine:
         # It is detached when nothing refers to it any more.
         self.wait_event('DEVICE_DELETED')
 
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """What QMP events of that name have said; others are forgotten."""
+        return [event['data'] for event in self._qmp.get_events()
+                if event['event'] == name]
+
     def quit(self) -> None:
         self.execute('quit')
 
