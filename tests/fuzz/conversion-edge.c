@@ -1,0 +1,746 @@
+/*
+ * The conversion path above a model of the kernel: QEMU's side
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <linux/kvm.h>
+#include <linux/vfio.h>
+#include <sys/mman.h>
+
+#include "qemu/error-report.h"
+#include "qemu/main-loop.h"
+#include "qemu/module.h"
+#include "qapi/error.h"
+#include "exec/address-spaces.h"
+#include "exec/ramblock.h"
+#include "exec/ram_addr.h"
+#include "hw/boards.h"
+#include "hw/core/cpu.h"
+#include "hw/qdev-core.h"
+#include "hw/vfio/pci.h"
+#include "hw/vfio/vfio-common.h"
+#include "monitor/monitor.h"
+#include "system/accel-blocker.h"
+#include "system/guest-memfd-manager.h"
+#include "system/kvm.h"
+#include "system/kvm-convert-memory.h"
+#include "tests/fuzz/conversion-edge.h"
+#include "tests/fuzz/conversion-wrap.h"
+
+#define TYPE_CONV_LEGACY TYPE_VFIO_IOMMU_LEGACY
+#define TYPE_CONV_IOMMUFD TYPE_VFIO_IOMMU_IOMMUFD
+
+typedef struct ConvListener {
+    VFIORamDiscardListener vrdl;
+    unsigned int container;
+    bool is_registered;
+} ConvListener;
+
+/* Regions that are not of a block with a guest_memfd. */
+enum {
+    CONV_MMIO,
+    CONV_PLAIN_RAM,
+    CONV_OTHERS,
+};
+
+static const ConvWindow other_windows[CONV_OTHERS] = {
+    [CONV_MMIO] = { .gpa = 328, .npages = 8 },
+    [CONV_PLAIN_RAM] = { .gpa = 336, .npages = 8 },
+};
+
+static const unsigned int places[CONV_PLACES] = { 364, 384, 0 };
+
+/* What the functions that are tested find in QEMU */
+
+KVMState *kvm_state;
+RAMList ram_list;
+AddressSpace address_space_memory;
+MachineState *current_machine;
+CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
+__thread CPUState *current_cpu;
+
+static Object *machine;
+static QemuMutex bql;
+static QemuMutex slots_lock;
+static MemoryRegion *regions[CONV_BLOCKS];
+static MemoryRegion others[CONV_OTHERS];
+static RAMBlock blocks[CONV_BLOCKS];
+static RAMBlock plain_block = { .guest_memfd = -1 };
+static VFIOContainerBase *containers[CONV_CONTAINERS];
+static VFIOAddressSpace vfio_space = { .as = &address_space_memory };
+static VFIOPCIDevice devices[CONV_DEVICES];
+static ConvListener listeners[CONV_CONTAINERS][CONV_WINDOWS];
+static int current_place;
+static QEMU_ALIGNED(4096)
+char memory[CONV_BLOCKS][CONV_BLOCK_PAGES * CONV_PAGE];
+
+bool conv_window(unsigned int number, unsigned int place, ConvWindow *window)
+{
+    static const ConvWindow windows[CONV_WINDOWS] = {
+        { .block = 0, .gpa = 256, .npages = 32 },
+        { .block = 1, .gpa = 288, .npages = 32 },
+        { .block = 2, .gpa = 344, .npages = 16 },
+        { .block = 2, .first = 16, .npages = 16 },
+    };
+
+    *window = windows[number];
+    if (number == CONV_WINDOWS - 1) {
+        window->gpa = places[place];
+    }
+    return window->gpa;
+}
+
+uintptr_t conv_block_host(unsigned int block)
+{
+    return (uintptr_t)memory[block];
+}
+
+unsigned int conv_place(void)
+{
+    return qatomic_read(&current_place);
+}
+
+static unsigned int block_number(const RAMBlock *block)
+{
+    return block - blocks;
+}
+
+MemoryRegion *get_system_memory(void)
+{
+    return NULL;
+}
+
+/* The first part of a range that lies in a window. */
+static bool find_in_window(const ConvWindow *window, MemoryRegion *mr,
+                           hwaddr addr, uint64_t size,
+                           MemoryRegionSection *section)
+{
+    const hwaddr first = window->gpa * CONV_PAGE;
+    const hwaddr last = first + window->npages * CONV_PAGE - 1;
+    const hwaddr from = MAX(addr, first);
+    const hwaddr to = MIN(addr + (size - 1), last);
+
+    if (from > to || (section->mr &&
+                      section->offset_within_address_space <= from)) {
+        return false;
+    }
+    *section = (MemoryRegionSection) {
+        .mr = mr,
+        .offset_within_region = window->first * CONV_PAGE + (from - first),
+        .offset_within_address_space = from,
+        .size = int128_make64(to - from + 1),
+    };
+    return true;
+}
+
+MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
+                                       uint64_t size)
+{
+    const unsigned int place = conv_place();
+    MemoryRegionSection section = { };
+    ConvWindow window;
+
+    schedule_edge();
+    for (int i = 0; i < CONV_WINDOWS; i++) {
+        if (conv_window(i, place, &window)) {
+            find_in_window(&window, regions[window.block], addr, size,
+                           &section);
+        }
+    }
+    for (int i = 0; i < CONV_OTHERS; i++) {
+        find_in_window(&other_windows[i], &others[i], addr, size, &section);
+    }
+    if (section.mr) {
+        memory_region_ref(section.mr);
+    }
+    return section;
+}
+
+void flatview_for_each_range(FlatView *fv, flatview_cb cb, void *opaque)
+{
+    const unsigned int place = conv_place();
+    ConvWindow window;
+
+    for (int i = 0; i < CONV_WINDOWS; i++) {
+        if (conv_window(i, place, &window) &&
+            cb(int128_make64(window.gpa * CONV_PAGE),
+               int128_make64(window.npages * CONV_PAGE),
+               regions[window.block], window.first * CONV_PAGE, opaque)) {
+            return;
+        }
+    }
+}
+
+void memory_region_ref(MemoryRegion *mr)
+{
+    object_ref(OBJECT(mr));
+}
+
+void memory_region_unref(MemoryRegion *mr)
+{
+    if (mr) {
+        object_unref(OBJECT(mr));
+    }
+}
+
+const char *memory_region_name(const MemoryRegion *mr)
+{
+    return "ram";
+}
+
+uint64_t memory_region_size(MemoryRegion *mr)
+{
+    return int128_get64(mr->size);
+}
+
+bool memory_region_is_ram_device(MemoryRegion *mr)
+{
+    return mr->ram_device;
+}
+
+void memory_region_set_ram_discard_manager(MemoryRegion *mr,
+                                           RamDiscardManager *rdm)
+{
+    g_assert(!mr->rdm || !rdm);
+    mr->rdm = rdm;
+}
+
+MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
+{
+    memory_region_ref(s->mr);
+    return g_memdup2(s, sizeof(*s));
+}
+
+void memory_region_section_free_copy(MemoryRegionSection *s)
+{
+    memory_region_unref(s->mr);
+    g_free(s);
+}
+
+void memory_region_unregister_iommu_notifier(MemoryRegion *mr,
+                                             IOMMUNotifier *n)
+{
+    g_assert_not_reached();
+}
+
+size_t qemu_ram_pagesize(RAMBlock *block)
+{
+    return block->page_size;
+}
+
+int ram_block_discard_range(RAMBlock *block, uint64_t start, size_t length)
+{
+    schedule_edge();
+    return world_free(block_number(block), start, length, true);
+}
+
+int ram_block_discard_guest_memfd_range(RAMBlock *block, uint64_t start,
+                                        size_t length)
+{
+    schedule_edge();
+    return world_free(block_number(block), start, length, false);
+}
+
+int kvm_vm_ioctl(KVMState *s, unsigned long type, ...)
+{
+    const struct kvm_memory_attributes *attrs;
+    va_list ap;
+    int ret;
+
+    va_start(ap, type);
+    attrs = va_arg(ap, void *);
+    va_end(ap);
+    g_assert(type == KVM_SET_MEMORY_ATTRIBUTES);
+
+    accel_ioctl_begin();
+    schedule_edge();
+    ret = world_set_attributes(attrs->address, attrs->size,
+                               attrs->attributes &
+                               KVM_MEMORY_ATTRIBUTE_PRIVATE);
+    accel_ioctl_end();
+    return ret;
+}
+
+/* Locks */
+
+static void hooked_lock(QemuMutex *mutex, const char *file, int line)
+{
+    schedule_lock(mutex, file, line);
+    qemu_mutex_lock_impl(mutex, file, line);
+    schedule_locked(mutex);
+}
+
+void __wrap_qemu_mutex_unlock_impl(QemuMutex *mutex, const char *file,
+                                   const int line)
+{
+    __real_qemu_mutex_unlock_impl(mutex, file, line);
+    schedule_unlock(mutex);
+}
+
+bool bql_locked(void)
+{
+    return schedule_holds(&bql);
+}
+
+void qemu_cpu_kick(CPUState *cpu)
+{
+    g_assert_not_reached();
+}
+
+void accel_ioctl_begin(void)
+{
+    if (!bql_locked()) {
+        schedule_section_begin();
+        if (!schedule_is_baton()) {
+            real_accel_ioctl_begin();
+        }
+    }
+}
+
+void accel_ioctl_end(void)
+{
+    if (!bql_locked()) {
+        if (!schedule_is_baton()) {
+            real_accel_ioctl_end();
+        }
+        schedule_section_end();
+    }
+}
+
+static void inhibit_begin(void)
+{
+    schedule_inhibit_begin();
+    if (!schedule_is_baton()) {
+        real_accel_ioctl_inhibit_begin();
+    }
+}
+
+static void inhibit_end(void)
+{
+    if (!schedule_is_baton()) {
+        real_accel_ioctl_inhibit_end();
+    }
+    schedule_inhibit_end();
+}
+
+/* Reports are many, as failures are */
+int error_vprintf(const char *fmt, va_list ap)
+{
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+
+    return strlen(text);
+}
+
+int error_vprintf_unless_qmp(const char *fmt, va_list ap)
+{
+    return error_vprintf(fmt, ap);
+}
+
+/* VFIO */
+
+static unsigned int container_number(const VFIOContainerBase *bcontainer)
+{
+    return bcontainer == containers[0] ? 0 : 1;
+}
+
+static int conv_dma_map(const VFIOContainerBase *bcontainer, hwaddr iova,
+                        ram_addr_t size, void *vaddr, bool readonly)
+{
+    schedule_edge();
+    return world_map(container_number(bcontainer), iova, size,
+                     (uintptr_t)vaddr, readonly);
+}
+
+static int conv_dma_unmap(const VFIOContainerBase *bcontainer, hwaddr iova,
+                          ram_addr_t size, IOMMUTLBEntry *iotlb)
+{
+    schedule_edge();
+    return world_unmap(container_number(bcontainer), iova, size);
+}
+
+static void conv_iommu_class_init(ObjectClass *oc, void *data)
+{
+    VFIOIOMMUClass *vioc = VFIO_IOMMU_CLASS(oc);
+
+    vioc->dma_map = conv_dma_map;
+    vioc->dma_unmap = conv_dma_unmap;
+}
+
+/* VFIO_IOMMU_GET_INFO, whose only answer that counts is how much is left. */
+int __wrap_ioctl(int fd, unsigned long request, ...)
+{
+    g_assert(request == VFIO_IOMMU_GET_INFO);
+    return 0;
+}
+
+bool vfio_get_info_dma_avail(struct vfio_iommu_type1_info *info,
+                             unsigned int *avail)
+{
+    *avail = world_entries_left(0);
+    return true;
+}
+
+void vfio_detach_device(VFIODevice *vbasedev)
+{
+    g_assert_not_reached();
+}
+
+bool machine_require_guest_memfd(MachineState *ms)
+{
+    return true;
+}
+
+Object *qdev_get_machine(void)
+{
+    return machine;
+}
+
+static const TypeInfo conv_types[] = {
+    {
+        .name = TYPE_MEMORY_REGION,
+        .parent = TYPE_OBJECT,
+        .instance_size = sizeof(MemoryRegion),
+    },
+    {
+        .name = TYPE_RAM_DISCARD_MANAGER,
+        .parent = TYPE_INTERFACE,
+        .class_size = sizeof(RamDiscardManagerClass),
+    },
+    {
+        .name = TYPE_CONV_LEGACY,
+        .parent = TYPE_VFIO_IOMMU,
+        .instance_size = sizeof(VFIOContainer),
+        .class_init = conv_iommu_class_init,
+    },
+    {
+        .name = TYPE_CONV_IOMMUFD,
+        .parent = TYPE_VFIO_IOMMU,
+        .instance_size = sizeof(VFIOIOMMUFDContainer),
+        .class_init = conv_iommu_class_init,
+    },
+};
+
+DEFINE_TYPES(conv_types)
+
+/* The listener, which does what VFIO's does */
+
+static void conv_notify_discard(RamDiscardListener *rdl,
+                                MemoryRegionSection *section)
+{
+    ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
+    int ret = vfio_dma_layout_discard(listener->vrdl.bcontainer,
+                                      section->offset_within_address_space,
+                                      int128_get64(section->size));
+
+    world_told(listener->container, block_number(section->mr->ram_block),
+               section->offset_within_region, int128_get64(section->size),
+               false, ret);
+}
+
+static int conv_notify_populate(RamDiscardListener *rdl,
+                                MemoryRegionSection *section)
+{
+    ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
+    char *vaddr = (char *)section->mr->ram_block->host +
+                  section->offset_within_region;
+    int ret = vfio_dma_layout_populate(&listener->vrdl,
+                                       section->offset_within_address_space,
+                                       int128_get64(section->size), vaddr,
+                                       section->readonly);
+
+    world_told(listener->container, block_number(section->mr->ram_block),
+               section->offset_within_region, int128_get64(section->size),
+               true, ret);
+    return ret;
+}
+
+static void set_registered(unsigned int container, unsigned int number,
+                           unsigned int place, bool wanted)
+{
+    ConvListener *listener = &listeners[container][number];
+    RamDiscardListener *rdl = &listener->vrdl.listener;
+    RamDiscardManager *rdm;
+    RamDiscardManagerClass *rdmc;
+    ConvWindow window;
+
+    if (!conv_window(number, place, &window) ||
+        listener->is_registered == wanted) {
+        return;
+    }
+    rdm = regions[window.block]->rdm;
+    rdmc = RAM_DISCARD_MANAGER_GET_CLASS(rdm);
+    listener->is_registered = wanted;
+    if (wanted) {
+        MemoryRegionSection section = {
+            .mr = regions[window.block],
+            .offset_within_region = window.first * CONV_PAGE,
+            .offset_within_address_space = window.gpa * CONV_PAGE,
+            .size = int128_make64(window.npages * CONV_PAGE),
+        };
+
+        listener->container = container;
+        listener->vrdl.bcontainer = containers[container];
+        listener->vrdl.granularity = CONV_PAGE;
+        listener->vrdl.size = window.npages * CONV_PAGE;
+        ram_discard_listener_init(rdl, conv_notify_populate,
+                                  conv_notify_discard, true);
+        rdmc->register_listener(rdm, rdl, &section);
+        QLIST_INSERT_HEAD(&containers[container]->vrdl_list, &listener->vrdl,
+                          next);
+    } else {
+        QLIST_REMOVE(&listener->vrdl, next);
+        rdmc->unregister_listener(rdm, rdl);
+    }
+}
+
+bool conv_is_registered(unsigned int container, unsigned int window)
+{
+    return listeners[container][window].is_registered;
+}
+
+/* The machine */
+
+static void start_block(unsigned int number, unsigned int config)
+{
+    RAMBlock *block = &blocks[number];
+    MemoryRegion *mr = MEMORY_REGION(object_new(TYPE_MEMORY_REGION));
+
+    mr->ram = true;
+    mr->size = int128_make64(sizeof(memory[0]));
+    mr->ram_block = block;
+    *block = (RAMBlock) {
+        .mr = mr,
+        .host = (uint8_t *)memory[number],
+        .max_length = sizeof(memory[0]),
+        .used_length = sizeof(memory[0]),
+        .page_size = CONV_PAGE,
+    };
+    regions[number] = mr;
+    QLIST_INSERT_HEAD_RCU(&ram_list.blocks, block, next);
+    guest_memfd_manager_create(block, &error_abort);
+}
+
+static void start_others(void)
+{
+    for (int i = 0; i < CONV_OTHERS; i++) {
+        object_initialize(&others[i], sizeof(others[i]), TYPE_MEMORY_REGION);
+    }
+    others[CONV_PLAIN_RAM].ram = true;
+    others[CONV_PLAIN_RAM].ram_block = &plain_block;
+}
+
+static void start_device(unsigned int number, unsigned int config)
+{
+    static const char *extents[] = { NULL, "page", "16K", "auto" };
+    VFIOPCIDevice *vdev = &devices[number];
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    VFIOContainerBase *bcontainer = containers[number % CONV_CONTAINERS];
+
+    memset(vdev, 0, sizeof(*vdev));
+    vbasedev->type = VFIO_DEVICE_TYPE_PCI;
+    vbasedev->bcontainer = bcontainer;
+    vbasedev->name = (char *)"device";
+    vbasedev->fd = memfd_create("config", MFD_CLOEXEC);
+    vbasedev->shared_dma_extent = (char *)extents[config & 3];
+    g_assert(ftruncate(vbasedev->fd, 256) == 0);
+    QLIST_INSERT_HEAD(&bcontainer->device_list, vbasedev, container_next);
+    vfio_dma_layout_attach(vbasedev, &error_abort);
+}
+
+static void start_once(void)
+{
+    qemu_mutex_lock_func = hooked_lock;
+    error_init("conversion");
+    module_call_init(MODULE_INIT_QOM);
+    accel_blocker_init();
+    qemu_mutex_init(&bql);
+    qemu_mutex_init(&slots_lock);
+    machine = object_new(TYPE_CONTAINER);
+    current_machine = (MachineState *)machine;
+}
+
+void conv_machine_start(unsigned int config)
+{
+    static gsize once;
+
+    if (g_once_init_enter(&once)) {
+        start_once();
+        g_once_init_leave(&once, 1);
+    }
+    qatomic_set(&current_place, 0);
+    bql_lock();
+    start_others();
+    for (int i = 0; i < CONV_BLOCKS; i++) {
+        start_block(i, config);
+    }
+    for (int i = 0; i < CONV_CONTAINERS; i++) {
+        containers[i] = VFIO_IOMMU(object_new(i ? TYPE_CONV_IOMMUFD
+                                                : TYPE_CONV_LEGACY));
+        containers[i]->space = &vfio_space;
+        containers[i]->dma_max_mappings = world_entries_left(0);
+    }
+    for (int i = 0; i < CONV_DEVICES; i++) {
+        start_device(i, config >> (i % CONV_CONTAINERS * 2));
+    }
+    bql_unlock();
+}
+
+void conv_machine_stop(void)
+{
+    bql_lock();
+    for (int i = 0; i < CONV_CONTAINERS; i++) {
+        for (int j = 0; j < CONV_WINDOWS; j++) {
+            set_registered(i, j, conv_place(), false);
+        }
+    }
+    for (int i = 0; i < CONV_DEVICES; i++) {
+        vfio_dma_layout_detach(&devices[i].vbasedev);
+        QLIST_REMOVE(&devices[i].vbasedev, container_next);
+        close(devices[i].vbasedev.fd);
+    }
+    for (int i = 0; i < CONV_CONTAINERS; i++) {
+        g_assert(OBJECT(containers[i])->ref == 1);
+        object_unref(containers[i]);
+    }
+    for (int i = 0; i < CONV_BLOCKS; i++) {
+        g_assert_cmpuint(OBJECT(regions[i])->ref, ==, 1);
+        QLIST_REMOVE_RCU(&blocks[i], next);
+        object_unref(regions[i]);
+    }
+    for (int i = 0; i < CONV_OTHERS; i++) {
+        g_assert(OBJECT(&others[i])->ref == 1);
+        object_unref(&others[i]);
+    }
+    bql_unlock();
+}
+
+void bql_lock_impl(const char *file, int line)
+{
+    qemu_mutex_lock(&bql);
+}
+
+void bql_unlock(void)
+{
+    qemu_mutex_unlock(&bql);
+}
+
+int conv_convert(uint64_t gpa, uint64_t size, bool to_private)
+{
+    return kvm_convert_memory(gpa, size, to_private);
+}
+
+void conv_convert_fault(uint64_t gpa, uint64_t size, bool to_private)
+{
+    struct kvm_run run = {
+        .memory_fault = {
+            .flags = to_private ? KVM_MEMORY_EXIT_FLAG_PRIVATE : 0,
+            .gpa = gpa,
+            .size = size,
+        },
+    };
+
+    kvm_convert_memory_fault(&run);
+}
+
+void conv_toggle_listener(unsigned int container, unsigned int window)
+{
+    bql_lock();
+    set_registered(container, window, conv_place(),
+                   !listeners[container][window].is_registered);
+    bql_unlock();
+}
+
+void conv_set_master(unsigned int device, bool on)
+{
+    uint32_t value = on ? PCI_COMMAND_MASTER : 0;
+
+    bql_lock();
+    vfio_dma_layout_write_config(&devices[device], PCI_COMMAND, &value, 2);
+    bql_unlock();
+}
+
+/* As a change of the memory map is carried out: VFIO, the map, KVM's slots */
+void conv_move_window(unsigned int place)
+{
+    const unsigned int number = CONV_WINDOWS - 1;
+    bool was_registered[CONV_CONTAINERS];
+    ConvWindow window;
+
+    bql_lock();
+    for (int i = 0; i < CONV_CONTAINERS; i++) {
+        was_registered[i] = listeners[i][number].is_registered;
+        set_registered(i, number, conv_place(), false);
+    }
+    for (int i = 0; i < CONV_CONTAINERS; i++) {
+        set_registered(i, number, place, was_registered[i]);
+    }
+    qatomic_set(&current_place, place);
+
+    qemu_mutex_lock(&slots_lock);
+    inhibit_begin();
+    world_moved(place);
+    if (conv_window(number, place, &window)) {
+        kvm_init_memory_attributes(regions[window.block],
+                                   window.first * CONV_PAGE,
+                                   window.gpa * CONV_PAGE,
+                                   window.npages * CONV_PAGE);
+    }
+    inhibit_end();
+    qemu_mutex_unlock(&slots_lock);
+    bql_unlock();
+}
+
+void conv_reset(void)
+{
+    bql_lock();
+    inhibit_begin();
+    kvm_convert_all_to_private();
+    inhibit_end();
+    bql_unlock();
+}
+
+/* What the monitor and others read. */
+void conv_look(unsigned int number)
+{
+    bql_lock();
+    if (number < CONV_CONTAINERS) {
+        conv_layout_counter(number, "extents");
+        vfio_dma_layout_is_short(containers[number]);
+    } else {
+        conv_manager_counter(number % CONV_BLOCKS, "shared-size");
+        conv_manager_counter(number % CONV_BLOCKS, "failures");
+    }
+    bql_unlock();
+}
+
+bool conv_page_is_shared(unsigned int block, unsigned int page)
+{
+    GuestMemfdManager *gmm = guest_memfd_manager_from_region(regions[block]);
+    uint64_t offset = page * CONV_PAGE, size = CONV_PAGE;
+    bool shared;
+
+    guest_memfd_manager_lock(gmm);
+    shared = guest_memfd_next_shared(gmm, &offset, &size);
+    guest_memfd_manager_unlock(gmm);
+    return shared;
+}
+
+uint64_t conv_manager_counter(unsigned int block, const char *name)
+{
+    return object_property_get_uint(OBJECT(regions[block]->rdm), name,
+                                    &error_abort);
+}
+
+uint64_t conv_layout_counter(unsigned int container, const char *name)
+{
+    return object_property_get_uint(OBJECT(containers[container]->dma_layout),
+                                    name, &error_abort);
+}
+
+bool conv_layout_is_open(unsigned int container)
+{
+    return object_property_get_bool(OBJECT(containers[container]->dma_layout),
+                                    "open", &error_abort);
+}

@@ -1,0 +1,110 @@
+/*
+ * The conversion path above a model of the kernel: where C meets C++
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * kvm-convert-memory.c, guest-memfd-manager.c, ram-discard.c and all below them
+ * are compiled as they are.  What they call outside of themselves is:
+ *
+ *   conversion-edge.c       QEMU's side, in C for QEMU's headers: regions, RAM
+ *                           blocks, containers, devices, and what the machine
+ *                           and its vCPUs do
+ *   conversion-world.cc     the kernel and the guest: KVM's attributes, both
+ *                           backings, IOMMUs; it checks each call
+ *   conversion-schedule.cc  threads and locks
+ *
+ * Memory is, in pages:
+ *
+ *   256..287   block 0
+ *   288..319   block 1, so that a range can lie in two blocks
+ *   328..335   MMIO
+ *   336..343   RAM without a guest_memfd
+ *   344..359   the lower half of block 2
+ *   364..379   its upper half, unless that is at 384..399, or nowhere
+ */
+
+#ifndef TESTS_FUZZ_CONVERSION_EDGE_H
+#define TESTS_FUZZ_CONVERSION_EDGE_H
+
+#ifdef __cplusplus
+#include <cstddef>
+#include <cstdint>
+extern "C" {
+#endif
+
+#define CONV_PAGE_SHIFT  12
+#define CONV_PAGE        (1ULL << CONV_PAGE_SHIFT)
+#define CONV_FIRST       250
+#define CONV_LAST        405
+#define CONV_BLOCKS      3
+#define CONV_BLOCK_PAGES 32
+#define CONV_WINDOWS     4
+#define CONV_CONTAINERS  2
+#define CONV_DEVICES     4
+/* Places of the last window. */
+#define CONV_PLACES 3
+
+/* A part of a block that the guest sees. */
+typedef struct ConvWindow {
+    unsigned int block;
+    unsigned int first;
+    unsigned int npages;
+    unsigned int gpa;
+} ConvWindow;
+
+/* Where window @number is in place @place; false if nowhere. */
+bool conv_window(unsigned int number, unsigned int place, ConvWindow *window);
+
+/* The host's address of a block's memory. */
+uintptr_t conv_block_host(unsigned int block);
+
+/* What the machine does.  Errors are those of the functions that are tested. */
+void conv_machine_start(unsigned int config);
+void conv_machine_stop(void);
+int conv_convert(uint64_t gpa, uint64_t size, bool to_private);
+void conv_convert_fault(uint64_t gpa, uint64_t size, bool to_private);
+/* All that follow hold the BQL. */
+void conv_toggle_listener(unsigned int container, unsigned int window);
+void conv_set_master(unsigned int device, bool on);
+void conv_move_window(unsigned int place);
+void conv_reset(void);
+void conv_look(unsigned int number);
+
+/* For checks, while no thread runs. */
+unsigned int conv_place(void);
+bool conv_is_registered(unsigned int container, unsigned int window);
+bool conv_page_is_shared(unsigned int block, unsigned int page);
+uint64_t conv_manager_counter(unsigned int block, const char *name);
+uint64_t conv_layout_counter(unsigned int container, const char *name);
+bool conv_layout_is_open(unsigned int container);
+
+/* The model of the kernel. */
+int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private);
+int world_free(unsigned int block, uint64_t offset, uint64_t size, bool shared);
+int world_map(unsigned int container, uint64_t iova, uint64_t size,
+              uint64_t vaddr, bool readonly);
+int world_unmap(unsigned int container, uint64_t iova, uint64_t size);
+unsigned int world_entries_left(unsigned int container);
+/* A listener was told, and answered @ret. */
+void world_told(unsigned int container, unsigned int block, uint64_t offset,
+                uint64_t size, bool populated, int ret);
+/* A window has gone from one place to another; the BQL is held. */
+void world_moved(unsigned int place);
+
+/* Threads and locks.  @file and @line say who asks. */
+void schedule_lock(void *mutex, const char *file, int line);
+void schedule_locked(void *mutex);
+void schedule_unlock(void *mutex);
+bool schedule_holds(const void *mutex);
+bool schedule_is_baton(void);
+void schedule_edge(void);
+void schedule_section_begin(void);
+void schedule_section_end(void);
+void schedule_inhibit_begin(void);
+void schedule_inhibit_end(void);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,377 @@
+/*
+ * The conversion path above a model of the kernel: the kernel and the guest
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "tests/fuzz/conversion-world.h"
+
+#include <array>
+#include <cerrno>
+#include <memory>
+
+#include "tests/fuzz/conversion-schedule.h"
+#include "tests/model/check.h"
+#include "tests/model/iommu-model.h"
+
+namespace gmem {
+
+namespace {
+
+struct Page {
+    bool guest_private = true;
+    bool has_shared = false;
+    bool has_private = false;
+    /* Not freed because of a failure. */
+    bool kept_shared = false;
+    bool kept_private = false;
+    /* Attributes could not be set, and may be other than they should be. */
+    bool wrong = false;
+    std::array<bool, CONV_CONTAINERS> told = {};
+    /*
+     * A listener refused it, and others may have been told to discard it
+     * therefore; until it was private.
+     */
+    bool refused = false;
+};
+
+struct Failure {
+    unsigned int countdown = 0;
+    int error = 0;
+    bool goes_on = false;
+    bool happened = false;
+    /* Something was refused before, so that this is being undone. */
+    bool undoing = false;
+};
+
+struct World {
+    std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
+    std::array<bool, CONV_LAST> gpa_private = {};
+    std::array<std::unique_ptr<IommuModel>, CONV_CONTAINERS> iommus;
+};
+
+World world;
+SpinLock lock;
+thread_local Failure failure;
+
+/* Which page a guest page is, wherever the last window is. */
+Page *find_page(uint64_t gpa_page, unsigned int *block = nullptr,
+                unsigned int *number = nullptr)
+{
+    for (unsigned int place = 0; place < CONV_PLACES; place++) {
+        for (unsigned int i = 0; i < CONV_WINDOWS; i++) {
+            ConvWindow window;
+
+            if (conv_window(i, place, &window) && gpa_page >= window.gpa &&
+                gpa_page < window.gpa + window.npages) {
+                const auto at = static_cast<unsigned int>(
+                    window.first + (gpa_page - window.gpa));
+
+                if (block) {
+                    *block = window.block;
+                    *number = at;
+                }
+                return &world.pages[window.block][at];
+            }
+        }
+    }
+    return nullptr;
+}
+
+/* Whether a device reaches a page, at any of its addresses. */
+bool is_mapped(const Page &page)
+{
+    for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
+        if (find_page(gpa) != &page) {
+            continue;
+        }
+        for (const auto &iommu : world.iommus) {
+            if (iommu->find(gpa << CONV_PAGE_SHIFT)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+bool is_hidden(unsigned int block, uint64_t number)
+{
+    ConvWindow window;
+
+    conv_window(CONV_WINDOWS - 1, 0, &window);
+    return block == window.block && number >= window.first &&
+           !conv_window(CONV_WINDOWS - 1, conv_place(), &window);
+}
+
+int fail_now()
+{
+    if (failure.countdown == 0 || --failure.countdown) {
+        return 0;
+    }
+    failure.countdown = failure.goes_on;
+    failure.happened = true;
+    return -failure.error;
+}
+
+void check_mapping(const IommuMapping &mapping)
+{
+    for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
+        unsigned int block = 0, number = 0;
+        const Page *page =
+            find_page((mapping.iova + at) >> CONV_PAGE_SHIFT, &block, &number);
+
+        if (!MODEL_CHECK(page != nullptr)) {
+            continue;
+        }
+        MODEL_CHECK(!page->guest_private || page->wrong);
+        MODEL_CHECK_EQUAL(mapping.vaddr + at,
+                          conv_block_host(block) + number * CONV_PAGE);
+    }
+}
+
+void check_page(const Page &page, bool shared)
+{
+    MODEL_CHECK(page.guest_private == !shared || page.wrong);
+    MODEL_CHECK(shared || !page.has_shared || page.kept_shared);
+    MODEL_CHECK(!shared || !page.has_private || page.kept_private ||
+                page.wrong);
+}
+
+void check_pages()
+{
+    for (unsigned int block = 0; block < CONV_BLOCKS; block++) {
+        for (unsigned int i = 0; i < CONV_BLOCK_PAGES; i++) {
+            check_page(world.pages[block][i], conv_page_is_shared(block, i));
+        }
+    }
+}
+
+void check_window(unsigned int number, const ConvWindow &window)
+{
+    for (unsigned int i = 0; i < window.npages; i++) {
+        const unsigned int at = window.first + i;
+        const Page &page = world.pages[window.block][at];
+        const bool shared = conv_page_is_shared(window.block, at);
+
+        MODEL_CHECK(world.gpa_private[window.gpa + i] == !shared || page.wrong);
+        for (unsigned int c = 0; c < CONV_CONTAINERS; c++) {
+            MODEL_CHECK(shared || !page.told[c]);
+            if (conv_is_registered(c, number)) {
+                MODEL_CHECK(!shared || page.told[c] || page.refused);
+            } else {
+                MODEL_CHECK(!page.told[c]);
+            }
+        }
+    }
+}
+
+void check_container(unsigned int number)
+{
+    const IommuModel &iommu = *world.iommus[number];
+    const uint64_t populated = conv_layout_counter(number, "populated-size");
+    const uint64_t missing = conv_layout_counter(number, "missing-size");
+    uint64_t told = 0;
+
+    for (const auto &block : world.pages) {
+        for (const Page &page : block) {
+            told += page.told[number] ? CONV_PAGE : 0;
+        }
+    }
+    MODEL_CHECK_EQUAL(populated, told);
+    MODEL_CHECK_EQUAL(conv_layout_counter(number, "mapped-size"),
+                      iommu.mapped_bytes());
+    if (conv_layout_is_open(number)) {
+        MODEL_CHECK_EQUAL(iommu.mapped_bytes() + missing, populated);
+    }
+    for (const auto &[iova, mapping] : iommu.mappings()) {
+        check_mapping(mapping);
+        for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
+            MODEL_CHECK(
+                find_page((iova + at) >> CONV_PAGE_SHIFT)->told[number]);
+        }
+    }
+}
+
+void touch(Page &page)
+{
+    (page.guest_private ? page.has_private : page.has_shared) = true;
+    /* What the guest should not have seen is not freed by mending that. */
+    page.kept_private |= page.wrong && page.guest_private;
+    page.kept_shared |= page.wrong && !page.guest_private;
+}
+
+} // namespace
+
+void world_start(uint32_t entry_limit)
+{
+    world.pages = {};
+    world.gpa_private.fill(true);
+    world.iommus[0] =
+        std::make_unique<IommuModel>(IommuKind::kType1v2, entry_limit);
+    world.iommus[1] = std::make_unique<IommuModel>(IommuKind::kIommufd);
+}
+
+void world_stop()
+{
+    for (const auto &iommu : world.iommus) {
+        MODEL_CHECK_EQUAL(iommu->mapped_bytes(), 0u);
+    }
+}
+
+void world_touch(uint64_t gpa)
+{
+    const SpinGuard guard(lock);
+    Page *page = find_page(gpa);
+
+    if (page) {
+        touch(*page);
+    }
+}
+
+void world_check()
+{
+    check_pages();
+    for (unsigned int i = 0; i < CONV_WINDOWS; i++) {
+        ConvWindow window;
+
+        if (conv_window(i, conv_place(), &window)) {
+            check_window(i, window);
+        }
+    }
+    for (unsigned int i = 0; i < CONV_CONTAINERS; i++) {
+        check_container(i);
+    }
+    for (auto &block : world.pages) {
+        for (Page &page : block) {
+            touch(page);
+        }
+    }
+}
+
+void world_fail(unsigned int nth, int error, bool goes_on)
+{
+    failure = {nth, error, goes_on, false, false};
+}
+
+} // namespace gmem
+
+using namespace gmem;
+
+int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
+{
+    const SpinGuard guard(lock);
+    const int ret = fail_now();
+
+    for (uint64_t at = gpa; at < gpa + size; at += CONV_PAGE) {
+        Page *page = find_page(at >> CONV_PAGE_SHIFT);
+
+        if (!MODEL_CHECK(page != nullptr)) {
+            continue;
+        }
+        if (ret) {
+            page->wrong |= failure.goes_on || failure.undoing;
+            continue;
+        }
+        page->guest_private = to_private;
+        page->wrong = false;
+        page->refused &= !to_private;
+        world.gpa_private[at >> CONV_PAGE_SHIFT] = to_private;
+        MODEL_CHECK(!to_private || !is_mapped(*page));
+    }
+    return ret;
+}
+
+int world_free(unsigned int block, uint64_t offset, uint64_t size, bool shared)
+{
+    const SpinGuard guard(lock);
+    const int ret = fail_now();
+
+    for (uint64_t at = offset; at < offset + size; at += CONV_PAGE) {
+        Page &page = world.pages[block][at >> CONV_PAGE_SHIFT];
+
+        if (shared) {
+            MODEL_CHECK(!is_mapped(page));
+            /* A reset has no attributes to set where there is no slot. */
+            page.guest_private |= is_hidden(block, at >> CONV_PAGE_SHIFT);
+        }
+        MODEL_CHECK(page.guest_private == shared || page.wrong);
+        (shared ? page.kept_shared : page.kept_private) = ret != 0;
+        if (!ret) {
+            (shared ? page.has_shared : page.has_private) = false;
+        }
+    }
+    return ret;
+}
+
+int world_map(unsigned int container, uint64_t iova, uint64_t size,
+              uint64_t vaddr, bool readonly)
+{
+    const SpinGuard guard(lock);
+    const int injected = fail_now();
+
+    if (injected) {
+        return injected;
+    }
+
+    IommuModel &iommu = *world.iommus[container];
+    const int ret = iommu.map(iova, size, vaddr, readonly);
+
+    MODEL_CHECK(ret == 0 || ret == -ENOSPC);
+    if (ret == 0) {
+        check_mapping({iova, size, vaddr, readonly});
+        for (uint64_t at = iova; at < iova + size; at += CONV_PAGE) {
+            Page *page = find_page(at >> CONV_PAGE_SHIFT);
+
+            if (page) {
+                page->has_shared = true;
+            }
+        }
+    }
+    return ret;
+}
+
+int world_unmap(unsigned int container, uint64_t iova, uint64_t size)
+{
+    const SpinGuard guard(lock);
+    const int ret = world.iommus[container]->unmap(iova, size);
+
+    MODEL_CHECK_EQUAL(ret, 0);
+    return ret;
+}
+
+unsigned int world_entries_left(unsigned int container)
+{
+    const SpinGuard guard(lock);
+
+    return *world.iommus[container]->entries_left();
+}
+
+void world_told(unsigned int container, unsigned int block, uint64_t offset,
+                uint64_t size, bool populated, int ret)
+{
+    const SpinGuard guard(lock);
+
+    MODEL_CHECK(ret == 0 ||
+                (populated && (ret == -ENOSPC || failure.happened)));
+    failure.undoing |= ret != 0;
+    for (uint64_t at = offset; at < offset + size; at += CONV_PAGE) {
+        Page &page = world.pages[block][at >> CONV_PAGE_SHIFT];
+
+        MODEL_CHECK(!populated || !page.told[container]);
+        page.told[container] = populated && !ret;
+        page.refused |= ret != 0;
+    }
+}
+
+void world_moved(unsigned int place)
+{
+    const SpinGuard guard(lock);
+    ConvWindow window;
+
+    /* Attributes of a new slot are whatever was there before. */
+    if (conv_window(CONV_WINDOWS - 1, place, &window)) {
+        for (unsigned int i = 0; i < window.npages; i++) {
+            world.gpa_private[window.gpa + i] ^= i & 1;
+        }
+    }
+}

@@ -1,0 +1,27 @@
+/*
+ * The conversion path above a model of the kernel: functions that are replaced
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The linker sends calls of ioctl() and qemu_mutex_unlock_impl() to those that
+ * start with __wrap_.  accel-blocker.c is compiled with its functions named
+ * real_*, for when threads run free.
+ */
+
+#ifndef TESTS_FUZZ_CONVERSION_WRAP_H
+#define TESTS_FUZZ_CONVERSION_WRAP_H
+
+#include "qemu/thread.h"
+
+int __wrap_ioctl(int fd, unsigned long request, ...);
+void __real_qemu_mutex_unlock_impl(QemuMutex *mutex, const char *file,
+                                   const int line);
+void __wrap_qemu_mutex_unlock_impl(QemuMutex *mutex, const char *file,
+                                   const int line);
+
+void real_accel_ioctl_begin(void);
+void real_accel_ioctl_end(void);
+void real_accel_ioctl_inhibit_begin(void);
+void real_accel_ioctl_inhibit_end(void);
+
+#endif
