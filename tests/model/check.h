@@ -25,6 +25,10 @@ template <typename T> std::string model_check_text(const T &value)
         return std::to_string(static_cast<int64_t>(value));
     } else if constexpr (std::is_arithmetic_v<T>) {
         return std::to_string(value);
+    } else if constexpr (std::is_convertible_v<T, const char *>) {
+        const char *text = value;
+
+        return text ? text : "null";
     } else {
         return "something else";
     }
