@@ -46,11 +46,11 @@ enum {
 };
 
 static const ConvWindow other_windows[CONV_OTHERS] = {
-    [CONV_MMIO] = { .gpa = 328, .npages = 8 },
-    [CONV_PLAIN_RAM] = { .gpa = 336, .npages = 8 },
+    [CONV_MMIO] = { .gpa = 344, .npages = 8 },
+    [CONV_PLAIN_RAM] = { .gpa = 352, .npages = 8 },
 };
 
-static const unsigned int places[CONV_PLACES] = { 364, 384, 0 };
+static const unsigned int places[CONV_PLACES] = { 364, 240, 0 };
 
 /* What the functions that are tested find in QEMU */
 
@@ -81,7 +81,7 @@ bool conv_window(unsigned int number, unsigned int place, ConvWindow *window)
     static const ConvWindow windows[CONV_WINDOWS] = {
         { .block = 0, .gpa = 256, .npages = 32 },
         { .block = 1, .gpa = 288, .npages = 32 },
-        { .block = 2, .gpa = 344, .npages = 16 },
+        { .block = 2, .gpa = 320, .npages = 16 },
         { .block = 2, .first = 16, .npages = 16 },
     };
 

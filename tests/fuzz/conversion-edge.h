@@ -16,11 +16,14 @@
  * Memory is, in pages:
  *
  *   256..287   block 0
- *   288..319   block 1, so that a range can lie in two blocks
- *   328..335   MMIO
- *   336..343   RAM without a guest_memfd
- *   344..359   the lower half of block 2
- *   364..379   its upper half, unless that is at 384..399, or nowhere
+ *   288..319   block 1
+ *   320..335   the lower half of block 2
+ *   344..351   MMIO
+ *   352..359   RAM without a guest_memfd
+ *   364..379   the upper half of block 2, unless that is at 240..255, or
+ * nowhere
+ *
+ * A range can lie in several blocks, and those need not be in order.
  */
 
 #ifndef TESTS_FUZZ_CONVERSION_EDGE_H
@@ -34,8 +37,8 @@ extern "C" {
 
 #define CONV_PAGE_SHIFT  12
 #define CONV_PAGE        (1ULL << CONV_PAGE_SHIFT)
-#define CONV_FIRST       250
-#define CONV_LAST        405
+#define CONV_FIRST       236
+#define CONV_LAST        390
 #define CONV_BLOCKS      3
 #define CONV_BLOCK_PAGES 32
 #define CONV_WINDOWS     4

@@ -37,7 +37,7 @@ Range any_range(const ConversionStep &step)
 /* Where failures are rare: most of them in RAM, and over two blocks. */
 Range good_range(const ConversionStep &step)
 {
-    static constexpr uint64_t starts[] = {256, 272, 280, 344, 364, 384};
+    static constexpr uint64_t starts[] = {248, 272, 280, 312, 364, 240};
     const uint64_t first = starts[step[1] % 6] + (step[1] >> 5);
 
     return {first * CONV_PAGE, (1 + step[2] % 16) * CONV_PAGE};
