@@ -43,8 +43,6 @@ constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kTiB = UINT64_C(1) << 40;
 constexpr uint64_t kTop = UINT64_MAX - (kPage - 1);
 
-constexpr uint32_t kDefaultLimit = IommuModel::kDefaultEntryLimit;
-
 /* What does not depend on the number of entries is the same with both. */
 class DmaLayoutOf : public testing::TestWithParam<IommuKind> {
 protected:
