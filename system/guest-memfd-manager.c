@@ -49,13 +49,16 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(GuestMemfdManager,
 typedef int (*GuestMemfdRunFn)(GuestMemfdManager *gmm, uint64_t offset,
                                uint64_t size, void *opaque);
 
-/* Call @fn for each run of shared or private pages of a range, in order. */
+/*
+ * Call @fn for each run of shared or private pages of a range, in order.  Pages
+ * of which the range has only a part count.
+ */
 static int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
                                     uint64_t size, bool shared,
                                     GuestMemfdRunFn fn, void *opaque)
 {
     uint64_t page = offset / gmm->page_size;
-    const uint64_t end = page + size / gmm->page_size;
+    const uint64_t end = DIV_ROUND_UP(offset + size, gmm->page_size);
     uint64_t first, npages;
 
     while (page_state_map_next_run(gmm->pages, page, end - page, shared,
@@ -427,14 +430,11 @@ static int guest_memfd_replay_run(GuestMemfdManager *gmm, uint64_t offset,
 
 static int guest_memfd_replay(GuestMemfdManager *gmm, GuestMemfdReplay *replay)
 {
-    const uint64_t start = QEMU_ALIGN_DOWN(
-        replay->section->offset_within_region, gmm->page_size);
-    const uint64_t end = ROUND_UP(replay->section->offset_within_region +
-                                  int128_get64(replay->section->size),
-                                  gmm->page_size);
+    const MemoryRegionSection *section = replay->section;
 
     QEMU_LOCK_GUARD(&gmm->lock);
-    return guest_memfd_for_each_run(gmm, start, end - start,
+    return guest_memfd_for_each_run(gmm, section->offset_within_region,
+                                    int128_get64(section->size),
                                     replay->populate != NULL,
                                     guest_memfd_replay_run, replay);
 }

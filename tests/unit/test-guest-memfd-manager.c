@@ -708,7 +708,14 @@ static void test_unaligned(void)
     assert_journal("fs2/4 s2/4 A+2/0 fp2/4");
     make_private(fake, 3, 1);
     assert_journal("p3/1 fs3/1");
+    /* Of the last page, too, of which it has a part */
     unregister(&a);
+    assert_journal("A-0/2");
+    g_assert_false(fake->pages[2].told[0]);
+    register_section(&a, fake, 0, make_section(fake, page / 2, page), false);
+    assert_journal("A+0/1");
+    unregister(&a);
+    assert_journal("A-0/1");
     fake_block_free(fake);
 }
 
