@@ -907,8 +907,11 @@ void DmaLayout::free_stuck(bool mapped)
 {
     for (auto it = stuck_.begin(); it != stuck_.end();) {
         const auto [iova, last] = *it;
+        const Iterator extent = find(iova);
+        const bool is_mapped = extent != extents_.end() &&
+                               extent->first <= iova && extent->second.mapped;
 
-        if ((find(iova)->second.mapped && !mapped) || take_away(iova, last)) {
+        if ((is_mapped && !mapped) || take_away(iova, last)) {
             ++it;
             continue;
         }
@@ -1013,6 +1016,9 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     if (was_open_) {
         return -EBUSY;
     }
+
+    const Extents old = extents_;
+
     extent_size_ = extent_size;
     ask_for_limit();
     for (const auto &entry : extents_) {
@@ -1027,18 +1033,20 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
             return 0;
         }
     }
-    if (blocks > limit_) {
-        extent_size_ = old_size;
-        ask_for_limit();
-        return -ENOSPC;
-    }
 
-    const Extents old = std::exchange(extents_, {});
-
+    extents_.clear();
     tail_ = extents_.end();
     sizes_ = {};
     nseams_ = {};
     populated_size_ = 0;
+    if (blocks > limit_) {
+        extent_size_ = old_size;
+        ask_for_limit();
+        for (const auto &[iova, extent] : old) {
+            insert(iova, extent);
+        }
+        return -ENOSPC;
+    }
     for (const auto &[iova, extent] : old) {
         add(iova, iova + (extent.size - 1), extent, room());
     }

@@ -353,10 +353,7 @@ private:
                                   ? kSmall[operands.number % std::size(kSmall)]
                                   : kLarge[operands.number % std::size(kLarge)];
 
-        /* Who wants extents of pages does not change his mind. */
-        if (!is_fixed_) {
-            is_fixed_ = !rig_.set_extent_size(size) && size == DMA_LAYOUT_PAGE;
-        }
+        rig_.set_extent_size(size);
     }
 
     void try_no_range(const Operands &operands)
@@ -386,7 +383,6 @@ private:
 
     FuzzInput input_;
     bool small_;
-    bool is_fixed_ = false;
     Rig rig_;
     std::vector<Section> sections_;
 };

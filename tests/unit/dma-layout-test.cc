@@ -528,6 +528,21 @@ TEST(DmaLayoutBudget, NewSizeThatFailsChangesNothing)
     }
 }
 
+/* Not even what it has merged by then: pages stay apart. */
+TEST(DmaLayoutBudget, NewSizeThatFailsMergesNothing)
+{
+    Rig rig(IommuKind::kType1v2, 100);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_PAGE), 0);
+    for (uint64_t i = 0; i < 90; i++) {
+        EXPECT_EQ(rig.populate(i * kMiB, i < 10 ? 2 * kPage : kPage), 0);
+    }
+    EXPECT_EQ(rig.size(), 100u);
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), -ENOSPC);
+    EXPECT_EQ(rig.size(), 100u);
+    EXPECT_EQ(rig.open(), 0);
+}
+
 /* Rather larger extents than too many. */
 TEST(DmaLayoutBudget, NewSizeMergesWhatIsRecorded)
 {
@@ -1244,6 +1259,19 @@ TEST_P(DmaLayoutOf, GateStaysClosedWhileSomethingIsStuck)
     rig.pinned().clear();
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.stuck_size(), 0u);
+}
+
+TEST_P(DmaLayoutOf, StuckAndThenDiscardedWithAllAroundIt)
+{
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    rig.pinned().insert(0);
+    EXPECT_EQ(rig.discard(kMiB, kPage), -EBUSY);
+    rig.pinned().clear();
+    EXPECT_EQ(rig.discard(0, 2 * kMiB), 0);
+    EXPECT_EQ(rig.size(), 0u);
+    EXPECT_EQ(rig.stuck_size(), 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_FREED), 1u);
 }
 
 /* The kernel lets go just when the gate has given up. */
