@@ -10,10 +10,12 @@ IOMMU (through the DMA that arrives or faults). Wherever the program says
 
 import json
 import re
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 from edge import Edge
 from intervals import IntervalSet
@@ -25,6 +27,11 @@ from tap import Tap
 from trace import TraceReplay
 from trace_follower import TRACING, TraceFollower
 from wire import CONSTANTS
+
+sys.path.append(str(Path(__file__).resolve().parent.parent.parent /
+                    'scripts/lib'))
+# pylint: disable=wrong-import-position
+from dma_map import Recorder, take_snapshot  # noqa: E402
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
 
@@ -67,6 +74,8 @@ class Options:
     dma_entry_limit: int
     qemu_python: Path
     verbose: bool
+    # Where to keep what QEMU says at each sync, for scripts/dma-map-view
+    record: Path | None = None
 
 
 @dataclass
@@ -189,6 +198,8 @@ class Bench:
             options.backend != 'none' and not options.icount and
             not program.machine.is_plain)
         self._edge: Edge | None = None
+        self._recorder: Recorder | None = None
+        self._record_file: TextIO | None = None
         self.figures = Figures(backend=options.backend, icount=options.icount)
 
     # Setting up the level 1 machine
@@ -492,6 +503,9 @@ class Bench:
                     self._compare_state(name, record.line, l1, l2, event)
                     self._note_vmem(record.line)
                 if event.word == 'sync':
+                    if self._recorder:
+                        self._recorder.add(take_snapshot(l2.execute,
+                                                         time.time()))
                     self.at_sync(l1, l2, record.line)
                     self.figures.syncs += 1
                     l2.serial.write_line('go')
@@ -592,6 +606,12 @@ class Bench:
         """Options of QEMU that a test needs besides."""
         return ''
 
+    def _start_recording(self) -> None:
+        if self._options.record:
+            self._record_file = self._options.record.open(
+                'w', encoding='utf-8')
+            self._recorder = Recorder(self._record_file, {})
+
     def _run_on(self, l1: L1Machine) -> None:
         bdf = self._set_up(l1)
         l2 = L2Machine(l1, self._program.machine, bdf, self._options.backend)
@@ -608,6 +628,7 @@ class Bench:
             # The monitor greets early, but answers when QEMU is set up.
             self._wait_boot(l2)
             l2.connect(self._options.qemu_python)
+            self._start_recording()
             self._play(l1, l2)
             self._quit(l2)
         except (L2Error, OSError) as error:
@@ -617,6 +638,8 @@ class Bench:
             l2.wait_exit()
         finally:
             l2.disconnect()
+            if self._record_file:
+                self._record_file.close()
         self._compare_end(l1)
         self.at_end(l1, l2)
 
