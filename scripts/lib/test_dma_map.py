@@ -221,6 +221,16 @@ class Cells(unittest.TestCase):
             for cell in strip.parts[0].cells:
                 self.assertAlmostEqual(cell.share, 1, 4)
 
+    def test_small_last_cell(self) -> None:
+        # A run of cells with as much in each: all of the last, smaller one
+        snapshot = FakeQemu(20 * KIB, [(0, 4 * KIB)]).snapshot()
+        snapshot['guest-memfd'][0]['windows'] = [
+            {'start': 0, 'size': 20 * KIB, 'cell-size': 8 * KIB,
+             'runs': [[3, 4 * KIB]]}]
+        cells = make_strip(snapshot, 8, 1).parts[0].cells
+        self.assertEqual([cell.share for cell in cells],
+                         [0.5, 0.5, 0.5, 0.5, 1])
+
     def test_window(self) -> None:
         wanted = Range(80 * MIB, 96 * MIB)
         strip = self.strip(usual(), wanted=wanted)
