@@ -279,6 +279,7 @@ class Text(unittest.TestCase):
                 lines = render(snapshot, {'name': 'x' * 50}, {}, look, 'note',
                                'q quit')
                 self.assertLessEqual(len(lines), look.height or 0)
+                self.assertEqual(plain_text(lines[-1:]), 'q quit')
                 for line in lines:
                     self.assertLessEqual(sum(len(text) for text, _ in line),
                                          look.width)
