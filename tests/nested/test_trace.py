@@ -159,6 +159,20 @@ class EdgeReplayTest(unittest.TestCase):
             '0x9000+0x1000 is private while mapped: '
             'IntervalSet([(0x9000, 0xa000)])'])
 
+    def test_what_was_exposed(self) -> None:
+        edge = self.play(('map', 9, 2), ('free', 8, 2), ('free', 10, 2)).edge
+        texts, memory = edge.take_exposures()
+        self.assertEqual(len(texts), 2)
+        self.assertEqual(memory, IntervalSet([(0x9000, 0xb000)]))
+        self.assertEqual(edge.take_exposures(), ([], IntervalSet()))
+
+    def test_backing(self) -> None:
+        edge = self.play(('map', 8, 4), ('unmap', 8, 4), ('free', 9, 2),
+                         ('attaching', 0, 0), ('map', 0, 1),
+                         ('unmap', 0, 1), ('attached', 0, 0)).edge
+        self.assertEqual(edge.backed, IntervalSet([(0x8000, 0x9000),
+                                                   (0xb000, 0xc000)]))
+
     def test_conversion_that_fails(self) -> None:
         replay = self.play(('private', 8, 1), ('private', 8, 4),
                            ('kept', 8, 4), ('map', 9, 3))

@@ -119,8 +119,11 @@ class EdgeReplay:
 
     def __init__(self) -> None:
         self.private = IntervalSet()
-        # Where this did not hold
+        # What was mapped, which allocates it, and not given back since then
+        self.backed = IntervalSet()
+        # Where this did not hold, and which memory that was
         self.exposures: list[str] = []
+        self.exposed = IntervalSet()
         # How often QEMU did what
         self.counts: Counter[str] = Counter()
         # Containers that a group of devices is being attached to: the kernel
@@ -131,17 +134,31 @@ class EdgeReplay:
 
     def note_map(self, start: int, size: int) -> None:
         """That is about to be mapped."""
+        if self._attaching:
+            return
         private = IntervalSet(self.private.clipped(start, start + size))
-        if private and not self._attaching:
-            self.exposures.append(f'{start:#x}+{size:#x} was mapped while '
-                                  f'private: {private}')
+        if private:
+            self._expose(private, f'{start:#x}+{size:#x} was mapped while '
+                         f'private: {private}')
+        self.backed.add(start, start + size)
+
+    def _expose(self, memory: IntervalSet, text: str) -> None:
+        self.exposures.append(text)
+        for part in memory:
+            self.exposed.add(*part)
+
+    def take_exposures(self) -> tuple[list[str], IntervalSet]:
+        """Returns where this did not hold, and forgets it."""
+        taken = self.exposures, self.exposed
+        self.exposures, self.exposed = [], IntervalSet()
+        return taken
 
     def _check_not_mapped(self, maps: MapReplay, start: int, end: int,
                           what: str) -> None:
         mapped = IntervalSet(maps.mapped_in(start, end))
         if mapped:
-            self.exposures.append(f'{start:#x}+{end - start:#x} {what} while '
-                                  f'mapped: {mapped}')
+            self._expose(mapped, f'{start:#x}+{end - start:#x} {what} while '
+                         f'mapped: {mapped}')
 
     def check_all(self, maps: MapReplay) -> None:
         """Nothing private may be mapped now."""
@@ -171,6 +188,7 @@ class EdgeReplay:
                 self.private.remove(start, start + size)
             case 'free':
                 self._check_not_mapped(maps, start, start + size, 'was freed')
+                self.backed.remove(start, start + size)
             case 'attaching':
                 self._attaching += 1
             case 'attached':
