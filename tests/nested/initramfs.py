@@ -103,15 +103,20 @@ def _libraries(binary: Path) -> list[Path]:
     return [Path(path) for path in re.findall(r'(/\S+)', result.stdout)]
 
 
+def program_files(path: Path) -> dict[str, bytes]:
+    """A program, to be put into /bin, and the libraries that it needs."""
+    files = {str(library): library.read_bytes()
+             for library in _libraries(path)}
+    return {f'/bin/{path.name}': path.read_bytes(), **files}
+
+
 def find_tool(name: str, package: str) -> dict[str, bytes]:
     """A program of this machine, and the libraries that it needs."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
     if path is None:
         raise MissingError(f'there is no {name}: install the package '
                            f'{package}')
-    files = {str(library): library.read_bytes()
-             for library in _libraries(Path(path))}
-    return {f'/bin/{name}': Path(path).read_bytes(), **files}
+    return program_files(Path(path))
 
 
 def _stripped(binary: Path) -> bytes:

@@ -1,0 +1,65 @@
+/*
+ * Programs for the test firmware, as qtests need them
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "gmem-program.h"
+
+#include <string.h>
+
+#include "../nested/firmware/program-format.h"
+
+namespace {
+
+constexpr uint64_t PAGE_SIZE = 4096;
+
+uint16_t opcode(GmemOp op)
+{
+    switch (op) {
+    case GMEM_SHARE:
+        return OP_SHARE;
+    case GMEM_UNSHARE:
+        return OP_UNSHARE;
+    case GMEM_SYNC:
+        return OP_SYNC;
+    case GMEM_RESET:
+        return OP_RESET;
+    }
+    return OP_DONE;
+}
+
+} // namespace
+
+size_t gmem_program_size(size_t nsteps)
+{
+    return sizeof(ProgramHeader) + (nsteps + 1) * sizeof(ProgramRecord);
+}
+
+void gmem_program_pack(void *buf, const GmemStep *steps, size_t nsteps)
+{
+    ProgramHeader header = {};
+    char *to = static_cast<char *>(buf);
+
+    header.magic = PROGRAM_MAGIC;
+    header.version = PROGRAM_VERSION;
+    header.record_size = sizeof(ProgramRecord);
+    header.records = nsteps + 1;
+    header.cpus = 1;
+    memcpy(to, &header, sizeof(header));
+    to += sizeof(header);
+
+    for (size_t i = 0; i <= nsteps; i++, to += sizeof(ProgramRecord)) {
+        ProgramRecord record = {};
+
+        record.opcode = OP_DONE;
+        record.line = i;
+        if (i < nsteps) {
+            record.opcode = opcode(steps[i].op);
+            record.gpa = steps[i].gpa;
+            record.pages = steps[i].size / PAGE_SIZE;
+            record.expect = steps[i].expect;
+        }
+        memcpy(to, &record, sizeof(record));
+    }
+}
