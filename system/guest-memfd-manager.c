@@ -173,8 +173,8 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
 }
 
 /*
- * Give back the attributes that the pages of a run had.  The guest sees the
- * wrong backing when this fails.  The next conversion sets the attributes of
+ * Make a run private again that could not become shared.  The guest sees the
+ * shared backing when this fails.  The next conversion sets the attributes of
  * its whole range, so that a guest that tries again mends it.
  */
 static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
@@ -182,13 +182,46 @@ static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
                                               void *opaque)
 {
     const GuestMemfdConversion *c = opaque;
-    int ret = c->set_attributes(c->opaque, offset, size, !c->to_private);
+    int ret = c->set_attributes(c->opaque, offset, size, true);
 
     trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
         gmm->failures++;
     }
     return 0;
+}
+
+static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
+{
+    const GuestMemfdConversion *c = opaque;
+    GuestMemfdManager *gmm = c->manager;
+
+    trace_guest_memfd_changed(memory_region_name(gmm->mr),
+                              first * gmm->page_size, npages * gmm->page_size,
+                              c->to_private ? "private" : "shared");
+}
+
+/*
+ * Take back the conversion to private of a run.  If its attributes cannot be
+ * given back, then it is private, whatever the guest is told, and devices must
+ * not reach it.
+ */
+static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
+                                           uint64_t offset, uint64_t size,
+                                           void *opaque)
+{
+    const GuestMemfdConversion *c = opaque;
+    int ret = c->set_attributes(c->opaque, offset, size, false);
+
+    trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
+    if (ret) {
+        gmm->failures++;
+        page_state_map_convert(gmm->pages, offset / gmm->page_size,
+                               size / gmm->page_size, false,
+                               guest_memfd_changed, (void *)c);
+        return 0;
+    }
+    return guest_memfd_repopulate_run(gmm, offset, size, NULL);
 }
 
 /* Whether an error says that a backing of this kind can never be freed. */
@@ -320,23 +353,10 @@ void guest_memfd_abort(const GuestMemfdConversion *c)
         trace_guest_memfd_rollback(memory_region_name(c->manager->mr),
                                    c->offset, c->size, "shared");
         guest_memfd_for_each_run(c->manager, c->offset, c->size, true,
-                                 guest_memfd_restore_attributes_run,
-                                 (void *)c);
-        guest_memfd_for_each_run(c->manager, c->offset, c->size, true,
-                                 guest_memfd_repopulate_run, NULL);
+                                 guest_memfd_undo_to_private_run, (void *)c);
     } else {
         guest_memfd_undo_to_shared(c, c->offset + c->size);
     }
-}
-
-static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
-{
-    const GuestMemfdConversion *c = opaque;
-    GuestMemfdManager *gmm = c->manager;
-
-    trace_guest_memfd_changed(memory_region_name(gmm->mr),
-                              first * gmm->page_size, npages * gmm->page_size,
-                              c->to_private ? "private" : "shared");
 }
 
 void guest_memfd_commit(const GuestMemfdConversion *c)

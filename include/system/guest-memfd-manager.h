@@ -97,9 +97,9 @@ void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
 /**
  * guest_memfd_prepare: do all of a conversion that can fail
  *
- * To shared: what emulated devices have written to the shared backing of private
- * pages is freed, the accelerator's attributes are set, then listeners are told
- * to populate.  To private: listeners are told to discard, so that no device
+ * To shared: what emulated devices have written to the shared backing of
+ * private pages is freed, the accelerator's attributes are set, then listeners
+ * are told to populate.  To private: listeners are told to discard, so that no device
  * reaches the pages any more, then the attributes are set.  The contents that
  * the guest sees are not touched.
  *
@@ -125,7 +125,8 @@ void guest_memfd_commit(const GuestMemfdConversion *conversion);
  * guest_memfd_abort: take back a prepared conversion
  *
  * Exactly those pages that the conversion would have changed go back to their
- * former state.
+ * former state.  Pages whose attributes cannot be given back stay private after
+ * a conversion to private, which the guest was told has failed.
  */
 void guest_memfd_abort(const GuestMemfdConversion *conversion);
 

@@ -558,6 +558,20 @@ static void test_abort(void)
     assert_agreement(fake, 1);
     g_assert_cmpuint(get(fake, "failures"), ==, 0);
 
+    /* What cannot become shared again is private, for all. */
+    make_shared(fake, 5, 1);
+    g_string_truncate(journal, 0);
+    fail_calls(2, 2, ENOMEM);
+    prepare_and_abort(fake, 0, 6, true);
+    fail_no_calls();
+    assert_journal("A-2/2 A-5/1 p0/6 s2/2! s5/1 A+5/1");
+    assert_states(fake, ".....#..........");
+    assert_agreement(fake, 1);
+    g_assert_cmpuint(get(fake, "failures"), ==, 1);
+    make_shared(fake, 2, 2);
+    assert_states(fake, "..##.#..........");
+    assert_agreement(fake, 1);
+
     unregister(&a);
     fake_block_free(fake);
 }
