@@ -253,6 +253,21 @@ static void check_master(Guest *guest, int device, bool master)
     check_device(guest, info, device, master);
 }
 
+/* A container listens to the conversions of each RAM block, or none does. */
+static void check_listeners(Guest *guest, bool any)
+{
+    g_autoptr(QList) blocks = shared_dma_query(guest->qts,
+                                               "query-guest-memfd", NULL);
+    const QListEntry *entry;
+
+    g_assert_false(qlist_empty(blocks));
+    QLIST_FOREACH_ENTRY(blocks, entry) {
+        QDict *info = qobject_to(QDict, qlist_entry_obj(entry));
+
+        g_assert_cmpint(qdict_get_int(info, "listeners") > 0, ==, any);
+    }
+}
+
 /* Tests without a device */
 
 static void test_property(void)
@@ -307,9 +322,11 @@ static void test_plug(const void *backend)
     if (!start(&guest, backend)) {
         return;
     }
-    assert_nothing(guest.qts);
     for (int round = 0; round < 2; round++) {
+        assert_nothing(guest.qts);
+        check_listeners(&guest, false);
         plug(&guest, 0, NULL);
+        check_listeners(&guest, true);
         check_container(&guest, false, false);
         check_master(&guest, 0, false);
         plug(&guest, 1, NULL);
@@ -321,8 +338,9 @@ static void test_plug(const void *backend)
         set_master(&guest, 1, true);
         check_container(&guest, true, true);
         unplug(&guest, 1);
-        assert_nothing(guest.qts);
     }
+    assert_nothing(guest.qts);
+    check_listeners(&guest, false);
     qtest_quit(guest.qts);
 }
 
