@@ -99,9 +99,9 @@ void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
  *
  * To shared: what emulated devices have written to the shared backing of
  * private pages is freed, the accelerator's attributes are set, then listeners
- * are told to populate.  To private: listeners are told to discard, so that no device
- * reaches the pages any more, then the attributes are set.  The contents that
- * the guest sees are not touched.
+ * are told to populate.  To private: listeners are told to discard, so that no
+ * device reaches the pages any more, then the attributes are set.  The contents
+ * that the guest sees are not touched.
  *
  * Called with the manager locked.  Must be followed, before it is unlocked, by
  * guest_memfd_commit() or guest_memfd_abort().

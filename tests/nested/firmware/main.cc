@@ -1,6 +1,8 @@
 /*
  * The test firmware: asks the runner where to start, and executes a program
  *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
  * It reports by lines on the serial port:
  *
  *   boot                           the answer is "start INDEX"
@@ -17,8 +19,6 @@
  *   reset LINE calls=N arrived=N blocked=N     "boot" is to follow
  *   done LINE calls=N arrived=N blocked=N      nothing follows
  *   exception ..., fatal ...       nothing follows
- *
- * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "cpu.h"
