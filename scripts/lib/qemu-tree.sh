@@ -337,14 +337,15 @@ prepare_patched_tree()
 # The build. Its folder is always next to the source, under the same name: where
 # two trees hold the same, ccache finds the objects of one for the other.
 
-# Every QEMU has these; a script adds its own before configure_qemu
+# common_arguments [CC CXX]: every QEMU has these; a script adds its own before
+# configure_qemu
 common_arguments()
 {
-    local cc=gcc cxx=g++
+    local cc=${1:-gcc} cxx=${2:-g++}
 
     if command -v ccache >/dev/null; then
-        cc="ccache gcc"
-        cxx="ccache g++"
+        cc="ccache $cc"
+        cxx="ccache $cxx"
     fi
     configure_args=(--python=/usr/bin/python3 "--cc=$cc" "--cxx=$cxx"
         --target-list=x86_64-softmmu)
@@ -385,5 +386,5 @@ configure_qemu()
     rm -rf "$objects"
     make_dirs "$objects"
     run_logged "configuring QEMU (about a minute)" \
-        "$tree_dir/qemu-configure.log" run_configure
+        "$objects-configure.log" run_configure
 }

@@ -6,9 +6,14 @@
 
 # shellcheck source=scripts/lib/core.sh
 source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
+# shellcheck source=scripts/lib/qemu-tree.sh
+source "$(dirname "${BASH_SOURCE[0]}")/qemu-tree.sh"
 
 # What fuzz targets leave behind: logs, and inputs that crash
 fuzz_dir=$build_dir/fuzz
+
+# QEMU as clang compiles it, of which nothing but a fuzz target is built
+clang_objects=$build_dir/qemu-clang
 
 # The allocator may refuse, as tests ask it to; what is found ends the process
 use_sanitizers()
@@ -20,6 +25,12 @@ use_sanitizers()
     export UBSAN_OPTIONS=print_stacktrace=1:$options
 }
 
+need_clang()
+{
+    # The second has what -fsanitize= links, the third names functions
+    need_packages clang libclang-rt-dev llvm
+}
+
 # build_sanitized FOLDER SANITIZERS [MESON_OPTION]...
 build_sanitized()
 {
@@ -27,12 +38,38 @@ build_sanitized()
     shift 2
 
     name=$(basename "$folder")
-    # The second has what -fsanitize= links, the third names functions
-    need_packages clang libclang-rt-dev llvm
+    need_clang
     CXX="ccache clang++" build_core_in "$folder" \
         "the C++ parts with $sanitizers sanitizers" "$name" \
         -Db_sanitize="$sanitizers" -Db_lundef=false \
         -Dcpp_args=-fno-sanitize-recover=all "$@"
+}
+
+# The conversion path needs QEMU's headers: its tests are in the tree that
+# scripts/build-qemu made and configured
+build_conversion_tests()
+{
+    use_tree "$build_dir"
+    lock_or_wait build-qemu
+    use_ccache
+    run_ninja "building tests of the conversion path" \
+        "$build_dir/conversion.log" -C "$objects" \
+        tests/shared-dma/conversion-threads tests/shared-dma/conversion-replay
+}
+
+build_conversion_fuzz()
+{
+    use_tree "$build_dir"
+    objects=$clang_objects
+    lock_or_wait build-qemu
+    need_clang
+    use_ccache
+    common_arguments clang clang++
+    small_arguments
+    configure_qemu
+    run_ninja "building the fuzz target of the conversion path" \
+        "$build_dir/conversion-fuzz.log" -C "$objects" \
+        tests/shared-dma/conversion-fuzz
 }
 
 # libFuzzer tells each new input, and now and then that it is alive
