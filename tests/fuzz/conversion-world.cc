@@ -270,6 +270,9 @@ int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
         }
         if (ret) {
             page->wrong |= failure.goes_on || failure.undoing;
+            /* A page that cannot be given back is private from now on. */
+            page->kept_shared |=
+                !to_private && page->guest_private && page->has_shared;
             continue;
         }
         page->guest_private = to_private;
