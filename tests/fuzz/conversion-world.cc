@@ -42,6 +42,7 @@ struct Failure {
     bool happened = false;
     /* Something was refused before, so that this is being undone. */
     bool undoing = false;
+    bool resetting = false;
 };
 
 struct World {
@@ -250,7 +251,12 @@ void world_check()
 
 void world_fail(unsigned int nth, int error, bool goes_on)
 {
-    failure = {nth, error, goes_on, false, false};
+    failure = {nth, error, goes_on, false, false, false};
+}
+
+void world_reset()
+{
+    failure.resetting = true;
 }
 
 } // namespace gmem
@@ -269,7 +275,8 @@ int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
             continue;
         }
         if (ret) {
-            page->wrong |= failure.goes_on || failure.undoing;
+            page->wrong |= (to_private || failure.resetting) &&
+                           (failure.goes_on || failure.undoing);
             /* A page that cannot be given back is private from now on. */
             page->kept_shared |=
                 !to_private && page->guest_private && page->has_shared;

@@ -43,6 +43,13 @@ void world_check();
  */
 void world_fail(unsigned int nth, int error, bool goes_on);
 
+/*
+ * Until world_fail() this thread resets the machine.  A block can be seen at
+ * two places then, and when one of them fails, giving the other one back can
+ * fail too.
+ */
+void world_reset();
+
 } // namespace gmem
 
 #endif
