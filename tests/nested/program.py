@@ -70,12 +70,14 @@ class Record:
     expect: int = 0
     zero: bool = False
     blocked: bool = False
+    is_not: bool = False
     name: str = ''
     end: int = 0
 
     def pack(self) -> bytes:
         flags = ((CONSTANTS['FLAG_ZERO'] if self.zero else 0) |
-                 (CONSTANTS['FLAG_BLOCKED'] if self.blocked else 0))
+                 (CONSTANTS['FLAG_BLOCKED'] if self.blocked else 0) |
+                 (CONSTANTS['FLAG_NOT'] if self.is_not else 0))
         return RECORD.pack(
             opcode=CONSTANTS['OP_' + self.op.upper().replace('-', '_')],
             flags=flags, line=self.line, expect=self.expect,
@@ -396,6 +398,8 @@ class _Compiler:
         port = record.op in ('out', 'in')
         record.gpa = self._linear(self._next('a port' if port
                                              else 'an address'))
+        if record.op == 'peek':
+            record.is_not = self._option('not')
         record.seed = self._number(self._next('a value'))
         widths = (8, 16, 32) if port else (8, 16, 32, 64)
         width = 32

@@ -122,6 +122,9 @@ class CompilerTest(unittest.TestCase):
                           if r.size in (1, 4, 8)],
                          [('poke', 8, 0x1122, 8), ('peek', 0, 255, 1),
                           ('await', 0, 1, 4)])
+        self.assertEqual([r.is_not for r in compile_text(
+            'peek 64M not 1\npeek 64M 1').records[:2]], [True, False])
+        self.assert_refused('in 0x80 not 1', '"not" is no expression')
         self.assert_refused('peek 64M 256 width 8', '0x100 does not fit in 8')
         self.assert_refused('out 0x80 1 width 64', 'a width of 64 bits')
         self.assert_refused('poke 64M 1 width 7', 'a width of 7 bits')

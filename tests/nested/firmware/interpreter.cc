@@ -278,13 +278,15 @@ void Interpreter::expect_value(const Context &context,
     const uint64_t value =
         is_port ? read_port(at, record.size) : peek(at, record.size);
 
-    if (value != record.seed && note_failure()) {
+    const bool is_not = record.flags & FLAG_NOT;
+
+    if ((value == record.seed) == is_not && note_failure()) {
         SerialLine("note")
             .number(record.line)
             .word(is_port ? "port" : "value")
             .field_hex("at", at)
             .field_hex("is", value)
-            .field_hex("expected", record.seed);
+            .field_hex(is_not ? "not_expected" : "expected", record.seed);
     }
 }
 

@@ -106,6 +106,8 @@ enum RecordFlag : uint16_t {
     FLAG_ZERO = 1,
     /* OP_DMA_*: the IOMMU or the bus must not let it through. */
     FLAG_BLOCKED = 2,
+    /* OP_PEEK: any value but that one. */
+    FLAG_NOT = 4,
 };
 
 /*
