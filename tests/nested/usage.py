@@ -18,7 +18,7 @@ class Usage:
     shmem: int
     huge: int
     guest_memfd: int
-    # All that is not free
+    # All that is not free, nor kept by a processor to be given out soon
     used: int
     # By count of the kernel's pins, and what QEMU is charged for
     pinned: int
@@ -33,12 +33,20 @@ def _values(text: str) -> dict[str, int]:
             for match in re.finditer(r'^(\w+):?\s+(\d+)( kB)?$', text, re.M)}
 
 
+def _kept_by_processors(text: str) -> int:
+    """What /proc/zoneinfo says of it, in bytes."""
+    return PAGE_SIZE * sum(map(int, re.findall(r'^\s+count:\s+(\d+)$', text,
+                                               re.M)))
+
+
 def measure(l1: L1Machine) -> Usage:
     """Counters that the kernel keeps by processor are summed up first."""
-    values = _values(l1.check(
-        'echo 1 >/proc/sys/vm/stat_refresh; cat /proc/meminfo /proc/vmstat; '
+    text = l1.check(
+        'echo 1 >/proc/sys/vm/stat_refresh; '
+        'cat /proc/meminfo /proc/vmstat /proc/zoneinfo; '
         f'[ ! -e {PID_PATH} ] || cat /proc/$(cat {PID_PATH})/status '
-        '2>/dev/null || true'))
+        '2>/dev/null || true')
+    values = _values(text)
     return Usage(
         anonymous=values['AnonPages'],
         shmem=values['Shmem'],
@@ -46,7 +54,8 @@ def measure(l1: L1Machine) -> Usage:
         values['Hugepagesize'],
         # All other files are in tmpfs
         guest_memfd=values['Cached'] - values['Shmem'],
-        used=values['MemTotal'] - values['MemFree'],
+        used=values['MemTotal'] - values['MemFree'] -
+        _kept_by_processors(text),
         pinned=(values['nr_foll_pin_acquired'] -
                 values['nr_foll_pin_released']) * PAGE_SIZE,
         locked=max(values.get('VmLck', 0), values.get('VmPin', 0)),
