@@ -47,6 +47,12 @@ uint64_t last_of(const DmaLayout::Extents::value_type &entry)
     return entry.first + (entry.second.size - 1);
 }
 
+/* Of the largest power of two that is not above @size */
+unsigned order_of(uint64_t size)
+{
+    return std::bit_width(size >> 1);
+}
+
 /* Whether an extent at @iova could be one mapping with @before. */
 bool can_join(const DmaLayout::Extents::value_type &before, uint64_t iova,
               const DmaExtent &extent)
@@ -91,7 +97,7 @@ unsigned count_powers_of_two(uint64_t iova, uint64_t last)
 void DmaExtentSizes::add(uint64_t size)
 {
     counts_[size]++;
-    by_order_[std::bit_width(size) - 1]++;
+    by_order_[order_of(size)]++;
 }
 
 void DmaExtentSizes::remove(uint64_t size)
@@ -101,7 +107,7 @@ void DmaExtentSizes::remove(uint64_t size)
     if (!--it->second) {
         counts_.erase(it);
     }
-    by_order_[std::bit_width(size) - 1]--;
+    by_order_[order_of(size)]--;
 }
 
 uint64_t DmaExtentSizes::largest() const
@@ -242,14 +248,6 @@ DmaLayout::Iterator DmaLayout::find(uint64_t iova)
     return extents_.erase(it, it);
 }
 
-void DmaLayout::resize(Iterator it, uint64_t more)
-{
-    sizes_.remove(it->second.size);
-    it->second.size += more;
-    sizes_.add(it->second.size);
-    populated_size_ += more;
-}
-
 /* Whether an extent and the one before it could be a single mapping. */
 bool DmaLayout::is_seam(Extents::const_iterator it) const
 {
@@ -273,7 +271,7 @@ DmaLayout::Iterator DmaLayout::insert(uint64_t iova, const DmaExtent &extent)
     const Iterator after = extents_.lower_bound(iova);
     const Iterator it = extents_.emplace_hint(after, iova, extent);
 
-    tail_ = extents_.end();
+    drop_tail();
     sizes_.add(extent.size);
     populated_size_ += extent.size;
     if (extent.mapped) {
@@ -289,7 +287,7 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
 {
     const Extents::value_type gone = *it;
 
-    tail_ = extents_.end();
+    drop_tail();
     nseams_[gone.second.mapped] -= is_seam(it);
     sizes_.remove(gone.second.size);
     populated_size_ -= gone.second.size;
@@ -586,7 +584,8 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
         !can_join(*tail_, iova, like)) {
         return false;
     }
-    resize(tail_, like.size);
+    tail_->second.size += like.size;
+    populated_size_ += like.size;
     stream_ends_[stream_] = last + 1;
     return true;
 }
@@ -599,14 +598,25 @@ void DmaLayout::set_tail(Iterator it, uint64_t block)
 {
     const Iterator after = std::next(it);
 
+    drop_tail();
     if (!it->second.mapped) {
         tail_ = it;
+        sizes_.remove(it->second.size);
         tail_max_last_ = last_of(*it) | (block - 1);
         if (after != extents_.end() && after->first - 1 <= tail_max_last_) {
             /* It must not come to touch what is there. */
             tail_max_last_ = after->first - 1;
             tail_max_last_ -= std::min(tail_max_last_, kPage);
         }
+    }
+}
+
+/* Nothing can be made longer without a look around. */
+void DmaLayout::drop_tail()
+{
+    if (tail_ != extents_.end()) {
+        sizes_.add(tail_->second.size);
+        tail_ = extents_.end();
     }
 }
 
@@ -620,7 +630,11 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
     const uint64_t room = end % block ? block - end % block : 0;
     const uint64_t more = std::min(size, room);
 
-    resize(it, more);
+    drop_tail();
+    sizes_.remove(it->second.size);
+    it->second.size += more;
+    sizes_.add(it->second.size);
+    populated_size_ += more;
     nseams_[it->second.mapped] += more && is_seam(std::next(it));
     return more;
 }
@@ -979,7 +993,7 @@ int DmaLayout::open()
     }
     open_ = true;
     was_open_ = true;
-    tail_ = extents_.end();
+    drop_tail();
     for (Iterator it = extents_.begin(); it != extents_.end() && !ret; ++it) {
         if (!it->second.mapped) {
             ret = map_or_make_room(it->first, it->second);
@@ -1034,8 +1048,8 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
         }
     }
 
-    extents_.clear();
     tail_ = extents_.end();
+    extents_.clear();
     sizes_ = {};
     nseams_ = {};
     populated_size_ = 0;
@@ -1062,6 +1076,14 @@ DmaLayoutStats DmaLayout::stats() const
     std::ranges::copy(sizes_.by_order(), stats.by_order);
     stats.largest_extent = sizes_.largest();
     stats.smallest_extent = sizes_.smallest();
+    if (tail_ != extents_.end()) {
+        const uint64_t size = tail_->second.size;
+
+        stats.by_order[order_of(size)]++;
+        stats.largest_extent = std::max(stats.largest_extent, size);
+        stats.smallest_extent =
+            stats.extents == 1 ? size : std::min(stats.smallest_extent, size);
+    }
     for (const auto &[iova, last] : stuck_) {
         stats.stuck_size += last - iova + 1;
     }
@@ -1118,6 +1140,9 @@ const char *DmaLayout::broken_invariant() const
         mapped_size += extent.mapped ? extent.size : 0;
         populated_size += extent.size;
         sizes.add(extent.size);
+    }
+    if (tail_ != extents_.end()) {
+        sizes.remove(tail_->second.size);
     }
     for (const auto &[iova, last] : stuck_) {
         const auto after = extents_.upper_bound(iova);

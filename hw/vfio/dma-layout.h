@@ -191,7 +191,6 @@ private:
     uint64_t room() const;
 
     Iterator find(uint64_t iova);
-    void resize(Iterator it, uint64_t more);
     bool continues_stream(uint64_t iova, uint64_t end);
     bool is_seam(Extents::const_iterator it) const;
     void count_mapped(const DmaExtent &extent, bool mapped);
@@ -202,6 +201,7 @@ private:
 
     bool extend_tail(uint64_t iova, const DmaExtent &like);
     void set_tail(Iterator it, uint64_t block);
+    void drop_tail();
     uint64_t extend(Iterator it, uint64_t size, uint64_t block);
     int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
     int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
@@ -225,6 +225,7 @@ private:
     void *opaque_;
 
     Extents extents_;
+    /* Those of all extents but the tail, whose size changes all the time. */
     DmaExtentSizes sizes_;
     /* Those that are not mapped although the gate is open. */
     std::set<uint64_t> missing_;
