@@ -434,9 +434,8 @@ static void conv_notify_discard(RamDiscardListener *rdl,
                                       section->offset_within_address_space,
                                       int128_get64(section->size));
 
-    world_told(listener->container, block_number(section->mr->ram_block),
-               section->offset_within_region, int128_get64(section->size),
-               false, ret);
+    world_told(listener->container, section->offset_within_address_space,
+               int128_get64(section->size), false, ret);
 }
 
 static int conv_notify_populate(RamDiscardListener *rdl,
@@ -450,9 +449,8 @@ static int conv_notify_populate(RamDiscardListener *rdl,
                                        int128_get64(section->size), vaddr,
                                        section->readonly);
 
-    world_told(listener->container, block_number(section->mr->ram_block),
-               section->offset_within_region, int128_get64(section->size),
-               true, ret);
+    world_told(listener->container, section->offset_within_address_space,
+               int128_get64(section->size), true, ret);
     return ret;
 }
 

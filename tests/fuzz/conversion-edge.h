@@ -89,8 +89,8 @@ int world_map(unsigned int container, uint64_t iova, uint64_t size,
 int world_unmap(unsigned int container, uint64_t iova, uint64_t size);
 unsigned int world_entries_left(unsigned int container);
 /* A listener was told, and answered @ret. */
-void world_told(unsigned int container, unsigned int block, uint64_t offset,
-                uint64_t size, bool populated, int ret);
+void world_told(unsigned int container, uint64_t iova, uint64_t size,
+                bool populated, int ret);
 /* A window has gone from one place to another; the BQL is held. */
 void world_moved(unsigned int place);
 

@@ -73,6 +73,8 @@ void arm_failure(const ConversionStep &step)
     if (step[3] >= 128) {
         world_fail(1 + (step[3] & 15), errors[step[3] >> 4 & 3],
                    step[3] >> 6 & 1);
+    } else if (step[3] >= 112) {
+        world_refuse_unmaps(step[3] & 1, step[3] >> 1 & 7);
     }
 }
 
@@ -164,6 +166,9 @@ void conversion_round(const Threads &threads,
 
 void conversion_stop()
 {
+    for (unsigned int i = 0; i < CONV_CONTAINERS; i++) {
+        world_refuse_unmaps(i, 0);
+    }
     conv_machine_stop();
     world_stop();
 }

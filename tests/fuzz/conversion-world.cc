@@ -6,6 +6,7 @@
 
 #include "tests/fuzz/conversion-world.h"
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
@@ -45,15 +46,33 @@ struct Failure {
     bool resetting = false;
 };
 
+struct Container {
+    std::unique_ptr<IommuModel> iommu;
+    /* By guest page: it was to be unmapped, which was refused... */
+    std::array<bool, CONV_LAST> refused = {};
+    /* ...and its listener was told to discard it. */
+    std::array<bool, CONV_LAST> stuck = {};
+    unsigned int refuse_unmaps = 0;
+
+    bool is_mapped(uint64_t gpa_page) const
+    {
+        return iommu->find(gpa_page << CONV_PAGE_SHIFT) != nullptr;
+    }
+};
+
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
-    std::array<std::unique_ptr<IommuModel>, CONV_CONTAINERS> iommus;
+    std::array<Container, CONV_CONTAINERS> containers;
 };
 
 World world;
 SpinLock lock;
 thread_local Failure failure;
+/* How often unmapping was refused, in this world and those before... */
+std::array<uint64_t, CONV_CONTAINERS> nrefused;
+/* ...and how often when a listener of this thread had last been told. */
+thread_local std::array<uint64_t, CONV_CONTAINERS> known_nrefused;
 
 /* Which page a guest page is, wherever the last window is. */
 Page *find_page(uint64_t gpa_page, unsigned int *block = nullptr,
@@ -79,17 +98,31 @@ Page *find_page(uint64_t gpa_page, unsigned int *block = nullptr,
     return nullptr;
 }
 
-/* Whether a device reaches a page, at any of its addresses. */
+/* Whether a device reaches a page that is not stuck, at any address. */
 bool is_mapped(const Page &page)
 {
     for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
         if (find_page(gpa) != &page) {
             continue;
         }
-        for (const auto &iommu : world.iommus) {
-            if (iommu->find(gpa << CONV_PAGE_SHIFT)) {
+        for (const Container &container : world.containers) {
+            if (container.is_mapped(gpa) && !container.stuck[gpa]) {
                 return true;
             }
+        }
+    }
+    return false;
+}
+
+/* Whether there is a page now, and not at another place. */
+bool is_seen(uint64_t gpa_page)
+{
+    for (unsigned int i = 0; i < CONV_WINDOWS; i++) {
+        ConvWindow window;
+
+        if (conv_window(i, conv_place(), &window) && gpa_page >= window.gpa &&
+            gpa_page < window.gpa + window.npages) {
+            return true;
         }
     }
     return false;
@@ -114,17 +147,18 @@ int fail_now()
     return -failure.error;
 }
 
-void check_mapping(const IommuMapping &mapping)
+void check_mapping(const Container &container, const IommuMapping &mapping)
 {
     for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
+        const uint64_t gpa = (mapping.iova + at) >> CONV_PAGE_SHIFT;
         unsigned int block = 0, number = 0;
-        const Page *page =
-            find_page((mapping.iova + at) >> CONV_PAGE_SHIFT, &block, &number);
+        const Page *page = find_page(gpa, &block, &number);
 
         if (!MODEL_CHECK(page != nullptr)) {
             continue;
         }
-        MODEL_CHECK(!page->guest_private || page->wrong);
+        MODEL_CHECK(!page->guest_private || page->wrong ||
+                    container.stuck[gpa]);
         MODEL_CHECK_EQUAL(mapping.vaddr + at,
                           conv_block_host(block) + number * CONV_PAGE);
     }
@@ -168,9 +202,12 @@ void check_window(unsigned int number, const ConvWindow &window)
 
 void check_container(unsigned int number)
 {
-    const IommuModel &iommu = *world.iommus[number];
+    const Container &container = world.containers[number];
+    const IommuModel &iommu = *container.iommu;
     const uint64_t populated = conv_layout_counter(number, "populated-size");
     const uint64_t missing = conv_layout_counter(number, "missing-size");
+    const uint64_t stuck =
+        std::ranges::count(container.stuck, true) * CONV_PAGE;
     uint64_t told = 0;
 
     for (const auto &block : world.pages) {
@@ -179,16 +216,19 @@ void check_container(unsigned int number)
         }
     }
     MODEL_CHECK_EQUAL(populated, told);
+    MODEL_CHECK_EQUAL(conv_layout_counter(number, "stuck-size"), stuck);
     MODEL_CHECK_EQUAL(conv_layout_counter(number, "mapped-size"),
                       iommu.mapped_bytes());
     if (conv_layout_is_open(number)) {
-        MODEL_CHECK_EQUAL(iommu.mapped_bytes() + missing, populated);
+        MODEL_CHECK_EQUAL(iommu.mapped_bytes() + missing, populated + stuck);
     }
     for (const auto &[iova, mapping] : iommu.mappings()) {
-        check_mapping(mapping);
+        check_mapping(container, mapping);
         for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
-            MODEL_CHECK(
-                find_page((iova + at) >> CONV_PAGE_SHIFT)->told[number]);
+            const uint64_t gpa = (iova + at) >> CONV_PAGE_SHIFT;
+
+            MODEL_CHECK((is_seen(gpa) && find_page(gpa)->told[number]) !=
+                        container.stuck[gpa]);
         }
     }
 }
@@ -207,15 +247,19 @@ void world_start(uint32_t entry_limit)
 {
     world.pages = {};
     world.gpa_private.fill(true);
-    world.iommus[0] =
+    world.containers = {};
+    world.containers[0].iommu =
         std::make_unique<IommuModel>(IommuKind::kType1v2, entry_limit);
-    world.iommus[1] = std::make_unique<IommuModel>(IommuKind::kIommufd);
+    world.containers[1].iommu =
+        std::make_unique<IommuModel>(IommuKind::kIommufd);
 }
 
 void world_stop()
 {
-    for (const auto &iommu : world.iommus) {
-        MODEL_CHECK_EQUAL(iommu->mapped_bytes(), 0u);
+    for (const Container &container : world.containers) {
+        for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
+            MODEL_CHECK(!container.is_mapped(gpa) || container.stuck[gpa]);
+        }
     }
 }
 
@@ -252,6 +296,13 @@ void world_check()
 void world_fail(unsigned int nth, int error, bool goes_on)
 {
     failure = {nth, error, goes_on, false, false, false};
+}
+
+void world_refuse_unmaps(unsigned int container, unsigned int ncalls)
+{
+    const SpinGuard guard(lock);
+
+    world.containers[container].refuse_unmaps = ncalls;
 }
 
 void world_reset()
@@ -323,12 +374,13 @@ int world_map(unsigned int container, uint64_t iova, uint64_t size,
         return injected;
     }
 
-    IommuModel &iommu = *world.iommus[container];
-    const int ret = iommu.map(iova, size, vaddr, readonly);
+    const int ret =
+        world.containers[container].iommu->map(iova, size, vaddr, readonly);
 
     MODEL_CHECK(ret == 0 || ret == -ENOSPC);
     if (ret == 0) {
-        check_mapping({iova, size, vaddr, readonly});
+        check_mapping(world.containers[container],
+                      {iova, size, vaddr, readonly});
         for (uint64_t at = iova; at < iova + size; at += CONV_PAGE) {
             Page *page = find_page(at >> CONV_PAGE_SHIFT);
 
@@ -343,34 +395,60 @@ int world_map(unsigned int container, uint64_t iova, uint64_t size,
 int world_unmap(unsigned int container, uint64_t iova, uint64_t size)
 {
     const SpinGuard guard(lock);
-    const int ret = world.iommus[container]->unmap(iova, size);
+    Container &at = world.containers[container];
+    const bool refuse = at.refuse_unmaps && at.refuse_unmaps--;
 
-    MODEL_CHECK_EQUAL(ret, 0);
-    return ret;
+    nrefused[container] += refuse;
+    if (!refuse) {
+        MODEL_CHECK_EQUAL(at.iommu->unmap(iova, size), 0);
+    }
+    for (uint64_t gpa = iova >> CONV_PAGE_SHIFT;
+         gpa < (iova + size) >> CONV_PAGE_SHIFT; gpa++) {
+        at.refused[gpa] = refuse && at.is_mapped(gpa);
+        at.stuck[gpa] &= refuse;
+    }
+    return refuse ? -EIO : 0;
 }
 
 unsigned int world_entries_left(unsigned int container)
 {
     const SpinGuard guard(lock);
 
-    return *world.iommus[container]->entries_left();
+    return *world.containers[container].iommu->entries_left();
 }
 
-void world_told(unsigned int container, unsigned int block, uint64_t offset,
-                uint64_t size, bool populated, int ret)
+void world_told(unsigned int container, uint64_t iova, uint64_t size,
+                bool populated, int ret)
 {
     const SpinGuard guard(lock);
+    Container &at = world.containers[container];
+    bool is_stuck = false;
 
-    MODEL_CHECK(ret == 0 ||
-                (populated && (ret == -ENOSPC || failure.happened)));
-    failure.undoing |= ret != 0;
-    for (uint64_t at = offset; at < offset + size; at += CONV_PAGE) {
-        Page &page = world.pages[block][at >> CONV_PAGE_SHIFT];
+    for (uint64_t gpa = iova >> CONV_PAGE_SHIFT;
+         gpa < (iova + size) >> CONV_PAGE_SHIFT; gpa++) {
+        Page &page = *find_page(gpa);
 
         MODEL_CHECK(!populated || !page.told[container]);
         page.told[container] = populated && !ret;
-        page.refused |= ret != 0;
+        page.refused |= populated && ret;
+        if (!page.told[container] && at.is_mapped(gpa)) {
+            MODEL_CHECK(at.refused[gpa]);
+            at.stuck[gpa] = true;
+        }
+        is_stuck |= at.stuck[gpa];
     }
+    if (populated) {
+        MODEL_CHECK(ret != 0 || !is_stuck);
+        MODEL_CHECK(ret == 0 || ret == -ENOSPC || failure.happened ||
+                    (ret == -EBUSY && is_stuck));
+    } else {
+        MODEL_CHECK_EQUAL(ret, 0);
+        /* What was stuck is tried again. */
+        MODEL_CHECK(known_nrefused[container] != nrefused[container] ||
+                    std::ranges::count(at.stuck, true) == 0);
+    }
+    known_nrefused[container] = nrefused[container];
+    failure.undoing |= populated && ret;
 }
 
 void world_moved(unsigned int place)

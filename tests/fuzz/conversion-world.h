@@ -16,7 +16,9 @@
  *
  * Injected failures make exceptions.  A backing that could not be freed may be
  * left.  When calls go on failing, what was done cannot be undone: attributes
- * may then be wrong.  What a listener refused is not mapped.
+ * may then be wrong.  What a listener refused is not mapped.  What was discarded
+ * when the kernel refused to unmap it is stuck, and mapped until it is unmapped;
+ * how much that is, the layout knows to the page.
  */
 
 #ifndef TESTS_FUZZ_CONVERSION_WORLD_H
@@ -42,6 +44,9 @@ void world_check();
  * @error, and all that come after it if it goes on.  0 takes it back.
  */
 void world_fail(unsigned int nth, int error, bool goes_on);
+
+/* Refuse the next @ncalls to unmap something of a container, to anybody. */
+void world_refuse_unmaps(unsigned int container, unsigned int ncalls);
 
 /*
  * Until world_fail() this thread resets the machine.  A block can be seen at
