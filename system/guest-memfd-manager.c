@@ -201,29 +201,6 @@ static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
                               c->to_private ? "private" : "shared");
 }
 
-/*
- * Take back the conversion to private of a run.  If its attributes cannot be
- * given back, then it is private, whatever the guest is told, and devices must
- * not reach it.
- */
-static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
-                                           uint64_t offset, uint64_t size,
-                                           void *opaque)
-{
-    const GuestMemfdConversion *c = opaque;
-    int ret = c->set_attributes(c->opaque, offset, size, false);
-
-    trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
-    if (ret) {
-        gmm->failures++;
-        page_state_map_convert(gmm->pages, offset / gmm->page_size,
-                               size / gmm->page_size, false,
-                               guest_memfd_changed, (void *)c);
-        return 0;
-    }
-    return guest_memfd_repopulate_run(gmm, offset, size, NULL);
-}
-
 /* Whether an error says that a backing of this kind can never be freed. */
 static bool guest_memfd_is_permanent(int err)
 {
@@ -259,6 +236,38 @@ static void guest_memfd_free(GuestMemfdManager *gmm, uint64_t offset,
         trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size,
                                   ret);
     }
+}
+
+/*
+ * The attributes of a shared run cannot be given back: then it is private,
+ * whatever the guest is told, and devices must not reach it.
+ */
+static void guest_memfd_set_lost(const GuestMemfdConversion *c, uint64_t offset,
+                                 uint64_t size)
+{
+    GuestMemfdManager *gmm = c->manager;
+
+    page_state_map_convert(gmm->pages, offset / gmm->page_size,
+                           size / gmm->page_size, false, guest_memfd_changed,
+                           (void *)c);
+    guest_memfd_free(gmm, offset, size, true);
+}
+
+/* Take back the conversion to private of a run. */
+static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
+                                           uint64_t offset, uint64_t size,
+                                           void *opaque)
+{
+    const GuestMemfdConversion *c = opaque;
+    int ret = c->set_attributes(c->opaque, offset, size, false);
+
+    trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
+    if (ret) {
+        gmm->failures++;
+        guest_memfd_set_lost(c, offset, size);
+        return 0;
+    }
+    return guest_memfd_repopulate_run(gmm, offset, size, NULL);
 }
 
 static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
@@ -320,7 +329,9 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
     guest_memfd_for_each_run(gmm, c->offset, c->size, true,
                              guest_memfd_discard_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, true);
-    if (ret) {
+    if (ret == -ENOTRECOVERABLE) {
+        guest_memfd_set_lost(c, c->offset, c->size);
+    } else if (ret) {
         trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset,
                                    c->size, "shared");
         guest_memfd_for_each_run(gmm, c->offset, c->size, true,

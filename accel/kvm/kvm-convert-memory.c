@@ -337,12 +337,17 @@ int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
     return ret;
 }
 
-/* Part of a RAM block whose attributes are set wherever the guest sees it. */
+/*
+ * Part of a RAM block whose attributes are set wherever the guest sees it, but
+ * at @max_places at most.
+ */
 typedef struct KVMConvertVisible {
     const MemoryRegion *mr;
     uint64_t offset;
     uint64_t size;
     bool to_private;
+    unsigned int max_places;
+    unsigned int nplaces;
     int ret;
 } KVMConvertVisible;
 
@@ -355,10 +360,14 @@ static bool kvm_convert_visible_range(Int128 start, Int128 len,
     const uint64_t end = MIN(visible->offset + visible->size,
                              offset_in_region + int128_get64(len));
 
+    if (visible->nplaces == visible->max_places) {
+        return true;
+    }
     if (mr == visible->mr && first < end) {
         visible->ret = kvm_convert_set_gpa(
             int128_get64(start) + (first - offset_in_region), end - first,
             visible->to_private);
+        visible->nplaces += !visible->ret;
     }
     return visible->ret != 0;
 }
@@ -371,22 +380,21 @@ static int kvm_convert_set_visible(void *opaque, uint64_t offset,
         .offset = offset,
         .size = size,
         .to_private = to_private,
+        .max_places = UINT_MAX,
     };
-
+    KVMConvertVisible undo = visible;
     FlatView *view;
-    int ret;
 
     RCU_READ_LOCK_GUARD();
     view = address_space_to_flatview(&address_space_memory);
     flatview_for_each_range(view, kvm_convert_visible_range, &visible);
-    ret = visible.ret;
-    if (ret) {
-        /* On an error nothing may have changed. */
-        visible.to_private = !to_private;
-        visible.ret = 0;
-        flatview_for_each_range(view, kvm_convert_visible_range, &visible);
+    if (!visible.ret) {
+        return 0;
     }
-    return ret;
+    undo.to_private = !to_private;
+    undo.max_places = visible.nplaces;
+    flatview_for_each_range(view, kvm_convert_visible_range, &undo);
+    return undo.ret ? -ENOTRECOVERABLE : visible.ret;
 }
 
 static int kvm_convert_block_to_private(RAMBlock *block)

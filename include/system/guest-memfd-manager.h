@@ -40,7 +40,9 @@ typedef struct SharedDmaWindow SharedDmaWindow;
 /*
  * Tell the accelerator which backing the guest shall see in a part of the RAM
  * block.  @offset and @size are in bytes and multiples of the page size.
- * Returns 0 or a negative errno; on an error nothing has changed.
+ * Returns 0 or a negative errno.  On an error nothing has changed, but on
+ * -ENOTRECOVERABLE pages are private that were to become so, although others
+ * are not: all count as private then, and devices reach none of them.
  */
 typedef int GuestMemfdSetAttributes(void *opaque, uint64_t offset,
                                     uint64_t size, bool to_private);
@@ -107,7 +109,7 @@ void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
  * guest_memfd_commit() or guest_memfd_abort().
  *
  * Returns 0, or a negative errno when the accelerator or a listener refused;
- * all is then as it was before.
+ * all is then as it was before, except after -ENOTRECOVERABLE.
  */
 int guest_memfd_prepare(const GuestMemfdConversion *conversion);
 

@@ -116,7 +116,6 @@ void do_step(const ConversionStep &step)
         break;
     case 13:
         if (step[1] < 64) {
-            world_reset();
             conv_reset();
         } else {
             conv_look(step[1]);

@@ -43,7 +43,6 @@ struct Failure {
     bool happened = false;
     /* Something was refused before, so that this is being undone. */
     bool undoing = false;
-    bool resetting = false;
 };
 
 struct Container {
@@ -295,7 +294,7 @@ void world_check()
 
 void world_fail(unsigned int nth, int error, bool goes_on)
 {
-    failure = {nth, error, goes_on, false, false, false};
+    failure = {nth, error, goes_on, false, false};
 }
 
 void world_refuse_unmaps(unsigned int container, unsigned int ncalls)
@@ -303,11 +302,6 @@ void world_refuse_unmaps(unsigned int container, unsigned int ncalls)
     const SpinGuard guard(lock);
 
     world.containers[container].refuse_unmaps = ncalls;
-}
-
-void world_reset()
-{
-    failure.resetting = true;
 }
 
 } // namespace gmem
@@ -326,11 +320,7 @@ int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
             continue;
         }
         if (ret) {
-            page->wrong |= (to_private || failure.resetting) &&
-                           (failure.goes_on || failure.undoing);
-            /* A page that cannot be given back is private from now on. */
-            page->kept_shared |=
-                !to_private && page->guest_private && page->has_shared;
+            page->wrong |= to_private && (failure.goes_on || failure.undoing);
             continue;
         }
         page->guest_private = to_private;

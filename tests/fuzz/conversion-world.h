@@ -48,13 +48,6 @@ void world_fail(unsigned int nth, int error, bool goes_on);
 /* Refuse the next @ncalls to unmap something of a container, to anybody. */
 void world_refuse_unmaps(unsigned int container, unsigned int ncalls);
 
-/*
- * Until world_fail() this thread resets the machine.  A block can be seen at
- * two places then, and when one of them fails, giving the other one back can
- * fail too.
- */
-void world_reset();
-
 } // namespace gmem
 
 #endif

@@ -537,6 +537,32 @@ static void test_attributes_refused(void)
     fake_block_free(fake);
 }
 
+static void test_attributes_lost(void)
+{
+    FakeBlock *fake = fake_block_new();
+    FakeListener a;
+
+    register_all(&a, fake, 0);
+    make_shared(fake, 2, 4);
+    g_string_truncate(journal, 0);
+
+    /* Some of the pages are private now, nobody knows which. */
+    fail_calls(1, 1, ENOTRECOVERABLE);
+    g_assert_cmpint(convert(fake, 4, 4, true), ==, -ENOTRECOVERABLE);
+    assert_journal("A-4/2 p4/4! fs4/4");
+    assert_states(fake, "..##............");
+    g_assert_cmpuint(get(fake, "failures"), ==, 1);
+
+    make_private(fake, 4, 2);
+    assert_journal("p4/2 fs4/2");
+    assert_agreement(fake, 1);
+    make_shared(fake, 4, 2);
+    assert_agreement(fake, 1);
+
+    unregister(&a);
+    fake_block_free(fake);
+}
+
 static void test_abort(void)
 {
     FakeBlock *fake = fake_block_new();
@@ -564,7 +590,7 @@ static void test_abort(void)
     fail_calls(2, 2, ENOMEM);
     prepare_and_abort(fake, 0, 6, true);
     fail_no_calls();
-    assert_journal("A-2/2 A-5/1 p0/6 s2/2! s5/1 A+5/1");
+    assert_journal("A-2/2 A-5/1 p0/6 s2/2! fs2/2 s5/1 A+5/1");
     assert_states(fake, ".....#..........");
     assert_agreement(fake, 1);
     g_assert_cmpuint(get(fake, "failures"), ==, 1);
@@ -992,6 +1018,7 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-memfd/refusal", test_refusal);
     g_test_add_func("/guest-memfd/attributes-refused",
                     test_attributes_refused);
+    g_test_add_func("/guest-memfd/attributes-lost", test_attributes_lost);
     g_test_add_func("/guest-memfd/abort", test_abort);
     g_test_add_func("/guest-memfd/abort-parts", test_abort_parts);
     g_test_add_func("/guest-memfd/register", test_register);
