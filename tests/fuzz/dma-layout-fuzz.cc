@@ -24,14 +24,14 @@ namespace {
 using gmem::DmaLayout;
 using gmem::FuzzInput;
 using gmem::IommuKind;
+using gmem::rig::kGiB;
+using gmem::rig::kKiB;
+using gmem::rig::kMiB;
+using gmem::rig::kPage;
+using gmem::rig::kTiB;
 using gmem::rig::Memory;
 using gmem::rig::Rig;
 
-constexpr uint64_t kPage = DmaLayout::kPage;
-constexpr uint64_t kKiB = UINT64_C(1) << 10;
-constexpr uint64_t kMiB = UINT64_C(1) << 20;
-constexpr uint64_t kGiB = UINT64_C(1) << 30;
-constexpr uint64_t kTiB = UINT64_C(1) << 40;
 constexpr uint64_t kHalf = UINT64_C(1) << 63;
 
 /* Where the interrupt controllers of an x86 host are: never mapped. */

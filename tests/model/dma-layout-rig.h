@@ -23,6 +23,12 @@
 
 namespace gmem::rig {
 
+constexpr uint64_t kPage = DmaLayout::kPage;
+constexpr uint64_t kKiB = UINT64_C(1) << 10;
+constexpr uint64_t kMiB = UINT64_C(1) << 20;
+constexpr uint64_t kGiB = UINT64_C(1) << 30;
+constexpr uint64_t kTiB = UINT64_C(1) << 40;
+
 /* Where those map that take entries behind the layout's back. */
 constexpr uint64_t kOthers = UINT64_C(1) << 47;
 
@@ -30,7 +36,7 @@ constexpr uint64_t kOthers = UINT64_C(1) << 47;
 struct Memory {
     /* What to add to an IOVA for the address in QEMU. */
     uint64_t offset = UINT64_C(0x7f0000000000);
-    uint64_t granularity = DmaLayout::kPage;
+    uint64_t granularity = kPage;
     bool readonly = false;
 
     bool operator==(const Memory &) const = default;
@@ -256,9 +262,8 @@ public:
     void take_entries(uint64_t count)
     {
         for (; count && model_.entries_left().value_or(0); count--) {
-            MODEL_CHECK_EQUAL(model_.map(kOthers + ntaken_ * DmaLayout::kPage,
-                                         DmaLayout::kPage, 0, false),
-                              0);
+            MODEL_CHECK_EQUAL(
+                model_.map(kOthers + ntaken_ * kPage, kPage, 0, false), 0);
             ntaken_++;
         }
     }
@@ -267,8 +272,7 @@ public:
     {
         for (; count && ntaken_; count--) {
             ntaken_--;
-            MODEL_CHECK_EQUAL(model_.unmap(kOthers + ntaken_ * DmaLayout::kPage,
-                                           DmaLayout::kPage),
+            MODEL_CHECK_EQUAL(model_.unmap(kOthers + ntaken_ * kPage, kPage),
                               0);
         }
     }
@@ -309,9 +313,8 @@ public:
         std::string text;
 
         for (const auto &[iova, extent] : layout_.extents()) {
-            text += (text.empty() ? "" : " ") +
-                    std::to_string(iova / DmaLayout::kPage) + "+" +
-                    std::to_string(extent.size / DmaLayout::kPage);
+            text += (text.empty() ? "" : " ") + std::to_string(iova / kPage) +
+                    "+" + std::to_string(extent.size / kPage);
         }
         return text;
     }
@@ -632,7 +635,7 @@ private:
         MODEL_CHECK_EQUAL(stats.stuck_size, stuck_.size());
         MODEL_CHECK_EQUAL(stats.mapped_size, mapped);
         MODEL_CHECK_EQUAL(stats.mapped_size,
-                          model_.mapped_bytes() - ntaken_ * DmaLayout::kPage);
+                          model_.mapped_bytes() - ntaken_ * kPage);
         MODEL_CHECK_EQUAL(stats.missing_size,
                           layout_.is_open() ? total - mapped : 0);
         MODEL_CHECK_EQUAL(stats.map_calls, nmaps_);
