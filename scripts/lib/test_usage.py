@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of how scripts treat a person: --help, and wrong options."""
+
+import contextlib
+import functools
+import os
+import re
+import signal
+import subprocess
+import sys
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = (ROOT / 'scripts', ROOT / 'tests/nested')
+
+# An option as a shell script parses it, or a Python script
+SHELL_OPTION = re.compile(r'^ +(?:-h \| )?(--[a-z-]+)(?: \| -h)?\)', re.M)
+PYTHON_OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
+# What a shell script says when the value is missing
+SHELL_VALUE = re.compile(r'^ +(--[a-z-]+)\)\n +\w+=\$\(option_value', re.M)
+
+
+def scripts() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in folder.iterdir()
+                  if path.is_file() and os.access(path, os.X_OK))
+
+
+def is_shell(path: Path) -> bool:
+    return path.read_text(encoding='utf-8').startswith('#!/usr/bin/env bash')
+
+
+def execute(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script that has to end at once, and whatever it starts."""
+    interpreter = () if is_shell(path) else (sys.executable,)
+    command = [*map(str, interpreter), str(path), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          start_new_session=True) as child:
+        try:
+            stdout, stderr = child.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, child.returncode, stdout,
+                                       stderr)
+
+
+@functools.cache
+def help_of(path: Path) -> subprocess.CompletedProcess[str]:
+    return execute(path, '--help')
+
+
+class Usage(unittest.TestCase):
+
+    def test_there_are_scripts(self) -> None:
+        names = {path.name for path in scripts()}
+        self.assertLessEqual({'build-qemu', 'check', 'demo', 'dma-map-view',
+                              'run', 'build-kernel'}, names)
+
+    def test_help(self) -> None:
+        for path in scripts():
+            with self.subTest(path.name):
+                result = help_of(path)
+                self.assertEqual((result.returncode, result.stderr), (0, ''))
+                self.assertRegex(result.stdout, rf'(?i)^usage: .*{path.name}')
+                self.assertIn('--help', result.stdout)
+
+    def test_help_has_each_option(self) -> None:
+        seen = 0
+        for path in scripts():
+            pattern = SHELL_OPTION if is_shell(path) else PYTHON_OPTION
+            options = pattern.findall(path.read_text(encoding='utf-8'))
+            text = help_of(path).stdout
+            for option in options:
+                with self.subTest(path.name, option=option):
+                    seen += 1
+                    self.assertRegex(text, rf'(?m)^ +{option}\b')
+        self.assertGreater(seen, 50)
+
+    def test_unknown_option(self) -> None:
+        for path in scripts():
+            with self.subTest(path.name):
+                result = execute(path, '--nonsense', 'boot')
+                self.assertGreater(result.returncode, 0)
+                self.assertEqual(result.stdout, '')
+                self.assertIn('--nonsense', result.stderr)
+                self.assertNotIn('Traceback', result.stderr)
+
+    def test_value_is_missing(self) -> None:
+        seen = 0
+        for path in filter(is_shell, scripts()):
+            text = path.read_text(encoding='utf-8')
+            self.assertNotIn('${2:?', text, path.name)
+            for option in SHELL_VALUE.findall(text):
+                with self.subTest(path.name, option=option):
+                    seen += 1
+                    result = execute(path, '--jobs', '1', option)
+                    self.assertEqual(result.returncode, 1)
+                    self.assertRegex(result.stderr,
+                                     rf'^error: {option}: needs a ')
+        self.assertGreater(seen, 5)
+
+    def test_empty_values_are_none(self) -> None:
+        for name, option in (('scripts/build-qemu', '--qemu-source'),
+                             ('scripts/qemu-suites', '--counts'),
+                             ('tests/nested/build-kernel', '--config')):
+            with self.subTest(name):
+                # Without the check, the second one ends it
+                result = execute(ROOT / name, f'{option}=', '--nonsense')
+                self.assertEqual(result.returncode, 1)
+                self.assertIn(f'error: {option}: needs a ', result.stderr)
+
+    def test_options_that_contradict(self) -> None:
+        for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
+                        ('--sanitize', '--soak', '1')):
+            with self.subTest(options):
+                result = execute(ROOT / 'scripts/check', *options)
+                self.assertEqual((result.returncode, result.stdout), (1, ''))
+                self.assertRegex(result.stderr, '^error: --(fast|sanitize): ')
+
+
+if __name__ == '__main__':
+    unittest.main()
