@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = (ROOT / 'scripts', ROOT / 'tests/nested')
+L1_INIT = ROOT / 'tests/nested/l1-init'
 
 # An option as a shell script parses it, or a Python script
 SHELL_OPTION = re.compile(r'^ +(?:-h \| )?(--[a-z-]+)(?: \| -h)?\)', re.M)
@@ -119,6 +120,24 @@ class Usage(unittest.TestCase):
                 result = execute(ROOT / 'scripts/check', *options)
                 self.assertEqual((result.returncode, result.stdout), (1, ''))
                 self.assertRegex(result.stderr, '^error: --(fast|sanitize): ')
+
+
+class L1Init(unittest.TestCase):
+    """It mounts things and makes links: never on the machine of a person."""
+
+    def test_cannot_be_typed(self) -> None:
+        self.assertFalse(os.access(L1_INIT, os.X_OK))
+
+    def test_refuses(self) -> None:
+        # What it must not do, this user could not
+        nobody = 65534 if os.geteuid() == 0 else None
+        with L1_INIT.open(encoding='utf-8') as script:
+            result = subprocess.run(
+                ['/bin/sh', '-s', '--', '--help'], stdin=script, cwd='/',
+                capture_output=True, text=True, check=False, timeout=60,
+                user=nobody)
+        self.assertEqual((result.returncode, result.stdout), (2, ''))
+        self.assertRegex(result.stderr, '^l1-init is /init of .*\n$')
 
 
 if __name__ == '__main__':
