@@ -205,6 +205,11 @@ class Session:
     snapshots: list[Snapshot]
 
 
+def _no_session(path: Path) -> str:
+    return (f'{path}: no session of {_FORMAT} {_VERSION}: dma-map-view '
+            '--record writes one')
+
+
 def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
     lines = path.read_text(encoding='utf-8').splitlines()
     for number, line in enumerate(lines, 1):
@@ -214,6 +219,8 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             if number == len(lines) and number > 2:
                 # It was not written to its end: what is there is good
                 return
+            if number == 1:
+                raise MapError(_no_session(path)) from error
             raise MapError(f'{path}, line {number}: {error}') from error
         if not isinstance(value, dict):
             raise MapError(f'{path}, line {number}: no JSON object')
@@ -224,13 +231,14 @@ def read_session(path: Path) -> Session:
     """Reads what a Recorder has written."""
     try:
         first, *snapshots = _read_lines(path)
-    except (OSError, UnicodeError) as error:
-        raise MapError(f'{path}: {error}') from error
+    except OSError as error:
+        raise MapError(f'{path}: {error.strerror}') from error
+    except UnicodeError as error:
+        raise MapError(_no_session(path)) from error
     except ValueError as error:
         raise MapError(f'{path}: the file is empty') from error
     if first.get(_FORMAT) != _VERSION:
-        raise MapError(f'{path}: no session of {_FORMAT} {_VERSION}: '
-                       'dma-map-view --record writes one')
+        raise MapError(_no_session(path))
     needed = {'time', 'status', 'guest-memfd', 'vfio-dma'}
     for number, snapshot in enumerate(snapshots, 2):
         missing = needed - snapshot.keys()

@@ -74,6 +74,10 @@ def _flow(items: Iterable[Span], width: int, indent: int = 0,
     return lines
 
 
+def _sentence(text: str, kind: Any, width: int) -> list[Line]:
+    return _flow([(word, kind) for word in text.split()], width, gap=' ')
+
+
 def _rate(rates: Rates, *key: str) -> str:
     rate = rates.get(key)     # type: ignore[call-overload]
     if not rate:
@@ -112,10 +116,11 @@ def block_lines(info: dict[str, Any], rates: Rates, width: int) -> list[Line]:
     def counter(name: str, key: str, is_bad: bool = False) -> Span:
         return _counter(name, info, key, rates, 'guest-memfd', 'id', is_bad)
 
+    runs = info['shared-runs']
     items: list[Span] = [
         (f'{size_text(info["size"])}', PLAIN),
-        (f'shared {size_text(info["shared-size"])} in '
-         f'{info["shared-runs"]} ranges', PLAIN),
+        (f'shared {size_text(info["shared-size"])} in {runs} '
+         f'{"range" if runs == 1 else "ranges"}', PLAIN),
         counter('to shared', 'conversions-to-shared'),
         counter('to private', 'conversions-to-private'),
         counter('failures', 'failures', True)]
@@ -190,7 +195,7 @@ def title_lines(snapshot: Snapshot, guest: dict[str, Any], strip: Strip | None,
                       PLAIN))
     lines = _flow(items, look.width)
     if note:
-        lines += _flow([(note, ALARM)], look.width)
+        lines += _sentence(note, ALARM, look.width)
     return lines
 
 
@@ -245,14 +250,14 @@ def render(snapshot: Snapshot, guest: dict[str, Any], rates: Rates, look: Look,
     """All of it, at most as many lines as there is room for."""
     below: list[Line] = []
     if not snapshot['guest-memfd']:
-        below += _flow([('No RAM block has a guest_memfd: this guest has no '
-                         'private memory.', PLAIN)], look.width)
+        below += _sentence('No RAM block has a guest_memfd: this guest has no '
+                           'private memory.', PLAIN, look.width)
     for info in snapshot['guest-memfd']:
         # Of one that the guest does not see there is little to say
         below += block_lines(info, rates, look.width)
     if not snapshot['vfio-dma']:
-        below += _flow([('No device is assigned: there is no VFIO container.',
-                         PLAIN)], look.width)
+        below += _sentence('No device is assigned: there is no VFIO '
+                           'container.', PLAIN, look.width)
     for info in snapshot['vfio-dma']:
         below += container_lines(info, rates, look.width)
 
@@ -268,8 +273,8 @@ def render(snapshot: Snapshot, guest: dict[str, Any], rates: Rates, look: Look,
         lines += strip_lines(strip, label, columns, look)
         lines += legend_lines(strip, look)
     elif look.window:
-        lines += _flow([('There is no memory in this window.', PLAIN)],
-                       look.width)
+        lines += _sentence('There is no memory in this window.', PLAIN,
+                           look.width)
     lines += below
     return _fit(lines, look, keys)
 

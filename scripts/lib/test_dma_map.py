@@ -305,6 +305,22 @@ class Text(unittest.TestCase):
         self.assertIn('No RAM block has a guest_memfd', text)
         self.assertIn('there is no VFIO container', text)
 
+    def test_sentences_are_not_cut(self) -> None:
+        note = '0x1000+0x2000 was not converted to shared: No space left'
+        text = plain_text(render(self.qemus()[3].snapshot(), {}, {}, Look(30),
+                                 note))
+        for sentence in (note, 'this guest has no private memory.',
+                         'there is no VFIO container.'):
+            self.assertIn(sentence, text.replace('\n', ' '))
+
+    def test_one_range(self) -> None:
+        qemu = FakeQemu(shared=[(0, MIB)])
+        text = plain_text(render(qemu.snapshot(), {}, {}, Look(80)))
+        self.assertIn('shared 1 MiB in 1 range ', text)
+        qemu.shared.append((4 * MIB, MIB))
+        text = plain_text(render(qemu.snapshot(), {}, {}, Look(80)))
+        self.assertIn('shared 2 MiB in 2 ranges ', text)
+
     def test_failures(self) -> None:
         snapshot = usual().snapshot()
         snapshot['guest-memfd'][0]['last-failure'] = {
@@ -416,8 +432,13 @@ class Sessions(unittest.TestCase):
             self.path.write_text(text, encoding='utf-8')
             with self.assertRaises(MapError, msg=text):
                 read_session(self.path)
-        with self.assertRaises(MapError):
-            read_session(self.path / 'none')
+        for data in (b'# Text\n\nand more\n', b'\xff\xfe\0\n', b'{"a":1}\n'):
+            self.path.write_bytes(data)
+            with self.assertRaisesRegex(MapError, '--record writes one$'):
+                read_session(self.path)
+        with self.assertRaisesRegex(MapError,
+                                    'none: No such file or directory$'):
+            read_session(self.path.with_name('none'))
 
     def test_the_tool_replays_it(self) -> None:
         self.record()
