@@ -6,9 +6,11 @@ import contextlib
 import functools
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
@@ -120,6 +122,44 @@ class Usage(unittest.TestCase):
                 result = execute(ROOT / 'scripts/check', *options)
                 self.assertEqual((result.returncode, result.stdout), (1, ''))
                 self.assertRegex(result.stderr, '^error: --(fast|sanitize): ')
+
+
+class OtherSystems(unittest.TestCase):
+    """Without Debian's package tools, on a copy of the scripts."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        shutil.copytree(ROOT / 'scripts', self.root / 'scripts')
+        nested = self.root / 'tests/nested'
+        nested.mkdir(parents=True)
+        for name in ('build-kernel', 'l1.config'):
+            shutil.copy(ROOT / 'tests/nested' / name, nested)
+        tools = self.root / 'tools'
+        tools.mkdir()
+        for path in Path('/usr/bin').iterdir():
+            if path.name not in ('apt-get', 'dpkg-query'):
+                (tools / path.name).symlink_to(path)
+
+    def build_kernel(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ['/bin/bash', self.root / 'tests/nested/build-kernel'],
+            env={'PATH': str(self.root / 'tools'), 'HOME': str(self.root)},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=60)
+
+    def test_the_way_out_of_a_missing_kernel(self) -> None:
+        result = self.build_kernel()
+        self.assertEqual(result.returncode, 1)
+        self.assertIn('this is another system', result.stderr)
+        image = self.root / 'build/nested/bzImage'
+        self.assertIn(f'put its image at {image}', result.stderr)
+        image.write_bytes(b'kernel')
+        result = self.build_kernel()
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertIn('using build/nested/bzImage as it is', result.stdout)
+        self.assertEqual(image.read_bytes(), b'kernel')
 
 
 class L1Init(unittest.TestCase):
