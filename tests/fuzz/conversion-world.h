@@ -16,9 +16,9 @@
  *
  * Injected failures make exceptions.  A backing that could not be freed may be
  * left.  When calls go on failing, what was done cannot be undone: attributes
- * may then be wrong.  What a listener refused is not mapped.  What was discarded
- * when the kernel refused to unmap it is stuck, and mapped until it is unmapped;
- * how much that is, the layout knows to the page.
+ * may then be wrong.  What a listener refused is not mapped.  What was
+ * discarded when the kernel refused to unmap it is stuck, and mapped until it
+ * is unmapped; how much that is, the layout knows to the page.
  */
 
 #ifndef TESTS_FUZZ_CONVERSION_WORLD_H
