@@ -238,22 +238,23 @@ static void guest_memfd_free(GuestMemfdManager *gmm, uint64_t offset,
     }
 }
 
-/*
- * The attributes of a shared run cannot be given back: then it is private,
- * whatever the guest is told, and devices must not reach it.
- */
-static void guest_memfd_set_lost(const GuestMemfdConversion *c, uint64_t offset,
+/* Give a part of a conversion its new state, and free the other backing. */
+static void guest_memfd_complete(const GuestMemfdConversion *c, uint64_t offset,
                                  uint64_t size)
 {
     GuestMemfdManager *gmm = c->manager;
 
     page_state_map_convert(gmm->pages, offset / gmm->page_size,
-                           size / gmm->page_size, false, guest_memfd_changed,
-                           (void *)c);
-    guest_memfd_free(gmm, offset, size, true);
+                           size / gmm->page_size, !c->to_private,
+                           guest_memfd_changed, (void *)c);
+    guest_memfd_free(gmm, offset, size, c->to_private);
 }
 
-/* Take back the conversion to private of a run. */
+/*
+ * Take back the conversion to private of a run.  If its attributes cannot be
+ * given back, then it is private, whatever the guest is told, and devices must
+ * not reach it.
+ */
 static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
                                            uint64_t offset, uint64_t size,
                                            void *opaque)
@@ -264,7 +265,7 @@ static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
     trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
         gmm->failures++;
-        guest_memfd_set_lost(c, offset, size);
+        guest_memfd_complete(c, offset, size);
         return 0;
     }
     return guest_memfd_repopulate_run(gmm, offset, size, NULL);
@@ -330,7 +331,7 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
                              guest_memfd_discard_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, true);
     if (ret == -ENOTRECOVERABLE) {
-        guest_memfd_set_lost(c, c->offset, c->size);
+        guest_memfd_complete(c, c->offset, c->size);
     } else if (ret) {
         trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset,
                                    c->size, "shared");
@@ -374,10 +375,7 @@ void guest_memfd_commit(const GuestMemfdConversion *c)
 {
     GuestMemfdManager *gmm = c->manager;
 
-    page_state_map_convert(gmm->pages, c->offset / gmm->page_size,
-                           c->size / gmm->page_size, !c->to_private,
-                           guest_memfd_changed, (void *)c);
-    guest_memfd_free(gmm, c->offset, c->size, c->to_private);
+    guest_memfd_complete(c, c->offset, c->size);
     if (c->to_private) {
         gmm->conversions_to_private++;
     } else {
