@@ -7,13 +7,24 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
+#include "qemu/stats64.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "exec/ramblock.h"
+#include "system/guest-memfd-backing.h"
 #include "system/guest-memfd-manager.h"
 #include "system/page-state-map-c.h"
+#include "system/report-limit.h"
 #include "system/shared-dma-view.h"
 #include "trace/trace-system_shared_dma.h"
+
+/* A conversion that failed; no error is 0. */
+typedef struct GuestMemfdLastFailure {
+    uint64_t offset;
+    uint64_t size;
+    bool to_private;
+    int err;
+} GuestMemfdLastFailure;
 
 struct GuestMemfdManager {
     Object parent_obj;
@@ -21,23 +32,33 @@ struct GuestMemfdManager {
     MemoryRegion *mr;
     uint64_t page_size;
 
-    /* Covers all that follows, and the order of listeners' notifications. */
+    /*
+     * Taken before the lock, and given back once that is taken, by who wants
+     * it ahead of conversions that are about to begin: vCPUs that convert
+     * piece after piece would take the lock again before another thread has
+     * even woken up.
+     */
+    QemuMutex turnstile;
+
+    /* Covers what follows, and the order of listeners' notifications. */
     QemuMutex lock;
     PageStateMap *pages;
+    GuestMemfdPlaces *places;
     QLIST_HEAD(, RamDiscardListener) listeners;
-    uint64_t conversions_to_shared;
-    uint64_t conversions_to_private;
-    uint64_t failures;
-    uint64_t unfreed;
-    /* The last conversion that failed; no error is 0. */
-    struct {
-        uint64_t offset;
-        uint64_t size;
-        bool to_private;
-        int err;
-    } last_failure;
-    /* By whether it is the shared backing. */
-    bool cannot_free[2];
+    ReportLimit unfreed_reports;
+
+    /* Written with the lock held, but read without it. */
+    Stat64 shared_pages;
+    Stat64 shared_runs;
+    Stat64 nlisteners;
+    Stat64 conversions_to_shared;
+    Stat64 conversions_to_private;
+    Stat64 failures;
+    Stat64 unfreed;
+
+    /* Held for no longer than it takes to copy it. */
+    QemuMutex last_failure_lock;
+    GuestMemfdLastFailure last_failure;
 };
 
 OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(GuestMemfdManager,
@@ -163,7 +184,7 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
     uint64_t done;
 
     if (guest_memfd_populate_run(gmm, offset, size, &done)) {
-        gmm->failures++;
+        stat64_add(&gmm->failures, 1);
         warn_report_once("guest-memfd: shared memory at offset 0x%" PRIx64
                          " of '%s' is out of reach of devices until the guest"
                          " makes it private and shares it again", offset,
@@ -186,7 +207,7 @@ static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
 
     trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
-        gmm->failures++;
+        stat64_add(&gmm->failures, 1);
     }
     return 0;
 }
@@ -199,55 +220,64 @@ static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
     trace_guest_memfd_changed(memory_region_name(gmm->mr),
                               first * gmm->page_size, npages * gmm->page_size,
                               c->to_private ? "private" : "shared");
-}
-
-/* Whether an error says that a backing of this kind can never be freed. */
-static bool guest_memfd_is_permanent(int err)
-{
-    return err == -EINVAL || err == -ENOTSUP || err == -EBADF;
-}
-
-/*
- * Free one of the two backings of a range.  One that cannot be freed at all is
- * not tried again: QEMU reports each failure, and guests can convert forever.
- */
-static void guest_memfd_free(GuestMemfdManager *gmm, uint64_t offset,
-                             uint64_t size, bool shared)
-{
-    RAMBlock *block = gmm->mr->ram_block;
-    int ret;
-
-    if (gmm->cannot_free[shared]) {
-        gmm->unfreed++;
-        return;
-    }
-    /*
-     * Huge pages are taken from a pool, usually in advance: a page given back
-     * may not be there when it is needed again.
-     */
-    if (shared && qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
-        return;
-    }
-    ret = shared ? ram_block_discard_range(block, offset, size)
-                 : ram_block_discard_guest_memfd_range(block, offset, size);
-    if (ret) {
-        gmm->unfreed++;
-        gmm->cannot_free[shared] = guest_memfd_is_permanent(ret);
-        trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size,
-                                  ret);
+    if (c->changed) {
+        c->changed(c->opaque, first * gmm->page_size, npages * gmm->page_size);
     }
 }
 
-/* Give a part of a conversion its new state, and free the other backing. */
-static void guest_memfd_complete(const GuestMemfdConversion *c, uint64_t offset,
-                                 uint64_t size)
+/* Give a part of a conversion its new state. */
+static void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
+                             uint64_t size)
 {
     GuestMemfdManager *gmm = c->manager;
 
     page_state_map_convert(gmm->pages, offset / gmm->page_size,
                            size / gmm->page_size, !c->to_private,
                            guest_memfd_changed, (void *)c);
-    guest_memfd_free(gmm, offset, size, c->to_private);
+    stat64_set(&gmm->shared_pages, page_state_map_nshared(gmm->pages));
+    stat64_set(&gmm->shared_runs, page_state_map_nruns(gmm->pages));
+}
+
+static void guest_memfd_note_unfreed(GuestMemfdManager *gmm, uint64_t offset,
+                                     uint64_t size, const char *backing,
+                                     int ret)
+{
+    unsigned int nsilent;
+
+    stat64_add(&gmm->unfreed, 1);
+    trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size, ret);
+    if (report_limit_allows(&gmm->unfreed_reports, &nsilent)) {
+        warn_report("guest-memfd: 0x%" PRIx64 " bytes at offset 0x%" PRIx64
+                    " of '%s' are not in use any more, but their %s backing"
+                    " cannot be freed: %s (%u earlier reports not shown)", size,
+                    offset, memory_region_name(gmm->mr), backing,
+                    strerror(-ret), nsilent);
+    }
+}
+
+/* Free the shared backing of private pages. */
+static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
+                                       uint64_t size, void *opaque)
+{
+    int ret = guest_memfd_free_shared(gmm->mr->ram_block, offset, size);
+
+    if (ret) {
+        guest_memfd_note_unfreed(gmm, offset, size, "shared", ret);
+    }
+    return 0;
+}
+
+/* Free the private backing of shared pages. */
+static int guest_memfd_free_private_run(GuestMemfdManager *gmm,
+                                        uint64_t offset, uint64_t size,
+                                        void *opaque)
+{
+    int ret = guest_memfd_free_private(gmm->mr->ram_block, offset, size);
+
+    if (ret) {
+        guest_memfd_note_unfreed(gmm, offset, size, "private", ret);
+    }
+    return 0;
 }
 
 /*
@@ -264,18 +294,11 @@ static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
 
     trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
-        gmm->failures++;
-        guest_memfd_complete(c, offset, size);
-        return 0;
+        stat64_add(&gmm->failures, 1);
+        guest_memfd_mark(c, offset, size);
+        return guest_memfd_free_shared_run(gmm, offset, size, NULL);
     }
     return guest_memfd_repopulate_run(gmm, offset, size, NULL);
-}
-
-static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
-                                       uint64_t size, void *opaque)
-{
-    guest_memfd_free(gmm, offset, size, true);
-    return 0;
 }
 
 /* Take back the conversion of private pages, told to listeners up to @end. */
@@ -304,12 +327,6 @@ static int guest_memfd_prepare_to_shared(const GuestMemfdConversion *c)
     uint64_t done = c->offset;
     int ret;
 
-    /*
-     * QEMU's own devices can write to private pages, and find no private
-     * memory there.  The guest is to find zeroes.
-     */
-    guest_memfd_for_each_run(gmm, c->offset, c->size, false,
-                             guest_memfd_free_shared_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, false);
     if (ret) {
         return ret;
@@ -331,7 +348,8 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
                              guest_memfd_discard_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, true);
     if (ret == -ENOTRECOVERABLE) {
-        guest_memfd_complete(c, c->offset, c->size);
+        guest_memfd_mark(c, c->offset, c->size);
+        guest_memfd_free_unused(c);
     } else if (ret) {
         trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset,
                                    c->size, "shared");
@@ -339,6 +357,20 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
                                  guest_memfd_repopulate_run, NULL);
     }
     return ret;
+}
+
+static void guest_memfd_note_failure(const GuestMemfdConversion *c, int err)
+{
+    GuestMemfdManager *gmm = c->manager;
+
+    stat64_add(&gmm->failures, 1);
+    QEMU_LOCK_GUARD(&gmm->last_failure_lock);
+    gmm->last_failure = (GuestMemfdLastFailure) {
+        .offset = c->offset,
+        .size = c->size,
+        .to_private = c->to_private,
+        .err = err,
+    };
 }
 
 int guest_memfd_prepare(const GuestMemfdConversion *c)
@@ -350,11 +382,7 @@ int guest_memfd_prepare(const GuestMemfdConversion *c)
                               c->size, c->to_private ? "private" : "shared",
                               ret);
     if (ret) {
-        c->manager->failures++;
-        c->manager->last_failure.offset = c->offset;
-        c->manager->last_failure.size = c->size;
-        c->manager->last_failure.to_private = c->to_private;
-        c->manager->last_failure.err = -ret;
+        guest_memfd_note_failure(c, -ret);
     }
     return ret;
 }
@@ -375,12 +403,23 @@ void guest_memfd_commit(const GuestMemfdConversion *c)
 {
     GuestMemfdManager *gmm = c->manager;
 
-    guest_memfd_complete(c, c->offset, c->size);
-    if (c->to_private) {
-        gmm->conversions_to_private++;
-    } else {
-        gmm->conversions_to_shared++;
-    }
+    guest_memfd_mark(c, c->offset, c->size);
+    stat64_add(c->to_private ? &gmm->conversions_to_private
+                             : &gmm->conversions_to_shared, 1);
+}
+
+void guest_memfd_free_unused(const GuestMemfdConversion *c)
+{
+    guest_memfd_for_each_run(c->manager, c->offset, c->size, !c->to_private,
+                             c->to_private ? guest_memfd_free_shared_run
+                                           : guest_memfd_free_private_run,
+                             NULL);
+}
+
+void guest_memfd_manager_wait_turn(GuestMemfdManager *gmm)
+{
+    qemu_mutex_lock(&gmm->turnstile);
+    qemu_mutex_unlock(&gmm->turnstile);
 }
 
 void guest_memfd_manager_lock(GuestMemfdManager *gmm)
@@ -388,9 +427,21 @@ void guest_memfd_manager_lock(GuestMemfdManager *gmm)
     qemu_mutex_lock(&gmm->lock);
 }
 
+void guest_memfd_manager_lock_ahead(GuestMemfdManager *gmm)
+{
+    qemu_mutex_lock(&gmm->turnstile);
+    qemu_mutex_lock(&gmm->lock);
+    qemu_mutex_unlock(&gmm->turnstile);
+}
+
 void guest_memfd_manager_unlock(GuestMemfdManager *gmm)
 {
     qemu_mutex_unlock(&gmm->lock);
+}
+
+GuestMemfdPlaces *guest_memfd_manager_places(GuestMemfdManager *gmm)
+{
+    return gmm->places;
 }
 
 bool guest_memfd_next_shared(GuestMemfdManager *gmm, uint64_t *offset,
@@ -429,8 +480,12 @@ static bool guest_memfd_is_populated(const RamDiscardManager *rdm,
                                       int128_get64(section->size),
                                       gmm->page_size);
 
-    QEMU_LOCK_GUARD(&gmm->lock);
-    return page_state_map_all(gmm->pages, first, end - first, true);
+    bool ret;
+
+    guest_memfd_manager_lock_ahead(gmm);
+    ret = page_state_map_all(gmm->pages, first, end - first, true);
+    guest_memfd_manager_unlock(gmm);
+    return ret;
 }
 
 /* A walk over the parts of a section that have one state. */
@@ -460,12 +515,15 @@ static int guest_memfd_replay_run(GuestMemfdManager *gmm, uint64_t offset,
 static int guest_memfd_replay(GuestMemfdManager *gmm, GuestMemfdReplay *replay)
 {
     const MemoryRegionSection *section = replay->section;
+    int ret;
 
-    QEMU_LOCK_GUARD(&gmm->lock);
-    return guest_memfd_for_each_run(gmm, section->offset_within_region,
-                                    int128_get64(section->size),
-                                    replay->populate != NULL,
-                                    guest_memfd_replay_run, replay);
+    guest_memfd_manager_lock_ahead(gmm);
+    ret = guest_memfd_for_each_run(gmm, section->offset_within_region,
+                                   int128_get64(section->size),
+                                   replay->populate != NULL,
+                                   guest_memfd_replay_run, replay);
+    guest_memfd_manager_unlock(gmm);
+    return ret;
 }
 
 static int guest_memfd_replay_populated(const RamDiscardManager *rdm,
@@ -514,7 +572,7 @@ static int guest_memfd_register_run(GuestMemfdManager *gmm, uint64_t offset,
 
     trace_guest_memfd_listen(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
-        gmm->failures++;
+        stat64_add(&gmm->failures, 1);
         registration->ret = ret;
     }
     return 0;
@@ -537,11 +595,13 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
     g_assert(section->mr == gmm->mr);
     rdl->section = memory_region_section_new_copy(section);
 
-    QEMU_LOCK_GUARD(&gmm->lock);
+    guest_memfd_manager_lock_ahead(gmm);
     QLIST_INSERT_HEAD(&gmm->listeners, rdl, next);
+    stat64_add(&gmm->nlisteners, 1);
     guest_memfd_for_each_run(gmm, section->offset_within_region,
                              int128_get64(section->size), true,
                              guest_memfd_register_run, &registration);
+    guest_memfd_manager_unlock(gmm);
     if (registration.ret) {
         error_report("guest-memfd: shared memory of '%s' cannot all be made"
                      " accessible to a device: %s",
@@ -554,16 +614,17 @@ static void guest_memfd_unregister_listener(RamDiscardManager *rdm,
 {
     GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
 
-    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
-        if (rdl->double_discard_supported) {
-            rdl->notify_discard(rdl, rdl->section);
-        } else {
-            guest_memfd_for_each_run(gmm, rdl->section->offset_within_region,
-                                     int128_get64(rdl->section->size), true,
-                                     guest_memfd_unregister_run, rdl);
-        }
-        QLIST_REMOVE(rdl, next);
+    guest_memfd_manager_lock_ahead(gmm);
+    if (rdl->double_discard_supported) {
+        rdl->notify_discard(rdl, rdl->section);
+    } else {
+        guest_memfd_for_each_run(gmm, rdl->section->offset_within_region,
+                                 int128_get64(rdl->section->size), true,
+                                 guest_memfd_unregister_run, rdl);
     }
+    QLIST_REMOVE(rdl, next);
+    stat64_set(&gmm->nlisteners, stat64_get(&gmm->nlisteners) - 1);
+    guest_memfd_manager_unlock(gmm);
     memory_region_section_free_copy(rdl->section);
     rdl->section = NULL;
 }
@@ -599,17 +660,26 @@ const char *guest_memfd_manager_id(const GuestMemfdManager *gmm)
 
 static GuestMemfdFailure *guest_memfd_get_last_failure(GuestMemfdManager *gmm)
 {
+    GuestMemfdLastFailure last;
     GuestMemfdFailure *failure;
 
-    if (!gmm->last_failure.err) {
+    WITH_QEMU_LOCK_GUARD(&gmm->last_failure_lock) {
+        last = gmm->last_failure;
+    }
+    if (!last.err) {
         return NULL;
     }
     failure = g_new0(GuestMemfdFailure, 1);
-    failure->offset = gmm->last_failure.offset;
-    failure->size = gmm->last_failure.size;
-    failure->to_private = gmm->last_failure.to_private;
-    failure->error = g_strdup(strerror(gmm->last_failure.err));
+    failure->offset = last.offset;
+    failure->size = last.size;
+    failure->to_private = last.to_private;
+    failure->error = g_strdup(strerror(last.err));
     return failure;
+}
+
+static uint64_t guest_memfd_shared_size(const GuestMemfdManager *gmm)
+{
+    return stat64_get(&gmm->shared_pages) * gmm->page_size;
 }
 
 static void guest_memfd_list_ranges(GuestMemfdManager *gmm,
@@ -677,26 +747,26 @@ GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
                                           const SharedDmaWindow *window)
 {
     GuestMemfdInfo *info = g_new0(GuestMemfdInfo, 1);
-    RamDiscardListener *rdl;
 
     info->id = g_strdup(guest_memfd_manager_id(gmm));
     info->qom_path = object_get_canonical_path(OBJECT(gmm));
     info->size = memory_region_size(gmm->mr);
     info->page_size = gmm->page_size;
 
-    QEMU_LOCK_GUARD(&gmm->lock);
-    info->shared_size = page_state_map_nshared(gmm->pages) * gmm->page_size;
+    info->shared_size = guest_memfd_shared_size(gmm);
     info->private_size = info->size - info->shared_size;
-    info->shared_runs = page_state_map_nruns(gmm->pages);
-    info->conversions_to_shared = gmm->conversions_to_shared;
-    info->conversions_to_private = gmm->conversions_to_private;
-    info->failures = gmm->failures;
-    info->unfreed = gmm->unfreed;
-    QLIST_FOREACH(rdl, &gmm->listeners, next) {
-        info->listeners++;
-    }
+    info->shared_runs = stat64_get(&gmm->shared_runs);
+    info->conversions_to_shared = stat64_get(&gmm->conversions_to_shared);
+    info->conversions_to_private = stat64_get(&gmm->conversions_to_private);
+    info->failures = stat64_get(&gmm->failures);
+    info->unfreed = stat64_get(&gmm->unfreed);
+    info->listeners = stat64_get(&gmm->nlisteners);
     info->last_failure = guest_memfd_get_last_failure(gmm);
-    info->window = window ? guest_memfd_look(gmm, window) : NULL;
+    if (window) {
+        guest_memfd_manager_lock_ahead(gmm);
+        info->window = guest_memfd_look(gmm, window);
+        guest_memfd_manager_unlock(gmm);
+    }
     return info;
 }
 
@@ -714,24 +784,16 @@ static void guest_memfd_get_shared_size(Object *obj, Visitor *v,
                                         const char *name, void *opaque,
                                         Error **errp)
 {
-    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
-    uint64_t size;
+    uint64_t size = guest_memfd_shared_size(GUEST_MEMFD_MANAGER(obj));
 
-    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
-        size = page_state_map_nshared(gmm->pages) * gmm->page_size;
-    }
     visit_type_size(v, name, &size, errp);
 }
 
 static void guest_memfd_get_counter(Object *obj, Visitor *v, const char *name,
                                     void *opaque, Error **errp)
 {
-    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
-    uint64_t value;
+    uint64_t value = stat64_get((Stat64 *)((char *)obj + (uintptr_t)opaque));
 
-    WITH_QEMU_LOCK_GUARD(&gmm->lock) {
-        value = *(uint64_t *)((char *)gmm + (uintptr_t)opaque);
-    }
     visit_type_uint64(v, name, &value, errp);
 }
 
@@ -782,7 +844,10 @@ static void guest_memfd_manager_init(Object *obj)
     GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(obj);
 
     gmm->page_size = qemu_real_host_page_size();
+    qemu_mutex_init(&gmm->turnstile);
     qemu_mutex_init(&gmm->lock);
+    qemu_mutex_init(&gmm->last_failure_lock);
+    gmm->places = guest_memfd_places_new();
     QLIST_INIT(&gmm->listeners);
 }
 
@@ -795,5 +860,8 @@ static void guest_memfd_manager_finalize(Object *obj)
         memory_region_set_ram_discard_manager(gmm->mr, NULL);
     }
     page_state_map_free(gmm->pages);
+    guest_memfd_places_free(gmm->places);
+    qemu_mutex_destroy(&gmm->last_failure_lock);
     qemu_mutex_destroy(&gmm->lock);
+    qemu_mutex_destroy(&gmm->turnstile);
 }

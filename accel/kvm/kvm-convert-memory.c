@@ -9,6 +9,9 @@
 
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
+#include "qemu/main-loop.h"
+#include "qemu/rcu.h"
+#include "qemu/units.h"
 #include "qapi/qapi-events-shared-dma.h"
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
@@ -18,18 +21,52 @@
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "system/kvm-convert-memory.h"
+#include "system/page-state-map-c.h"
 #include "system/report-limit.h"
 #include "trace.h"
 #include "trace/trace-system_shared_dma.h"
 
 /*
- * The part of a conversion that lies in one RAM block.  @gpa is where
- * @conversion.offset of the RAM block is in the guest.
+ * Others wait no longer for a lock, or to change memory slots, than the
+ * conversion of this much takes.
+ */
+#ifndef KVM_CONVERT_PIECE
+#define KVM_CONVERT_PIECE (64 * MiB)
+#endif
+
+/* How long a vCPU pauses before it accesses again what cannot be converted */
+#define KVM_CONVERT_PAUSE_US 10000
+
+/* A range of guest addresses; what is left of it while it is walked through. */
+typedef struct KVMConvertRange {
+    hwaddr start;
+    hwaddr size;
+    bool to_private;
+} KVMConvertRange;
+
+/*
+ * What a conversion in more than one piece has done to a RAM block.  Nothing is
+ * freed before all pieces have been converted: when one of them fails, there is
+ * nothing to be undone but the states of pages.
+ */
+typedef struct KVMConvertDone {
+    /* A reference, which only a thread with the BQL drops. */
+    MemoryRegion *mr;
+    /* Pages that have changed are "shared" in there. */
+    PageStateMap *changed;
+    /* All that was asked for lies between these offsets. */
+    uint64_t start;
+    uint64_t end;
+} KVMConvertDone;
+
+/*
+ * The part of a conversion that lies in one RAM block.  @done is NULL if the
+ * conversion is complete when this piece is.
  */
 typedef struct KVMConvertPart {
     GuestMemfdConversion conversion;
     MemoryRegion *mr;
-    hwaddr gpa;
+    KVMConvertDone *done;
 } KVMConvertPart;
 
 /*
@@ -64,8 +101,8 @@ static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
 }
 
 /*
- * Tell management of a conversion that the host had not enough of something
- * for.  That needs no BQL.
+ * Emit the QMP event of a conversion that failed for a reason of the host's.
+ * That needs no BQL.
  */
 static void kvm_convert_send_event(hwaddr start, hwaddr size, bool to_private,
                                    int err)
@@ -73,7 +110,8 @@ static void kvm_convert_send_event(hwaddr start, hwaddr size, bool to_private,
     static ReportLimit limit;
     unsigned int nsilent;
 
-    if (err != ENOSPC && err != ENOMEM) {
+    /* That is for what a guest asked for. */
+    if (err == EINVAL) {
         return;
     }
     WITH_QEMU_LOCK_GUARD(&kvm_convert_report_lock) {
@@ -99,31 +137,144 @@ static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
     return ret;
 }
 
+/*
+ * Set the attributes of a place as the pages there are.  Called with the
+ * manager locked.
+ */
+static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
+                                    const GuestMemfdPlace *place)
+{
+    const uint64_t end = place->offset + place->size;
+    const hwaddr delta = place->gpa - place->offset;
+    uint64_t done = place->offset;
+    int ret = 0;
+
+    while (!ret && done < end) {
+        uint64_t run = done, run_size = end - done;
+
+        if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
+            run = end;
+            run_size = 0;
+        }
+        /* What is shared is never private in between: it may be mapped. */
+        if (run > done) {
+            ret = kvm_convert_set_gpa(delta + done, run - done, true);
+        }
+        if (!ret && run_size) {
+            ret = kvm_convert_set_gpa(delta + run, run_size, false);
+        }
+        done = run + run_size;
+    }
+    return ret;
+}
+
+/* Set attributes wherever the guest sees these pages, or did the last time. */
 static int kvm_convert_set_attributes(void *opaque, uint64_t offset,
                                       uint64_t size, bool to_private)
 {
     const KVMConvertPart *part = opaque;
+    GuestMemfdManager *gmm = part->conversion.manager;
+    const GuestMemfdPlaces *places = guest_memfd_manager_places(gmm);
+    GuestMemfdPlace visible;
+    guint nset;
+    int ret = 0;
 
-    return kvm_convert_set_gpa(part->gpa + (offset - part->conversion.offset),
-                               size, to_private);
-}
-
-/* What a conversion means where there is no guest_memfd; @mr may be NULL. */
-static int kvm_convert_unbacked(MemoryRegion *mr, bool to_private)
-{
-    if (to_private) {
-        return -EINVAL;
+    for (nset = 0; nset < places->len; nset++) {
+        if (guest_memfd_places_intersect(places, nset, offset, size,
+                                         &visible)) {
+            ret = kvm_convert_set_gpa(visible.gpa, visible.size, to_private);
+            if (ret) {
+                break;
+            }
+        }
     }
-    /*
-     * Firmware makes sure that MMIO is shared by converting all that is not
-     * RAM, be there a device or not.  A BAR of an assigned device is MMIO to
-     * the guest, although QEMU has it as RAM of the device.
-     */
-    if (!mr || memory_region_is_ram_device(mr) ||
-        (!memory_region_is_ram(mr) && !memory_region_is_romd(mr))) {
+    if (!ret) {
         return 0;
     }
-    return -EINVAL;
+    for (guint i = 0; i < nset; i++) {
+        if (guest_memfd_places_intersect(places, i, offset, size, &visible) &&
+            kvm_convert_follow_pages(gmm, &visible) && to_private) {
+            ret = -ENOTRECOVERABLE;
+        }
+    }
+    return ret;
+}
+
+static void kvm_convert_changed(void *opaque, uint64_t offset, uint64_t size)
+{
+    const KVMConvertPart *part = opaque;
+    const uint64_t page_size = qemu_real_host_page_size();
+
+    if (part->done) {
+        page_state_map_convert(part->done->changed, offset / page_size,
+                               size / page_size, true, NULL, NULL);
+    }
+}
+
+static KVMConvertPart kvm_convert_make_part(MemoryRegion *mr, uint64_t offset,
+                                            uint64_t size, bool to_private)
+{
+    return (KVMConvertPart) {
+        .conversion = {
+            .manager = guest_memfd_manager_from_region(mr),
+            .offset = offset,
+            .size = size,
+            .to_private = to_private,
+            .set_attributes = kvm_convert_set_attributes,
+            .changed = kvm_convert_changed,
+        },
+        .mr = mr,
+    };
+}
+
+/*
+ * Find what @range begins with, and take it off there.  Returns 1 if it is to
+ * be converted: @part has at most @max bytes, and a reference to its region.
+ * Returns 0 if there is nothing to be done; or -EINVAL.
+ */
+static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
+                            KVMConvertPart *part)
+{
+    const uint64_t page_size = qemu_real_host_page_size();
+    MemoryRegionSection section = memory_region_find(get_system_memory(),
+                                                     range->start, range->size);
+    GuestMemfdManager *gmm = NULL;
+    hwaddr gpa = 0, end = 0, skipped = range->size;
+
+    if (section.mr) {
+        /* The rest of a page, of which something else has a part, is MMIO. */
+        gpa = ROUND_UP(section.offset_within_address_space, page_size);
+        end = QEMU_ALIGN_DOWN(section.offset_within_address_space +
+                              int128_get64(section.size), page_size);
+        gmm = guest_memfd_manager_from_region(section.mr);
+        skipped = ROUND_UP(section.offset_within_address_space +
+                           int128_get64(section.size), page_size) -
+                  range->start;
+    }
+    if (gmm && gpa < end) {
+        skipped = gpa - range->start;
+    } else {
+        memory_region_unref(section.mr);
+        gmm = NULL;
+    }
+    /* What is not RAM with a guest_memfd cannot be private. */
+    if (skipped && range->to_private) {
+        if (gmm) {
+            memory_region_unref(section.mr);
+        }
+        return -EINVAL;
+    }
+    range->start += skipped;
+    range->size -= skipped;
+    if (!gmm) {
+        return 0;
+    }
+    *part = kvm_convert_make_part(section.mr, section.offset_within_region +
+                                  (gpa - section.offset_within_address_space),
+                                  MIN(end - gpa, max), range->to_private);
+    range->start += part->conversion.size;
+    range->size -= part->conversion.size;
+    return 1;
 }
 
 static void kvm_convert_free_parts(GArray *parts)
@@ -134,60 +285,69 @@ static void kvm_convert_free_parts(GArray *parts)
     g_array_free(parts, true);
 }
 
-/* Cut a range at region borders.  The parts hold references to regions. */
-static int kvm_convert_collect(GArray *parts, hwaddr start, hwaddr size,
-                               bool to_private)
+/*
+ * Find what @log, which has KVMConvertDone elements, has of the RAM block of a
+ * part, and note that this is to be converted.  Returns NULL if there is no
+ * memory for it.
+ */
+static KVMConvertDone *kvm_convert_note(GPtrArray *log,
+                                        const KVMConvertPart *part)
 {
-    const uint64_t page_size = qemu_real_host_page_size();
+    const uint64_t start = part->conversion.offset;
+    const uint64_t end = start + part->conversion.size;
+    KVMConvertDone *done = NULL;
 
-    while (size) {
-        MemoryRegionSection section = memory_region_find(get_system_memory(),
-                                                         start, size);
-        GuestMemfdManager *gmm = NULL;
-        hwaddr hole = size, part_size = 0;
-        int ret = 0;
+    for (guint i = 0; i < log->len && !done; i++) {
+        KVMConvertDone *other = g_ptr_array_index(log, i);
 
-        if (section.mr) {
-            hole = section.offset_within_address_space - start;
-            part_size = int128_get64(section.size);
-            gmm = guest_memfd_manager_from_region(section.mr);
-        }
-        if (hole) {
-            ret = kvm_convert_unbacked(NULL, to_private);
-        }
-        if (section.mr && !gmm && !ret) {
-            ret = kvm_convert_unbacked(section.mr, to_private);
-        }
-        if (gmm && !ret &&
-            !QEMU_IS_ALIGNED(section.offset_within_address_space |
-                             section.offset_within_region | part_size,
-                             page_size)) {
-            ret = -EINVAL;
-        }
-        if (gmm && !ret) {
-            KVMConvertPart part = {
-                .conversion = {
-                    .manager = gmm,
-                    .offset = section.offset_within_region,
-                    .size = part_size,
-                    .to_private = to_private,
-                    .set_attributes = kvm_convert_set_attributes,
-                },
-                .mr = section.mr,
-                .gpa = section.offset_within_address_space,
-            };
-
-            g_array_append_val(parts, part);
-        } else {
-            memory_region_unref(section.mr);
-        }
-        if (ret) {
-            return ret;
-        }
-        start += hole + part_size;
-        size -= hole + part_size;
+        done = other->mr == part->mr ? other : NULL;
     }
-    return 0;
+    if (!done) {
+        PageStateMap *changed = page_state_map_new(
+            part->mr->ram_block->max_length / qemu_real_host_page_size());
+
+        if (!changed) {
+            return NULL;
+        }
+        done = g_new(KVMConvertDone, 1);
+        *done = (KVMConvertDone) {
+            .mr = part->mr,
+            .changed = changed,
+            .start = start,
+            .end = end,
+        };
+        memory_region_ref(done->mr);
+        g_ptr_array_add(log, done);
+    }
+    done->start = MIN(done->start, start);
+    done->end = MAX(done->end, end);
+    return done;
+}
+
+/*
+ * Take a piece off @range.  The parts hold references to regions.  @log is NULL
+ * if there is no other piece.
+ */
+static int kvm_convert_collect(GArray *parts, KVMConvertRange *range,
+                               GPtrArray *log)
+{
+    uint64_t left = KVM_CONVERT_PIECE;
+    int ret = 0;
+
+    while (range->size && left && ret >= 0) {
+        KVMConvertPart part;
+
+        ret = kvm_convert_next(range, left, &part);
+        if (ret == 1) {
+            left -= part.conversion.size;
+            if (log) {
+                part.done = kvm_convert_note(log, &part);
+                ret = part.done ? 0 : -ENOMEM;
+            }
+            g_array_append_val(parts, part);
+        }
+    }
+    return MIN(ret, 0);
 }
 
 /* Whether the manager of part @i is that of an earlier part. */
@@ -205,6 +365,10 @@ static bool kvm_convert_seen(GArray *parts, guint i)
 
 static void kvm_convert_lock_parts(GArray *parts)
 {
+    for (guint i = 0; i < parts->len; i++) {
+        guest_memfd_manager_wait_turn(
+            g_array_index(parts, KVMConvertPart, i).conversion.manager);
+    }
     if (parts->len > 1) {
         qemu_mutex_lock(&kvm_convert_multi_lock);
     }
@@ -235,7 +399,6 @@ static int kvm_convert_parts(GArray *parts)
     int ret = 0;
     guint i;
 
-    kvm_convert_lock_parts(parts);
     for (i = 0; i < parts->len; i++) {
         KVMConvertPart *part = &g_array_index(parts, KVMConvertPart, i);
 
@@ -250,47 +413,157 @@ static int kvm_convert_parts(GArray *parts)
             guest_memfd_abort(
                 &g_array_index(parts, KVMConvertPart, i).conversion);
         }
-    } else {
-        for (i = 0; i < parts->len; i++) {
-            guest_memfd_commit(
-                &g_array_index(parts, KVMConvertPart, i).conversion);
+        /* -EINVAL is for what the guest asked, not for what became of it. */
+        return ret == -EINVAL ? -EIO : ret;
+    }
+    for (i = 0; i < parts->len; i++) {
+        const KVMConvertPart *part = &g_array_index(parts, KVMConvertPart, i);
+
+        guest_memfd_commit(&part->conversion);
+        if (!part->done) {
+            guest_memfd_free_unused(&part->conversion);
         }
     }
-    kvm_convert_unlock_parts(parts);
-    return ret;
+    return 0;
 }
 
-static int kvm_convert_range(hwaddr start, hwaddr size, bool to_private)
+/* Take a piece off @range and convert it. */
+static int kvm_convert_piece(KVMConvertRange *range, GPtrArray *log)
 {
     GArray *parts = g_array_new(false, false, sizeof(KVMConvertPart));
-    int ret;
+    int ret = 0;
 
     /*
      * The slot of a region that is found in here is not taken away before this
-     * section ends, nor is the last reference to the region dropped by us.
-     * See the lock order in guest-memfd-manager.h, too.
+     * section ends.  See the lock order in guest-memfd-manager.h, too.
      */
     accel_ioctl_begin();
-    ret = kvm_convert_collect(parts, start, size, to_private);
-    if (!ret) {
-        ret = kvm_convert_parts(parts);
-        /* -EINVAL is for what the guest asked, not for what became of it. */
-        ret = ret == -EINVAL ? -EIO : ret;
+    /* Nor is the last reference dropped here, which needs the BQL. */
+    WITH_RCU_READ_LOCK_GUARD() {
+        ret = kvm_convert_collect(parts, range, log);
+        if (!ret) {
+            kvm_convert_lock_parts(parts);
+            ret = kvm_convert_parts(parts);
+            kvm_convert_unlock_parts(parts);
+        }
+        kvm_convert_free_parts(parts);
     }
-    kvm_convert_free_parts(parts);
     accel_ioctl_end();
     return ret;
 }
 
-int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
+/* See that all of a range can be converted, before anything is. */
+static int kvm_convert_check(KVMConvertRange range)
 {
+    int ret = 0;
+
+    RCU_READ_LOCK_GUARD();
+    while (range.size && ret >= 0) {
+        KVMConvertPart part;
+
+        ret = kvm_convert_next(&range, range.size, &part);
+        if (ret == 1) {
+            memory_region_unref(part.mr);
+        }
+    }
+    return MIN(ret, 0);
+}
+
+/* Call @fn for parts of a range of a RAM block, each with its manager locked */
+static void kvm_convert_walk(const KVMConvertDone *done, uint64_t start,
+                             uint64_t end, bool to_private,
+                             void (*fn)(const GuestMemfdConversion *c))
+{
+    GuestMemfdManager *gmm = guest_memfd_manager_from_region(done->mr);
+
+    while (start < end) {
+        KVMConvertPart part = kvm_convert_make_part(
+            done->mr, start, MIN(end - start, KVM_CONVERT_PIECE), to_private);
+
+        part.conversion.opaque = &part;
+        accel_ioctl_begin();
+        guest_memfd_manager_wait_turn(gmm);
+        guest_memfd_manager_lock(gmm);
+        fn(&part.conversion);
+        guest_memfd_manager_unlock(gmm);
+        accel_ioctl_end();
+        start += part.conversion.size;
+    }
+}
+
+/* Convert a part, unless that fails, which its manager counts. */
+static void kvm_convert_try(const GuestMemfdConversion *c)
+{
+    if (!guest_memfd_prepare(c)) {
+        guest_memfd_commit(c);
+        guest_memfd_free_unused(c);
+    }
+}
+
+/* Give the pages that a conversion has changed back their state. */
+static void kvm_convert_undo(const KVMConvertDone *done, bool to_private)
+{
+    const uint64_t page_size = qemu_real_host_page_size();
+    const uint64_t end = done->end / page_size;
+    uint64_t page = done->start / page_size, first, npages;
+
+    while (page_state_map_next_run(done->changed, page, end - page, true,
+                                   &first, &npages)) {
+        page = first + npages;
+        kvm_convert_walk(done, first * page_size, page * page_size, to_private,
+                         kvm_convert_try);
+    }
+}
+
+static void kvm_convert_done_free(gpointer opaque)
+{
+    KVMConvertDone *done = opaque;
+
+    page_state_map_free(done->changed);
+    memory_region_unref(done->mr);
+    g_free(done);
+}
+
+static int kvm_convert_large(KVMConvertRange range)
+{
+    g_autoptr(GPtrArray) log = NULL;
+    int ret = kvm_convert_check(range);
+
+    if (ret) {
+        return ret;
+    }
+    log = g_ptr_array_new_with_free_func(kvm_convert_done_free);
+    while (range.size && !ret) {
+        ret = kvm_convert_piece(&range, log);
+    }
+    for (guint i = 0; i < log->len; i++) {
+        const KVMConvertDone *done = g_ptr_array_index(log, i);
+
+        if (ret) {
+            kvm_convert_undo(done, !range.to_private);
+        }
+        /* Also what could not be undone */
+        kvm_convert_walk(done, done->start, done->end, range.to_private,
+                         guest_memfd_free_unused);
+    }
+    /* A region may have gone meanwhile, but for our reference to it. */
+    BQL_LOCK_GUARD();
+    g_clear_pointer(&log, g_ptr_array_unref);
+    return ret;
+}
+
+int kvm_convert_range(hwaddr start, hwaddr size, bool to_private)
+{
+    KVMConvertRange range = {
+        .start = start,
+        .size = size,
+        .to_private = to_private,
+    };
     int ret = -EINVAL;
 
-    trace_kvm_convert_memory(start, size, to_private ? "shared_to_private"
-                                                     : "private_to_shared");
-    if (size && QEMU_IS_ALIGNED(start | size, qemu_real_host_page_size()) &&
-        start <= UINT64_MAX - (size - 1)) {
-        ret = kvm_convert_range(start, size, to_private);
+    if (start <= UINT64_MAX - (size - 1)) {
+        ret = size > KVM_CONVERT_PIECE ? kvm_convert_large(range)
+                                       : kvm_convert_piece(&range, NULL);
     }
     if (ret) {
         kvm_convert_report(start, size, to_private, -ret);
@@ -299,102 +572,78 @@ int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
     return ret;
 }
 
+/*
+ * Whether a conversion that failed like this can succeed when it is tried
+ * again.
+ */
+static bool kvm_convert_can_retry(int ret)
+{
+    return ret == -ENOMEM || ret == -ENOSPC || ret == -EAGAIN ||
+           ret == -EBUSY || ret == -EINTR;
+}
+
 int kvm_convert_memory_fault(const struct kvm_run *run)
 {
     int ret = kvm_convert_memory(
         run->memory_fault.gpa, run->memory_fault.size,
         run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE);
 
-    return ret == -EINVAL ? ret : 0;
+    if (kvm_convert_can_retry(ret)) {
+        /* The guest would be back at once, and keep the host busy. */
+        g_usleep(KVM_CONVERT_PAUSE_US);
+        return 0;
+    }
+    if (ret) {
+        error_report("a vCPU cannot go on: its access to guest memory 0x%"
+                     PRIx64 " failed for good: %s",
+                     (uint64_t)run->memory_fault.gpa, strerror(-ret));
+    }
+    return ret;
+}
+
+/* Addresses that a new slot of @mr has show no other block's pages any more. */
+static void kvm_convert_remove_places(MemoryRegion *mr, hwaddr gpa,
+                                      hwaddr size)
+{
+    RAMBlock *block;
+
+    RCU_READ_LOCK_GUARD();
+    RAMBLOCK_FOREACH(block) {
+        GuestMemfdManager *gmm = guest_memfd_manager_from_region(block->mr);
+
+        if (gmm && block->mr != mr) {
+            guest_memfd_manager_lock_ahead(gmm);
+            guest_memfd_places_remove(guest_memfd_manager_places(gmm), gpa,
+                                      size);
+            guest_memfd_manager_unlock(gmm);
+        }
+    }
 }
 
 int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
                                hwaddr gpa, hwaddr size)
 {
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(mr);
-    const uint64_t end = offset + size;
-    uint64_t done = offset;
+    GuestMemfdPlaces *places = guest_memfd_manager_places(gmm);
+    const GuestMemfdPlace place = {
+        .offset = offset,
+        .gpa = gpa,
+        .size = size,
+    };
+    GuestMemfdPlace part = place;
     int ret = 0;
 
-    guest_memfd_manager_lock(gmm);
-    while (!ret && done < end) {
-        uint64_t run = done, run_size = end - done;
-
-        if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
-            run = end;
-            run_size = 0;
+    kvm_convert_remove_places(mr, gpa, size);
+    guest_memfd_manager_lock_ahead(gmm);
+    while (!ret && guest_memfd_places_next_new(places, &part)) {
+        ret = kvm_convert_follow_pages(gmm, &part);
+        if (!ret) {
+            guest_memfd_places_add(places, &part);
+            part = place;
         }
-        /* What is shared is never private in between: it may be mapped. */
-        if (run > done) {
-            ret = kvm_convert_set_gpa(gpa + (done - offset), run - done, true);
-        }
-        if (!ret && run_size) {
-            ret = kvm_convert_set_gpa(gpa + (run - offset), run_size, false);
-        }
-        done = run + run_size;
     }
     guest_memfd_manager_unlock(gmm);
     return ret;
-}
-
-/*
- * Part of a RAM block whose attributes are set wherever the guest sees it, but
- * at @max_places at most.
- */
-typedef struct KVMConvertVisible {
-    const MemoryRegion *mr;
-    uint64_t offset;
-    uint64_t size;
-    bool to_private;
-    unsigned int max_places;
-    unsigned int nplaces;
-    int ret;
-} KVMConvertVisible;
-
-static bool kvm_convert_visible_range(Int128 start, Int128 len,
-                                      const MemoryRegion *mr,
-                                      hwaddr offset_in_region, void *opaque)
-{
-    KVMConvertVisible *visible = opaque;
-    const uint64_t first = MAX(visible->offset, offset_in_region);
-    const uint64_t end = MIN(visible->offset + visible->size,
-                             offset_in_region + int128_get64(len));
-
-    if (visible->nplaces == visible->max_places) {
-        return true;
-    }
-    if (mr == visible->mr && first < end) {
-        visible->ret = kvm_convert_set_gpa(
-            int128_get64(start) + (first - offset_in_region), end - first,
-            visible->to_private);
-        visible->nplaces += !visible->ret;
-    }
-    return visible->ret != 0;
-}
-
-static int kvm_convert_set_visible(void *opaque, uint64_t offset,
-                                   uint64_t size, bool to_private)
-{
-    KVMConvertVisible visible = {
-        .mr = opaque,
-        .offset = offset,
-        .size = size,
-        .to_private = to_private,
-        .max_places = UINT_MAX,
-    };
-    KVMConvertVisible undo = visible;
-    FlatView *view;
-
-    RCU_READ_LOCK_GUARD();
-    view = address_space_to_flatview(&address_space_memory);
-    flatview_for_each_range(view, kvm_convert_visible_range, &visible);
-    if (!visible.ret) {
-        return 0;
-    }
-    undo.to_private = !to_private;
-    undo.max_places = visible.nplaces;
-    flatview_for_each_range(view, kvm_convert_visible_range, &undo);
-    return undo.ret ? -ENOTRECOVERABLE : visible.ret;
 }
 
 static int kvm_convert_block_to_private(RAMBlock *block)
@@ -403,22 +652,19 @@ static int kvm_convert_block_to_private(RAMBlock *block)
     uint64_t offset = 0, size = block->max_length;
     int ret = 0;
 
-    guest_memfd_manager_lock(gmm);
+    guest_memfd_manager_lock_ahead(gmm);
     while (guest_memfd_next_shared(gmm, &offset, &size)) {
-        const GuestMemfdConversion conversion = {
-            .manager = gmm,
-            .offset = offset,
-            .size = size,
-            .to_private = true,
-            .set_attributes = kvm_convert_set_visible,
-            .opaque = block->mr,
-        };
-        int err = guest_memfd_prepare(&conversion);
+        KVMConvertPart part = kvm_convert_make_part(block->mr, offset, size,
+                                                    true);
+        int err;
 
+        part.conversion.opaque = &part;
+        err = guest_memfd_prepare(&part.conversion);
         if (err) {
             ret = ret ?: err;
         } else {
-            guest_memfd_commit(&conversion);
+            guest_memfd_commit(&part.conversion);
+            guest_memfd_free_unused(&part.conversion);
         }
         offset += size;
         size = block->max_length - offset;

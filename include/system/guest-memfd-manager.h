@@ -12,8 +12,10 @@
  * shared and *discarded* means private.  All pages start private.
  *
  * Locking: a manager has a lock of its own, which covers the state of its
- * pages, its listeners, and the whole of a conversion, so that what listeners
- * hear has the order in which pages change.  vCPUs convert without the BQL.
+ * pages, its listeners, and a conversion from its preparation to its commit, so
+ * that what listeners hear has the order in which pages change.  vCPUs convert
+ * without the BQL, and in pieces, so that nobody waits for long; counters can
+ * be read without the lock.
  *
  *   BQL -> KVM slots lock -> accel_ioctl_begin() -> multi-region lock ->
  *   manager lock
@@ -30,6 +32,7 @@
 
 #include "exec/memory.h"
 #include "qom/object.h"
+#include "system/guest-memfd-places.h"
 
 #define TYPE_GUEST_MEMFD_MANAGER "guest-memfd-manager"
 OBJECT_DECLARE_SIMPLE_TYPE(GuestMemfdManager, GUEST_MEMFD_MANAGER)
@@ -47,9 +50,14 @@ typedef struct SharedDmaWindow SharedDmaWindow;
 typedef int GuestMemfdSetAttributes(void *opaque, uint64_t offset,
                                     uint64_t size, bool to_private);
 
+/* A range of the RAM block has another state now. */
+typedef void GuestMemfdChanged(void *opaque, uint64_t offset, uint64_t size);
+
 /*
  * A conversion of one range in one RAM block.  @offset and @size are in bytes,
- * multiples of the page size, and lie within the RAM block.
+ * multiples of the page size, and lie within the RAM block.  @changed can be
+ * NULL; otherwise guest_memfd_commit() calls it for each range of pages that
+ * did not have the new state before.
  */
 typedef struct GuestMemfdConversion {
     GuestMemfdManager *manager;
@@ -57,6 +65,7 @@ typedef struct GuestMemfdConversion {
     uint64_t size;
     bool to_private;
     GuestMemfdSetAttributes *set_attributes;
+    GuestMemfdChanged *changed;
     void *opaque;
 } GuestMemfdConversion;
 
@@ -93,17 +102,25 @@ const char *guest_memfd_manager_id(const GuestMemfdManager *gmm);
 GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
                                           const SharedDmaWindow *window);
 
+/*
+ * Conversions call both, with no manager locked when they wait for their turn;
+ * all others lock ahead of conversions that have not had their turn yet.
+ */
+void guest_memfd_manager_wait_turn(GuestMemfdManager *gmm);
 void guest_memfd_manager_lock(GuestMemfdManager *gmm);
+void guest_memfd_manager_lock_ahead(GuestMemfdManager *gmm);
 void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
+
+/* Where the guest sees the block's pages.  Called with the manager locked. */
+GuestMemfdPlaces *guest_memfd_manager_places(GuestMemfdManager *gmm);
 
 /**
  * guest_memfd_prepare: do all of a conversion that can fail
  *
- * To shared: what emulated devices have written to the shared backing of
- * private pages is freed, the accelerator's attributes are set, then listeners
- * are told to populate.  To private: listeners are told to discard, so that no
- * device reaches the pages any more, then the attributes are set.  The contents
- * that the guest sees are not touched.
+ * To shared: the accelerator's attributes are set, then listeners are told to
+ * populate.  To private: listeners are told to discard, so that no device
+ * reaches the pages any more, then the attributes are set.  No backing is
+ * touched.
  *
  * Called with the manager locked.  Must be followed, before it is unlocked, by
  * guest_memfd_commit() or guest_memfd_abort().
@@ -116,12 +133,23 @@ int guest_memfd_prepare(const GuestMemfdConversion *conversion);
 /**
  * guest_memfd_commit: complete a prepared conversion
  *
- * The pages have their new state, and the backing that is no longer in use is
- * freed.  It is freed over the whole range, also where pages had that state
- * before.  A backing that cannot be freed costs memory and nothing else: that
- * is counted and traced, and tried again by the next conversion of the page.
+ * The pages have their new state.  What they had before is still there, until
+ * guest_memfd_free_unused() is called.
  */
 void guest_memfd_commit(const GuestMemfdConversion *conversion);
+
+/**
+ * guest_memfd_free_unused: free what a conversion has left
+ *
+ * Free the former backing of those pages of the range that are in the state
+ * that they were converted to, now or before.  A backing that cannot be freed
+ * costs memory and nothing else: that is counted, reported, and tried again by
+ * the next conversion of the page.
+ *
+ * Called with the manager locked, which it need not have been all the time
+ * since guest_memfd_commit().
+ */
+void guest_memfd_free_unused(const GuestMemfdConversion *conversion);
 
 /**
  * guest_memfd_abort: take back a prepared conversion

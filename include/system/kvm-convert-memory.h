@@ -9,10 +9,9 @@
  * it likes.  It is cut at the borders of memory regions; what it says about
  * each part is
  *
- *   RAM with a guest_memfd   its pages are converted
- *   MMIO, or nothing at all  to shared: nothing to do, it is shared already;
- *                            to private: -EINVAL
- *   other RAM, ROM           -EINVAL
+ *   whole pages of RAM with a guest_memfd   they are converted
+ *   anything else, or nothing at all        to shared: nothing to do, it is
+ *                                           shared already; to private: -EINVAL
  *
  * Either all parts are converted or none.
  */
@@ -25,14 +24,31 @@
 struct kvm_run;
 
 /**
+ * kvm_convert_range: convert a range for kvm_convert_memory()
+ *
+ * @start: where it begins in the guest, a multiple of the page size
+ * @size: in bytes, a multiple of the page size and not 0
+ *
+ * Called by vCPUs without the BQL, or with it at start and for a reset.  A
+ * large range is converted in pieces.  A conversion of the same pages that
+ * another vCPU makes at the same time comes before it or after it, piece by
+ * piece.
+ *
+ * Returns 0; -EINVAL when the range cannot be converted; or the negative errno
+ * of the step that failed.  The state of all pages is as before, then.
+ */
+int kvm_convert_range(hwaddr start, hwaddr size, bool to_private);
+
+/**
  * kvm_convert_memory_fault: convert memory because the guest accessed it
  *
  * The answer to KVM_EXIT_MEMORY_FAULT, which has no way to tell the guest of
  * an error.
  *
- * Returns 0 when the guest can go on.  That includes a conversion which failed
- * for lack of resources: the guest accesses the memory again, and that is
- * another try.  Returns a negative errno when there is nothing to convert.
+ * Returns 0 when the guest can go on.  That includes a conversion for which the
+ * host is short of something just now: after a moment, the guest accesses the
+ * memory again, and that is another try.  Returns a negative errno when there
+ * is nothing to convert, or the conversion would fail for ever: the VM stops.
  */
 int kvm_convert_memory_fault(const struct kvm_run *run);
 
@@ -45,9 +61,10 @@ int kvm_convert_memory_fault(const struct kvm_run *run);
  * @size: in bytes
  *
  * Slots come and go while the guest runs, each time that the memory map
- * changes; pages of the RAM block that are shared stay shared.
+ * changes; pages of the RAM block that are shared stay shared.  Addresses that
+ * showed the same pages before have the right attributes already.
  *
- * Returns 0 or a negative errno.
+ * Called with the BQL held.  Returns 0 or a negative errno.
  */
 int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
                                hwaddr gpa, hwaddr size);

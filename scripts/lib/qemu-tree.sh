@@ -19,7 +19,8 @@ links_made=.links-made
 # The parts of a QEMU tree that files of ours can be in
 linked_folders=(include system accel hw target backends monitor qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
-    tests/unit/test-guest-memfd-manager.c
+    tests/unit/test-guest-memfd-manager.c tests/unit/test-guest-memfd-places.c
+    tests/unit/test-guest-memfd-backing.c tests/unit/test-map-gpa-range.c
     tests/nested/firmware/program-format.h docs)
 
 # Where the source comes from, if not from where it came the last time

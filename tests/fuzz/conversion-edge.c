@@ -23,6 +23,7 @@
 #include "hw/vfio/vfio-common.h"
 #include "monitor/monitor.h"
 #include "system/accel-blocker.h"
+#include "system/guest-memfd-backing.h"
 #include "system/guest-memfd-manager.h"
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
@@ -158,21 +159,6 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
     return section;
 }
 
-void flatview_for_each_range(FlatView *fv, flatview_cb cb, void *opaque)
-{
-    const unsigned int place = conv_place();
-    ConvWindow window;
-
-    for (int i = 0; i < CONV_WINDOWS; i++) {
-        if (conv_window(i, place, &window) &&
-            cb(int128_make64(window.gpa * CONV_PAGE),
-               int128_make64(window.npages * CONV_PAGE),
-               regions[window.block], window.first * CONV_PAGE, opaque)) {
-            return;
-        }
-    }
-}
-
 void memory_region_ref(MemoryRegion *mr)
 {
     object_ref(OBJECT(mr));
@@ -225,22 +211,30 @@ void memory_region_unregister_iommu_notifier(MemoryRegion *mr,
     g_assert_not_reached();
 }
 
-size_t qemu_ram_pagesize(RAMBlock *block)
-{
-    return block->page_size;
-}
-
-int ram_block_discard_range(RAMBlock *block, uint64_t start, size_t length)
+int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     schedule_edge();
-    return world_free(block_number(block), start, length, true);
+    return world_free(block_number(block), offset, size, true);
 }
 
-int ram_block_discard_guest_memfd_range(RAMBlock *block, uint64_t start,
-                                        size_t length)
+int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     schedule_edge();
-    return world_free(block_number(block), start, length, false);
+    return world_free(block_number(block), offset, size, false);
+}
+
+/* What is left of it in kvm-all.c */
+int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
+{
+    if (!size || !QEMU_IS_ALIGNED(start | size, CONV_PAGE)) {
+        return -EINVAL;
+    }
+    return kvm_convert_range(start, size, to_private);
+}
+
+/* Nobody has time for a vCPU's pauses */
+void __wrap_g_usleep(gulong microseconds)
+{
 }
 
 int kvm_vm_ioctl(KVMState *s, unsigned long type, ...)
@@ -559,6 +553,18 @@ static void start_once(void)
     current_machine = (MachineState *)machine;
 }
 
+static void init_attributes(unsigned int number, unsigned int place)
+{
+    ConvWindow window;
+
+    if (conv_window(number, place, &window)) {
+        kvm_init_memory_attributes(regions[window.block],
+                                   window.first * CONV_PAGE,
+                                   window.gpa * CONV_PAGE,
+                                   window.npages * CONV_PAGE);
+    }
+}
+
 void conv_machine_start(unsigned int config)
 {
     static gsize once;
@@ -572,6 +578,9 @@ void conv_machine_start(unsigned int config)
     start_others();
     for (int i = 0; i < CONV_BLOCKS; i++) {
         start_block(i, config);
+    }
+    for (int i = 0; i < CONV_WINDOWS; i++) {
+        init_attributes(i, 0);
     }
     for (int i = 0; i < CONV_CONTAINERS; i++) {
         containers[i] = VFIO_IOMMU(object_new(i ? TYPE_CONV_IOMMUFD
@@ -664,7 +673,6 @@ void conv_move_window(unsigned int place)
 {
     const unsigned int number = CONV_WINDOWS - 1;
     bool was_registered[CONV_CONTAINERS];
-    ConvWindow window;
 
     bql_lock();
     for (int i = 0; i < CONV_CONTAINERS; i++) {
@@ -679,12 +687,7 @@ void conv_move_window(unsigned int place)
     qemu_mutex_lock(&slots_lock);
     inhibit_begin();
     world_moved(place);
-    if (conv_window(number, place, &window)) {
-        kvm_init_memory_attributes(regions[window.block],
-                                   window.first * CONV_PAGE,
-                                   window.gpa * CONV_PAGE,
-                                   window.npages * CONV_PAGE);
-    }
+    init_attributes(number, place);
     inhibit_end();
     qemu_mutex_unlock(&slots_lock);
     bql_unlock();

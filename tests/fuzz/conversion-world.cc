@@ -62,6 +62,8 @@ struct Container {
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
+    /* Where the last window has been: attributes stay. */
+    std::array<bool, CONV_PLACES> shown = {};
     std::array<Container, CONV_CONTAINERS> containers;
 };
 
@@ -124,15 +126,6 @@ bool is_mapped(const Page &page)
     return false;
 }
 
-bool is_hidden(unsigned int block, uint64_t number)
-{
-    ConvWindow window;
-
-    conv_window(CONV_WINDOWS - 1, 0, &window);
-    return block == window.block && number >= window.first &&
-           !conv_window(CONV_WINDOWS - 1, conv_place(), &window);
-}
-
 int fail_now()
 {
     if (failure.countdown == 0 || --failure.countdown) {
@@ -184,7 +177,6 @@ void check_window(unsigned int number, const ConvWindow &window)
         const Page &page = world.pages[window.block][at];
         const bool shared = conv_page_is_shared(window.block, at);
 
-        MODEL_CHECK(world.gpa_private[window.gpa + i] == !shared || page.wrong);
         for (unsigned int c = 0; c < CONV_CONTAINERS; c++) {
             MODEL_CHECK(shared || !page.told[c]);
             if (conv_is_registered(c, number)) {
@@ -193,6 +185,18 @@ void check_window(unsigned int number, const ConvWindow &window)
                 MODEL_CHECK(!page.told[c]);
             }
         }
+    }
+}
+
+/* Attributes are right wherever a window is, or has ever been. */
+void check_attributes(const ConvWindow &window)
+{
+    for (unsigned int i = 0; i < window.npages; i++) {
+        const unsigned int at = window.first + i;
+
+        MODEL_CHECK(world.gpa_private[window.gpa + i] ==
+                        !conv_page_is_shared(window.block, at) ||
+                    world.pages[window.block][at].wrong);
     }
 }
 
@@ -238,12 +242,28 @@ void touch(Page &page)
     page.kept_shared |= page.wrong && !page.guest_private;
 }
 
+/* Before a slot is there, attributes are whatever was there before. */
+void start_attributes()
+{
+    for (unsigned int place = 1; place < CONV_PLACES; place++) {
+        ConvWindow window;
+
+        if (conv_window(CONV_WINDOWS - 1, place, &window)) {
+            for (unsigned int i = 0; i < window.npages; i++) {
+                world.gpa_private[window.gpa + i] = i & 1;
+            }
+        }
+    }
+}
+
 } // namespace
 
 void world_start(uint32_t entry_limit)
 {
     world.pages = {};
     world.gpa_private.fill(true);
+    world.shown = {true};
+    start_attributes();
     world.containers = {};
     world.containers[0].iommu =
         std::make_unique<IommuModel>(IommuKind::kType1v2, entry_limit);
@@ -278,6 +298,11 @@ void world_check()
 
         if (conv_window(i, conv_place(), &window)) {
             check_window(i, window);
+        }
+        for (unsigned int place = 0; place < CONV_PLACES; place++) {
+            if (world.shown[place] && conv_window(i, place, &window)) {
+                check_attributes(window);
+            }
         }
     }
     for (unsigned int i = 0; i < CONV_CONTAINERS; i++) {
@@ -340,8 +365,6 @@ int world_free(unsigned int block, uint64_t offset, uint64_t size, bool shared)
 
         if (shared) {
             MODEL_CHECK(!is_mapped(page));
-            /* A reset has no attributes to set where there is no slot. */
-            page.guest_private |= is_hidden(block, at >> CONV_PAGE_SHIFT);
         }
         MODEL_CHECK(page.guest_private == shared || page.wrong);
         (shared ? page.kept_shared : page.kept_private) = ret != 0;
@@ -442,12 +465,6 @@ void world_told(unsigned int container, uint64_t iova, uint64_t size,
 void world_moved(unsigned int place)
 {
     const SpinGuard guard(lock);
-    ConvWindow window;
 
-    /* Attributes of a new slot are whatever was there before. */
-    if (conv_window(CONV_WINDOWS - 1, place, &window)) {
-        for (unsigned int i = 0; i < window.npages; i++) {
-            world.gpa_private[window.gpa + i] ^= i & 1;
-        }
-    }
+    world.shown[place] = true;
 }

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The linker sends calls of ioctl() and qemu_mutex_unlock_impl() to those that
- * start with __wrap_.  accel-blocker.c is compiled with its functions named
+ * The linker sends calls of ioctl(), g_usleep() and qemu_mutex_unlock_impl() to
+ * those that start with __wrap_.  accel-blocker.c is compiled with its functions named
  * real_*, for when threads run free.
  */
 
@@ -14,6 +14,7 @@
 #include "qemu/thread.h"
 
 int __wrap_ioctl(int fd, unsigned long request, ...);
+void __wrap_g_usleep(gulong microseconds);
 void __real_qemu_mutex_unlock_impl(QemuMutex *mutex, const char *file,
                                    const int line);
 void __wrap_qemu_mutex_unlock_impl(QemuMutex *mutex, const char *file,

@@ -22,7 +22,7 @@ from intervals import IntervalSet
 from l1 import L1Error, L1Hung, L1Machine
 from l2 import L2Error, L2Machine, Layout, Manager
 from oracle import Event, Fault, Oracle
-from program import HUGE_PAGE, PAGE_SIZE, Program
+from program import HUGE_PAGE, PAGE_SIZE, RESULTS, Program
 from tap import Tap
 from trace import TraceReplay
 from trace_follower import TRACING, TraceFollower
@@ -201,6 +201,11 @@ class Bench:
         self._recorder: Recorder | None = None
         self._record_file: TextIO | None = None
         self.figures = Figures(backend=options.backend, icount=options.icount)
+
+    @property
+    def _is_strict(self) -> bool:
+        """Whether the kernel is to be as strict as with other guests."""
+        return self._program.machine.results != RESULTS[0]
 
     # Setting up the level 1 machine
 
@@ -620,7 +625,8 @@ class Bench:
     def _run_on(self, l1: L1Machine) -> None:
         bdf = self._set_up(l1)
         l2 = L2Machine(l1, self._program.machine, bdf, self._options.backend)
-        if self._watches_edge or self._program.machine.implicit:
+        if self._watches_edge or self._program.machine.implicit or \
+                self._is_strict:
             self._edge = Edge(l1, self._watches_edge)
             self._edge.set(implicit=int(self._program.machine.implicit))
             l2.environment = self._edge.environment
@@ -633,6 +639,9 @@ class Bench:
             # The monitor greets early, but answers when QEMU is set up.
             self._wait_boot(l2)
             l2.connect(self._options.qemu_python)
+            if self._edge and self._is_strict:
+                l2.set_results(self._program.machine.results)
+                self._edge.set(strict=1)
             self._start_recording()
             self._play(l1, l2)
             self._quit(l2)

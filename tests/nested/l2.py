@@ -244,6 +244,12 @@ class L2Machine:
         """Whether QEMU's monitor can be talked to."""
         return self._qmp is not None
 
+    def set_results(self, results: str) -> None:
+        """Has QEMU return what KVM takes of such a guest's conversions."""
+        self.execute('qom-set', {'path': '/objects/sp0',
+                                 'property': 'x-map-gpa-range',
+                                 'value': results})
+
     def hmp(self, line: str) -> str:
         """Executes a command of the human monitor."""
         return self.execute('human-monitor-command', {'command-line': line})

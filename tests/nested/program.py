@@ -22,6 +22,9 @@ HUGE_PAGE = 2 * MIB
 GIB = 1 << 30
 
 # What the guest's shared memory can be made of; first what it is by default
+# Of conversions: the guest's register, or what KVM accepts for such guests
+RESULTS = ('rax', 'snp', 'tdx')
+
 BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 
 # Of virtio-mem: blocks, the most of them in a request, and what can be answered
@@ -74,13 +77,17 @@ class Record:
     name: str = ''
     end: int = 0
 
-    def pack(self) -> bytes:
+    def pack(self, results: str = RESULTS[0]) -> bytes:
+        expect = self.expect
+        # All that a guest of another type hears is that it failed.
+        if self.op in ('share', 'unshare') and expect and results != RESULTS[0]:
+            expect = -errno.EINVAL
         flags = ((CONSTANTS['FLAG_ZERO'] if self.zero else 0) |
                  (CONSTANTS['FLAG_BLOCKED'] if self.blocked else 0) |
                  (CONSTANTS['FLAG_NOT'] if self.is_not else 0))
         return RECORD.pack(
             opcode=CONSTANTS['OP_' + self.op.upper().replace('-', '_')],
-            flags=flags, line=self.line, expect=self.expect,
+            flags=flags, line=self.line, expect=expect,
             gpa=self.gpa.base & _MASK, cpu_step=self.gpa.cpu & _MASK,
             loop_step=self.gpa.i & _MASK, size=self.size, pages=self.pages,
             chunk=self.chunk, seed=self.seed, end=self.end)
@@ -101,6 +108,8 @@ class Machine:
     shared_dma_extent: str = ''
     # Whether QEMU sees memory faults in place of hypercalls
     implicit: bool = False
+    # Whose results QEMU hands to KVM
+    results: str = RESULTS[0]
     # Of a virtio-mem device: there is one if the guest has no private memory.
     vmem_size: int = 0
     vmem_block: int = 0
@@ -155,7 +164,8 @@ class Program:
             vmem_base=self.machine.vmem_base,
             vmem_size=self.machine.vmem_size,
             vmem_block=self.machine.vmem_block,
-        ) + b''.join(record.pack() for record in self.records)
+        ) + b''.join(record.pack(self.machine.results)
+                     for record in self.records)
 
 
 _OPERATORS = {
@@ -503,6 +513,12 @@ class _Compiler:
                 shared_dma_extent=self._next('"page", "auto" or a size'))
         elif op == 'implicit':
             self._set_machine(implicit=self._switch())
+        elif op == 'results':
+            kind = self._next('a type of guest')
+            if kind not in RESULTS:
+                raise self.fail(f'results are those of {", ".join(RESULTS)}; '
+                                f'not of "{kind}"')
+            self._set_machine(results=kind)
         elif op == 'dma-entry-limit':
             self._set_machine(
                 dma_entry_limit=self._number(self._next('a number')))

@@ -130,6 +130,17 @@ class CompilerTest(unittest.TestCase):
         self.assert_refused('poke 64M 1 width 7', 'a width of 7 bits')
         self.assert_refused('poke 64M', 'a value is missing')
 
+    def test_results(self) -> None:
+        def expected(header: str) -> int:
+            program = compile_text(f'{header}\nshare 1 pages 1 expect ENOSPC')
+            packed = program.pack()[HEADER.size:]
+            return RECORD.unpack(packed[:RECORD.size])['expect']
+        self.assertEqual(expected(''), -errno.ENOSPC)
+        self.assertEqual(expected('results rax'), -errno.ENOSPC)
+        self.assertEqual(expected('results snp'), -errno.EINVAL)
+        self.assertEqual(expected('results tdx'), -errno.EINVAL)
+        self.assert_refused('results sev', 'text:1: results are those of .*sev')
+
     def test_implicit(self) -> None:
         self.assertFalse(compile_text('').machine.implicit)
         self.assertTrue(compile_text('implicit on').machine.implicit)

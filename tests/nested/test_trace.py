@@ -114,8 +114,12 @@ class MapReplayTest(unittest.TestCase):
 class EdgeReplayTest(unittest.TestCase):
 
     def play(self, *events: tuple[str, int, int]) -> TraceReplay:
-        """Takes what happens, in this order, to a range of pages each."""
+        """Takes what happens, in this order, to a range of pages each.
+
+        There is a memory slot of 64 pages.
+        """
         replay = TraceReplay()
+        replay.feed(edge_line(0, 'slot', 0, 64 << 12))
         number = 0
         for number, (word, page, pages) in enumerate(events, 1):
             start, size = page << 12, pages << 12
@@ -181,6 +185,24 @@ class EdgeReplayTest(unittest.TestCase):
 
     def test_memory_that_is_gone(self) -> None:
         self.check([], ('private', 0, 64), ('gone', 0, 64), ('map', 8, 4))
+
+    def test_attributes_stay(self) -> None:
+        replay = self.play(('private', 0, 64), ('gone', 0, 64),
+                           ('shared', 4, 1), ('map', 8, 1), ('private', 8, 1),
+                           ('unmap', 8, 1), ('slot', 2, 30))
+        self.assertEqual(replay.edge.private, IntervalSet(
+            [(0x2000, 0x4000), (0x5000, 0x20000)]))
+        self.assertEqual(replay.edge.exposures, [])
+        self.assertEqual(len(self.play(
+            ('private', 0, 64), ('gone', 0, 64), ('map', 8, 1),
+            ('slot', 0, 64)).edge.exposures), 1)
+
+    def test_conversion_that_fails_out_of_sight(self) -> None:
+        replay = self.play(('gone', 0, 32), ('private', 31, 1),
+                           ('private', 30, 4), ('kept', 30, 4),
+                           ('slot', 0, 32))
+        self.assertEqual(replay.edge.private,
+                         IntervalSet([(0x1f000, 0x20000)]))
 
     def test_pages_of_the_kernel(self) -> None:
         test = [('map', 0, 2), ('unmap', 0, 2)]

@@ -119,6 +119,10 @@ class EdgeReplay:
 
     def __init__(self) -> None:
         self.private = IntervalSet()
+        # Where there are memory slots, and what was private where one is gone:
+        # KVM keeps attributes for the next one.
+        self._slots = IntervalSet()
+        self._hidden = IntervalSet()
         # What was mapped, which allocates it, and not given back since then
         self.backed = IntervalSet()
         # Where this did not hold, and which memory that was
@@ -130,7 +134,7 @@ class EdgeReplay:
         # tries then what the IOMMU can do, with pages of its own
         self._attaching = 0
         # What was private already where a conversion may still fail
-        self._before: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        self._before: dict[tuple[int, int], IntervalSet] = {}
 
     def note_map(self, start: int, size: int) -> None:
         """That is about to be mapped."""
@@ -165,16 +169,39 @@ class EdgeReplay:
         for start, end in self.private:
             self._check_not_mapped(maps, start, end, 'is private')
 
+    def _make_private(self, parts: IntervalSet) -> None:
+        visible = IntervalSet(slot for part in parts
+                              for slot in self._slots.clipped(*part))
+        for part in visible:
+            self.private.add(*part)
+        for part in parts.minus(visible):
+            self._hidden.add(*part)
+
+    def _take_private(self, start: int, end: int) -> IntervalSet:
+        """Makes it shared. Returns what was private."""
+        taken = IntervalSet([*self.private.clipped(start, end),
+                             *self._hidden.clipped(start, end)])
+        self.private.remove(start, end)
+        self._hidden.remove(start, end)
+        return taken
+
     def _set_private(self, start: int, size: int, maps: MapReplay) -> None:
-        self._check_not_mapped(maps, start, start + size, 'became private')
-        self._before[start, size] = list(
-            self.private.clipped(start, start + size))
-        self.private.add(start, start + size)
+        for part in self._slots.clipped(start, start + size):
+            self._check_not_mapped(maps, *part, 'became private')
+        self._before[start, size] = self._take_private(start, start + size)
+        self._make_private(IntervalSet([(start, start + size)]))
 
     def _keep(self, start: int, size: int) -> None:
-        self.private.remove(start, start + size)
-        for part in self._before.pop((start, size), []):
-            self.private.add(*part)
+        self._take_private(start, start + size)
+        self._make_private(self._before.pop((start, size), IntervalSet()))
+
+    def _set_slot(self, start: int, end: int, there: bool) -> None:
+        private = self._take_private(start, end)
+        if there:
+            self._slots.add(start, end)
+        else:
+            self._slots.remove(start, end)
+        self._make_private(private)
 
     def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
         """Takes a line of kernel-edge: what QEMU does, what is mapped then."""
@@ -184,8 +211,10 @@ class EdgeReplay:
                 self._set_private(start, size, maps)
             case 'kept':
                 self._keep(start, size)
-            case 'shared' | 'gone':
-                self.private.remove(start, start + size)
+            case 'shared':
+                self._take_private(start, start + size)
+            case 'slot' | 'gone':
+                self._set_slot(start, start + size, word == 'slot')
             case 'free':
                 self._check_not_mapped(maps, start, start + size, 'was freed')
                 self.backed.remove(start, start + size)

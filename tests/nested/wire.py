@@ -23,8 +23,9 @@ class Layout:
             '<' + ''.join(_TYPES[kind] for kind, _ in fields))
         self.size = self._struct.size
         # The compiler aligns fields: there must be nothing for it to do.
+        codes = [_TYPES[kind] for kind, _ in fields]
         native = struct.calcsize(
-            '@' + ''.join(_TYPES[kind] for kind, _ in fields) + '0Q')
+            '@' + ''.join(codes) + '0' + max(codes, key=struct.calcsize))
         if native != self.size:
             raise ValueError(f'struct {name} has gaps')
 

@@ -20,6 +20,7 @@
 #include "exec/memory.h"
 #include "exec/ramblock.h"
 #include "qemu/module.h"
+#include "system/guest-memfd-backing.h"
 #include "system/guest-memfd-manager.h"
 
 #define NPAGES 16
@@ -121,25 +122,19 @@ void memory_region_section_free_copy(MemoryRegionSection *s)
     g_free(s);
 }
 
-size_t qemu_ram_pagesize(RAMBlock *block)
-{
-    return block->page_size;
-}
-
-int ram_block_discard_range(RAMBlock *block, uint64_t start, size_t length)
+int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     int ret = fake_call();
 
-    note("fs", start, length, ret);
+    note("fs", offset, size, ret);
     return ret;
 }
 
-int ram_block_discard_guest_memfd_range(RAMBlock *block, uint64_t start,
-                                        size_t length)
+int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     int ret = fake_call();
 
-    note("fp", start, length, ret);
+    note("fp", offset, size, ret);
     return ret;
 }
 
@@ -311,6 +306,7 @@ static int convert(FakeBlock *fake, uint64_t first, uint64_t npages,
     ret = guest_memfd_prepare(&c);
     if (!ret) {
         guest_memfd_commit(&c);
+        guest_memfd_free_unused(&c);
     }
     guest_memfd_manager_unlock(fake->gmm);
     return ret;
@@ -441,13 +437,13 @@ static void test_order(void)
     assert_journal("");
 
     make_shared(fake, 2, 2);
-    assert_journal("fs2/2 s2/2 B+2/2 A+2/2 fp2/2");
+    assert_journal("s2/2 B+2/2 A+2/2 fp2/2");
     make_shared(fake, 6, 2);
-    assert_journal("fs6/2 s6/2 B+6/2 A+6/2 fp6/2");
+    assert_journal("s6/2 B+6/2 A+6/2 fp6/2");
 
     /* Runs that are shared are not told again; all else is the whole range */
     make_shared(fake, 0, 8);
-    assert_journal("fs0/2 fs4/2 s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
+    assert_journal("s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
     make_shared(fake, 0, 8);
     assert_journal("s0/8 fp0/8");
 
@@ -468,15 +464,15 @@ static void test_order(void)
 static void test_refusal(void)
 {
     static const char *expected[NLISTENERS][2] = {
-        { "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2! C-0/2 B-0/2"
+        { "s0/8 C+0/2 B+0/2 A+0/2! C-0/2 B-0/2"
           " p0/2 p4/4 fs0/2 fs4/4",
-          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4 A+4/4! C-4/4 B-4/4"
+          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4 A+4/4! C-4/4 B-4/4"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
-        { "fs0/2 fs4/4 s0/8 C+0/2 B+0/2! C-0/2 p0/2 p4/4 fs0/2 fs4/4",
-          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4! C-4/4"
+        { "s0/8 C+0/2 B+0/2! C-0/2 p0/2 p4/4 fs0/2 fs4/4",
+          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4 B+4/4! C-4/4"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
-        { "fs0/2 fs4/4 s0/8 C+0/2! p0/2 p4/4 fs0/2 fs4/4",
-          "fs0/2 fs4/4 s0/8 C+0/2 B+0/2 A+0/2 C+4/4!"
+        { "s0/8 C+0/2! p0/2 p4/4 fs0/2 fs4/4",
+          "s0/8 C+0/2 B+0/2 A+0/2 C+4/4!"
           " C-0/2 B-0/2 A-0/2 p0/2 p4/4 fs0/2 fs4/4" },
     };
     static const int refused_pages[] = { 1, 5 };
@@ -520,9 +516,9 @@ static void test_attributes_refused(void)
     make_shared(fake, 2, 2);
     g_string_truncate(journal, 0);
 
-    fail_calls(2, 2, ENOMEM);
+    fail_calls(1, 1, ENOMEM);
     g_assert_cmpint(convert(fake, 0, 4, false), ==, -ENOMEM);
-    assert_journal("fs0/2 s0/4!");
+    assert_journal("s0/4!");
     assert_states(fake, "..##............");
     assert_agreement(fake, 1);
 
@@ -573,7 +569,7 @@ static void test_abort(void)
     g_string_truncate(journal, 0);
 
     prepare_and_abort(fake, 0, 6, false);
-    assert_journal("fs0/2 fs4/2 s0/6 A+0/2 A+4/2"
+    assert_journal("s0/6 A+0/2 A+4/2"
                    " A-0/2 A-4/2 p0/2 p4/2 fs0/2 fs4/2");
     assert_states(fake, "..##............");
     assert_agreement(fake, 1);
@@ -625,8 +621,8 @@ static void test_abort_parts(void)
     guest_memfd_manager_unlock(first->gmm);
     guest_memfd_manager_unlock(second->gmm);
 
-    assert_journal("fs12/2 fs15/1 s12/4 A+12/2 A+15/1"
-                   " fs0/2 s0/2 B+0/2! p0/2 fs0/2"
+    assert_journal("s12/4 A+12/2 A+15/1"
+                   " s0/2 B+0/2! p0/2 fs0/2"
                    " A-12/2 A-15/1 p12/2 p15/1 fs12/2 fs15/1");
     assert_states(first, "..............#.");
     assert_states(second, "................");
@@ -653,13 +649,13 @@ static void test_register(void)
     register_section(&a, fake, 0, make_pages(fake, 2, 5), false);
     assert_journal("A+2/1 A+5/2");
     make_shared(fake, 0, 10);
-    assert_journal("fs0/1 fs3/2 fs9/1 s0/10 A+3/2 fp0/10");
+    assert_journal("s0/10 A+3/2 fp0/10");
     make_private(fake, 6, 10);
     assert_journal("A-6/1 p6/10 fs6/10");
     unregister(&a);
     assert_journal("A-2/4");
     make_shared(fake, 7, 2);
-    assert_journal("fs7/2 s7/2 fp7/2");
+    assert_journal("s7/2 fp7/2");
 
     /* A section may be discarded as a whole where listeners allow it */
     register_section(&b, fake, 1, make_pages(fake, 4, 8), true);
@@ -741,11 +737,11 @@ static void test_unaligned(void)
     g_assert_cmpuint(told->offset_within_region, ==, page / 2);
     make_shared(fake, 0, 1);
     /* Less than a page is told of, which the journal shows as 0/0 */
-    assert_journal("fs0/1 s0/1 A+0/0 fp0/1");
+    assert_journal("s0/1 A+0/0 fp0/1");
     make_shared(fake, 1, 1);
-    assert_journal("fs1/1 s1/1 A+1/1 fp1/1");
+    assert_journal("s1/1 A+1/1 fp1/1");
     make_shared(fake, 2, 4);
-    assert_journal("fs2/4 s2/4 A+2/0 fp2/4");
+    assert_journal("s2/4 A+2/0 fp2/4");
     make_private(fake, 3, 1);
     assert_journal("p3/1 fs3/1");
     /* Of the last page, too, of which it has a part */
@@ -835,61 +831,80 @@ static void test_counters(void)
     fake_block_free(fake);
 }
 
-/* The last call of a conversion of one run frees its former backing. */
+/* The second call of a conversion without listeners frees its old backing. */
 static void convert_unfreed(FakeBlock *fake, bool to_private, int err)
 {
-    const unsigned int last = to_private ? 2 : 3;
-
-    fail_calls(last, last, err);
+    fail_calls(2, 2, err);
     g_assert_cmpint(convert(fake, 0, 2, to_private), ==, 0);
     fail_no_calls();
 }
 
+/* What cannot be freed is counted, and tried again, whatever the error was. */
 static void test_unfreed(void)
 {
+    static const int errors[] = { ENOMEM, EIO, EINVAL, ENOTSUP };
     FakeBlock *fake = fake_block_new();
 
-    /* Tried again */
-    convert_unfreed(fake, false, ENOMEM);
-    assert_journal("fs0/2 s0/2 fp0/2!");
-    assert_states(fake, "##..............");
-    g_assert_cmpuint(get(fake, "unfreed"), ==, 1);
-    make_shared(fake, 0, 2);
-    assert_journal("s0/2 fp0/2");
-    convert_unfreed(fake, true, EIO);
-    assert_journal("p0/2 fs0/2!");
-    assert_states(fake, "................");
-    g_assert_cmpuint(get(fake, "unfreed"), ==, 2);
-    make_private(fake, 0, 2);
-    assert_journal("p0/2 fs0/2");
-
-    /* Not tried again, each backing by itself, and counted all the same */
-    convert_unfreed(fake, false, EINVAL);
-    assert_journal("fs0/2 s0/2 fp0/2!");
-    make_shared(fake, 4, 2);
-    assert_journal("fs4/2 s4/2");
-    g_assert_cmpuint(get(fake, "unfreed"), ==, 4);
-    make_private(fake, 4, 2);
-    assert_journal("p4/2 fs4/2");
-    convert_unfreed(fake, true, ENOTSUP);
-    make_private(fake, 0, 2);
-    assert_journal("p0/2 fs0/2! p0/2");
-    g_assert_cmpuint(get(fake, "unfreed"), ==, 6);
+    for (int i = 0; i < ARRAY_SIZE(errors); i++) {
+        convert_unfreed(fake, false, errors[i]);
+        assert_journal("s0/2 fp0/2!");
+        assert_states(fake, "##..............");
+        make_shared(fake, 0, 2);
+        assert_journal("s0/2 fp0/2");
+        convert_unfreed(fake, true, errors[i]);
+        assert_journal("p0/2 fs0/2!");
+        assert_states(fake, "................");
+        make_private(fake, 0, 2);
+        assert_journal("p0/2 fs0/2");
+        g_assert_cmpuint(get(fake, "unfreed"), ==, 2 * (i + 1));
+    }
     g_assert_cmpuint(get(fake, "failures"), ==, 0);
     fake_block_free(fake);
 }
 
-/* Huge pages of the shared backing stay where they are. */
-static void test_huge_pages(void)
+/* Only what is still in the state that it was converted to is freed. */
+static void test_free_later(void)
 {
     FakeBlock *fake = fake_block_new();
+    const GuestMemfdConversion to_shared = make_conversion(fake, 0, 6, false);
+    const GuestMemfdConversion to_private = make_conversion(fake, 0, 6, true);
 
-    fake->block.page_size = 2 * MiB;
-    make_shared(fake, 0, 2);
-    assert_journal("s0/2 fp0/2");
-    make_private(fake, 0, 2);
-    assert_journal("p0/2");
-    g_assert_cmpuint(get(fake, "unfreed"), ==, 0);
+    guest_memfd_manager_lock(fake->gmm);
+    g_assert_cmpint(guest_memfd_prepare(&to_shared), ==, 0);
+    guest_memfd_commit(&to_shared);
+    guest_memfd_manager_unlock(fake->gmm);
+    assert_journal("s0/6");
+    make_private(fake, 2, 1);
+    assert_journal("p2/1 fs2/1");
+    guest_memfd_manager_lock(fake->gmm);
+    guest_memfd_free_unused(&to_shared);
+    assert_journal("fp0/2 fp3/3");
+    guest_memfd_free_unused(&to_private);
+    assert_journal("fs2/1");
+    guest_memfd_manager_unlock(fake->gmm);
+    assert_states(fake, "##.###..........");
+    fake_block_free(fake);
+}
+
+static void note_changed(void *opaque, uint64_t offset, uint64_t size)
+{
+    note("c", offset, size, 0);
+}
+
+static void test_changed(void)
+{
+    FakeBlock *fake = fake_block_new();
+    GuestMemfdConversion c = make_conversion(fake, 0, 8, false);
+
+    make_shared(fake, 2, 2);
+    make_shared(fake, 6, 1);
+    g_string_truncate(journal, 0);
+    c.changed = note_changed;
+    guest_memfd_manager_lock(fake->gmm);
+    g_assert_cmpint(guest_memfd_prepare(&c), ==, 0);
+    guest_memfd_commit(&c);
+    guest_memfd_manager_unlock(fake->gmm);
+    assert_journal("s0/8 c0/2 c4/2 c7/1");
     fake_block_free(fake);
 }
 
@@ -996,12 +1011,12 @@ static void test_sweep(gconstpointer opaque)
     for (n = 1; sweep_step(n, n, to_private); n++) {
         /* One call fails */
     }
-    /* Three runs freed, attributes, three told to two, and the backing */
-    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 11);
+    /* Attributes, three runs told to two, and the backing */
+    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 8);
     for (n = 1; sweep_step(n, UINT_MAX, to_private); n++) {
         /* One call fails, and all that come after it */
     }
-    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 11);
+    g_assert_cmpuint(n - 1, ==, to_private ? 2 : 8);
 }
 
 int main(int argc, char **argv)
@@ -1028,7 +1043,8 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-memfd/replay", test_replay);
     g_test_add_func("/guest-memfd/counters", test_counters);
     g_test_add_func("/guest-memfd/unfreed", test_unfreed);
-    g_test_add_func("/guest-memfd/huge-pages", test_huge_pages);
+    g_test_add_func("/guest-memfd/free-later", test_free_later);
+    g_test_add_func("/guest-memfd/changed", test_changed);
     g_test_add_func("/guest-memfd/next-shared", test_next_shared);
     g_test_add_data_func("/guest-memfd/sweep/to-shared",
                          GINT_TO_POINTER(false), test_sweep);

@@ -27,9 +27,9 @@
 #include "system/runstate.h"
 #include "system/system.h"
 #include "target/i386/confidential-guest.h"
+#include "target/i386/kvm/sw-protected-vm.h"
 #include "kvm_i386.h"
 
-#define TYPE_SW_PROTECTED_VM "sw-protected-vm"
 OBJECT_DECLARE_SIMPLE_TYPE(SwProtectedVm, SW_PROTECTED_VM)
 
 struct SwProtectedVm {
@@ -38,6 +38,8 @@ struct SwProtectedVm {
     ResettableState reset_state;
     Notifier machine_done;
     Error *migration_blocker;
+    /* A MapGpaRangeAbi; vCPUs read it without the BQL. */
+    int map_gpa_range;
 
     /*
      * What the firmware region holds at start.  It is RAM, which the guest can
@@ -134,6 +136,30 @@ static int sw_protected_vm_kvm_type(X86ConfidentialGuest *cg)
     return KVM_X86_SW_PROTECTED_VM;
 }
 
+MapGpaRangeAbi sw_protected_vm_map_gpa_range_abi(Object *vm)
+{
+    return qatomic_read(&SW_PROTECTED_VM(vm)->map_gpa_range);
+}
+
+static const QEnumLookup sw_protected_vm_abis = {
+    .array = (const char *const[]) {
+        [MAP_GPA_RANGE_RAX] = "rax",
+        [MAP_GPA_RANGE_SNP] = "snp",
+        [MAP_GPA_RANGE_TDX] = "tdx",
+    },
+    .size = MAP_GPA_RANGE_TDX + 1,
+};
+
+static int sw_protected_vm_get_abi(Object *obj, Error **errp)
+{
+    return sw_protected_vm_map_gpa_range_abi(obj);
+}
+
+static void sw_protected_vm_set_abi(Object *obj, int abi, Error **errp)
+{
+    qatomic_set(&SW_PROTECTED_VM(obj)->map_gpa_range, abi);
+}
+
 static void sw_protected_vm_reset_hold(Object *obj, ResetType type)
 {
     int ret = kvm_convert_all_to_private();
@@ -168,6 +194,14 @@ static void sw_protected_vm_class_init(ObjectClass *oc, void *data)
     rc->get_state = sw_protected_vm_get_reset_state;
     rc->phases.hold = sw_protected_vm_reset_hold;
     rc->phases.exit = sw_protected_vm_reset_exit;
+
+    object_class_property_add_enum(oc, "x-map-gpa-range", "MapGpaRangeAbi",
+                                   &sw_protected_vm_abis,
+                                   sw_protected_vm_get_abi,
+                                   sw_protected_vm_set_abi);
+    object_class_property_set_description(oc, "x-map-gpa-range",
+        "What conversions return: rax, or what KVM accepts for snp or tdx"
+        " guests (for tests)");
 }
 
 static void sw_protected_vm_init(Object *obj)

@@ -79,6 +79,15 @@ uint32_t edge_error(EdgeKind kind)
     return error;
 }
 
+bool edge_is_strict()
+{
+    volatile EdgeControl *c = locked_control();
+    const bool strict = c && c->strict;
+
+    pthread_mutex_unlock(&lock);
+    return strict;
+}
+
 bool edge_is_implicit()
 {
     volatile EdgeControl *c = locked_control();

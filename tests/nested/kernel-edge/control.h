@@ -39,6 +39,11 @@ struct EdgeControl {
     uint32_t kinds;
     /* Conversions come as memory faults in place of hypercalls. */
     uint32_t implicit;
+    /*
+     * The kernel goes on only with the results that it accepts for SEV-SNP and
+     * TDX guests.
+     */
+    uint32_t strict;
     /* In the order of EdgeKind: what a call of that kind fails with. */
     uint32_t error_attributes;
     uint32_t error_map;
@@ -66,5 +71,8 @@ uint32_t edge_error(EdgeKind kind);
 
 /* Whether a hypercall has to be shown as a memory fault; counts it then. */
 bool edge_is_implicit();
+
+/* Whether results of conversions are those of SEV-SNP and TDX guests. */
+bool edge_is_strict();
 
 #endif

@@ -49,6 +49,9 @@ struct KvmMemoryAttributes {
 static_assert(sizeof(KvmMemoryAttributes) ==
               (KVM_SET_MEMORY_ATTRIBUTES_CALL >> 16 & 0x3fff));
 
+/* <sys/mman.h> can be older than that, too. */
+constexpr int ADVICE_DONTNEED_LOCKED = 24;
+
 constexpr uint64_t KVM_ATTRIBUTE_PRIVATE = 1 << 3;
 
 /* The start of what the kernel and user space share of a vCPU. */

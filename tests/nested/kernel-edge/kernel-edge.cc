@@ -76,6 +76,8 @@ int set_memory_region(int fd, unsigned long request, void *argument)
     slots_set(*region);
     if (!region->memory_size) {
         trace_edge("gone", before.guest_phys_addr, before.memory_size);
+    } else if (region->flags & KVM_MEMORY_HAS_GUEST_MEMFD) {
+        trace_edge("slot", region->guest_phys_addr, region->memory_size);
     }
     return 0;
 }
@@ -112,8 +114,7 @@ KvmRun *map_run(int fd)
  */
 bool make_memory_fault(KvmRun *run)
 {
-    if (run->exit_reason != KVM_EXIT_REASON_HYPERCALL ||
-        run->hypercall.nr != KVM_CALL_MAP_GPA_RANGE || !edge_is_implicit()) {
+    if (!edge_is_implicit()) {
         return false;
     }
 
@@ -129,14 +130,48 @@ bool make_memory_fault(KvmRun *run)
     return true;
 }
 
+bool is_conversion(const KvmRun *run)
+{
+    return run->exit_reason == KVM_EXIT_REASON_HYPERCALL &&
+           run->hypercall.nr == KVM_CALL_MAP_GPA_RANGE;
+}
+
+/*
+ * Take the result of a conversion as Linux 7.3 does of guests that are no
+ * software-protected VMs.  This one is, and gets it in the form that it knows.
+ * Returns false if the kernel would not go on.
+ */
+bool take_result(KvmRun *run)
+{
+    const uint64_t result = run->hypercall.ret;
+
+    if (result != 0 && result != EINVAL && result != EAGAIN) {
+        return false;
+    }
+    run->hypercall.ret = -result;
+    return true;
+}
+
 int run_vcpu(int fd, unsigned long request, void *argument)
 {
+    /* The last exit was a conversion, whose result the kernel takes now. */
+    static thread_local bool has_result
+        __attribute__((tls_model("initial-exec"))) = false;
+
+    if (has_result && edge_is_strict() && !take_result(map_run(fd))) {
+        return fail(EINVAL);
+    }
+    has_result = false;
+
     const int ret = do_ioctl(fd, request, argument);
     const int saved_errno = errno;
     KvmRun *run = ret ? nullptr : map_run(fd);
 
-    if (run && make_memory_fault(run)) {
-        return fail(EFAULT);
+    if (run && is_conversion(run)) {
+        if (make_memory_fault(run)) {
+            return fail(EFAULT);
+        }
+        has_result = true;
     }
     errno = saved_errno;
     return ret;
@@ -152,7 +187,8 @@ bool frees_guest_memory(const void *address, size_t size, int advice)
 {
     const uint64_t at = reinterpret_cast<uintptr_t>(address);
 
-    return (advice == MADV_DONTNEED || advice == MADV_REMOVE) &&
+    return (advice == MADV_DONTNEED || advice == ADVICE_DONTNEED_LOCKED ||
+            advice == MADV_REMOVE) &&
            slots_find(at, size, trace_free);
 }
 

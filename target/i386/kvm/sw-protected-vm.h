@@ -1,0 +1,21 @@
+/*
+ * Software-protected VMs: private memory without a special processor
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TARGET_I386_KVM_SW_PROTECTED_VM_H
+#define TARGET_I386_KVM_SW_PROTECTED_VM_H
+
+#include "qom/object.h"
+#include "target/i386/kvm/map-gpa-range.h"
+
+#define TYPE_SW_PROTECTED_VM "sw-protected-vm"
+
+/*
+ * What the VM's hypercalls return: MAP_GPA_RANGE_RAX, unless its property
+ * "x-map-gpa-range" says otherwise.
+ */
+MapGpaRangeAbi sw_protected_vm_map_gpa_range_abi(Object *vm);
+
+#endif
