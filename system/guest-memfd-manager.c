@@ -827,16 +827,16 @@ static void guest_memfd_manager_class_init(ObjectClass *oc, void *data)
         "How much of it is shared, in bytes");
     guest_memfd_manager_add_counter(oc, "conversions-to-shared",
         offsetof(GuestMemfdManager, conversions_to_shared),
-        "Conversions to shared that were carried out");
+        "Conversions to shared that were carried out, in pieces of 64 MiB");
     guest_memfd_manager_add_counter(oc, "conversions-to-private",
         offsetof(GuestMemfdManager, conversions_to_private),
-        "Conversions to private that were carried out");
+        "Conversions to private that were carried out, in pieces of 64 MiB");
     guest_memfd_manager_add_counter(oc, "failures",
         offsetof(GuestMemfdManager, failures),
         "Steps of conversions that failed");
     guest_memfd_manager_add_counter(oc, "unfreed",
         offsetof(GuestMemfdManager, unfreed),
-        "Conversions whose former backing could not be freed");
+        "How often memory that is not in use could not be freed");
 }
 
 static void guest_memfd_manager_init(Object *obj)

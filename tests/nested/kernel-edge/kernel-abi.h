@@ -56,7 +56,10 @@ constexpr uint64_t KVM_ATTRIBUTE_PRIVATE = 1 << 3;
 
 /* The start of what the kernel and user space share of a vCPU. */
 struct KvmRun {
-    uint8_t other[8];
+    uint8_t request_interrupt_window;
+    /* KVM_RUN is to return at once, with EINTR. */
+    uint8_t immediate_exit;
+    uint8_t other[6];
     uint32_t exit_reason;
     uint8_t more[20];
     union {

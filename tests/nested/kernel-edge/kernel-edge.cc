@@ -24,10 +24,21 @@
 
 namespace {
 
+/* An access is repeated as long as what it asks for has failed. */
+thread_local bool has_failed __attribute__((tls_model("initial-exec"))) = false;
+
 int fail(uint32_t error)
 {
     errno = static_cast<int>(error);
     return -1;
+}
+
+uint32_t error_of(EdgeKind kind)
+{
+    const uint32_t error = edge_error(kind);
+
+    has_failed = has_failed || error;
+    return error;
 }
 
 int do_ioctl(int fd, unsigned long request, void *argument)
@@ -38,7 +49,7 @@ int do_ioctl(int fd, unsigned long request, void *argument)
 /* An ioctl of a kind that a test can let fail. */
 int try_ioctl(EdgeKind kind, int fd, unsigned long request, void *argument)
 {
-    const uint32_t error = edge_error(kind);
+    const uint32_t error = error_of(kind);
 
     return error ? fail(error) : do_ioctl(fd, request, argument);
 }
@@ -122,6 +133,7 @@ bool make_memory_fault(KvmRun *run)
     const uint64_t size = run->hypercall.args[1] * 0x1000;
     const bool to_private = run->hypercall.args[2] & KVM_CALL_MAP_ENCRYPTED;
 
+    has_failed = false;
     run->hypercall.ret = 0;
     run->exit_reason = KVM_EXIT_REASON_MEMORY_FAULT;
     run->memory_fault.flags = to_private ? KVM_FAULT_IS_PRIVATE : 0;
@@ -152,12 +164,26 @@ bool take_result(KvmRun *run)
     return true;
 }
 
+/* Whether the last exit was an access, which the guest makes again. */
+bool is_access(const KvmRun *run)
+{
+    return run->exit_reason == KVM_EXIT_REASON_MEMORY_FAULT &&
+           edge_is_implicit();
+}
+
 int run_vcpu(int fd, unsigned long request, void *argument)
 {
     /* The last exit was a conversion, whose result the kernel takes now. */
     static thread_local bool has_result
         __attribute__((tls_model("initial-exec"))) = false;
 
+    if (has_failed && is_access(map_run(fd))) {
+        if (map_run(fd)->immediate_exit) {
+            return fail(EINTR);
+        }
+        has_failed = false;
+        return fail(EFAULT);
+    }
     if (has_result && edge_is_strict() && !take_result(map_run(fd))) {
         return fail(EINVAL);
     }
