@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The linker sends calls of ioctl(), g_usleep() and qemu_mutex_unlock_impl() to
- * those that start with __wrap_.  accel-blocker.c is compiled with its functions named
- * real_*, for when threads run free.
+ * those that start with __wrap_.  accel-blocker.c is compiled with its
+ * functions named real_*, for when threads run free.
  */
 
 #ifndef TESTS_FUZZ_CONVERSION_WRAP_H

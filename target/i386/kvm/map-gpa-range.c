@@ -18,14 +18,12 @@
 
 uint64_t map_gpa_range_result(MapGpaRangeAbi abi, int ret)
 {
+    const bool is_busy = ret == -EAGAIN || ret == -EBUSY || ret == -EINTR;
+
     if (abi == MAP_GPA_RANGE_RAX || !ret) {
         return ret;
     }
-    if (abi == MAP_GPA_RANGE_TDX &&
-        (ret == -EAGAIN || ret == -EBUSY || ret == -EINTR)) {
-        return EAGAIN;
-    }
-    return EINVAL;
+    return abi == MAP_GPA_RANGE_TDX && is_busy ? EAGAIN : EINVAL;
 }
 
 static MapGpaRangeAbi map_gpa_range_abi(void)
