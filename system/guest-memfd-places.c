@@ -104,34 +104,29 @@ void guest_memfd_places_add(GuestMemfdPlaces *places,
 bool guest_memfd_places_next_new(const GuestMemfdPlaces *places,
                                  GuestMemfdPlace *place)
 {
-    const hwaddr last = place_last(place);
-    hwaddr first = place->gpa, end_last = last;
-    guint i = 0;
+    hwaddr first = place->gpa, last = place_last(place);
 
-    /* What is known at @first is passed over, in whatever order it comes. */
-    while (i < places->len) {
+    /* Places that go on from one another are one. */
+    for (guint i = 0; i < places->len; i++) {
         const GuestMemfdPlace *old = place_at(places, i);
 
-        if (place_is_alike(old, place) && old->gpa <= first &&
-            place_last(old) >= first) {
+        if (place_is_alike(old, place) && old->gpa <= place->gpa &&
+            place_last(old) >= place->gpa) {
             if (place_last(old) >= last) {
                 return false;
             }
             first = place_last(old) + 1;
-            i = 0;
-        } else {
-            i++;
         }
     }
-    for (i = 0; i < places->len; i++) {
+    for (guint i = 0; i < places->len; i++) {
         const GuestMemfdPlace *old = place_at(places, i);
 
         if (place_is_alike(old, place) && old->gpa > first) {
-            end_last = MIN(end_last, old->gpa - 1);
+            last = MIN(last, old->gpa - 1);
         }
     }
     *place = place_from(place, first);
-    place->size = end_last - first + 1;
+    place->size = last - first + 1;
     return true;
 }
 

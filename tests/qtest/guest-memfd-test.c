@@ -68,7 +68,16 @@ static void assert_no_property(QTestState *qts)
                     ==, "Parameter 'policy' is unexpected");
 }
 
-/* There can be an object of the type, and it has nothing to be set. */
+static void assert_results(QTestState *qts, const char *expected)
+{
+    g_autoptr(QDict) response = qtest_qmp_assert_success_ref(
+        qts, "{ 'execute': 'qom-get', 'arguments': {"
+        " 'path': '/objects/sp0', 'property': 'x-map-gpa-range' } }");
+
+    g_assert_cmpstr(qdict_get_str(response, "return"), ==, expected);
+}
+
+/* There can be an object of the type, with no option, and one for tests. */
 static void test_object(void)
 {
     QTestState *qts = qtest_init("-machine none");
@@ -83,8 +92,15 @@ static void test_object(void)
     g_assert_cmpstr(type_in_list(objects, "sp0"), ==,
                     "child<sw-protected-vm>");
     properties = qom_list(qts, "/objects/sp0");
-    g_assert_cmpuint(qlist_size(properties), ==, 1);
+    g_assert_cmpuint(qlist_size(properties), ==, 2);
     g_assert_cmpstr(type_in_list(properties, "type"), ==, "string");
+    g_assert_cmpstr(type_in_list(properties, "x-map-gpa-range"), ==,
+                    "MapGpaRangeAbi");
+    assert_results(qts, "rax");
+    qtest_qmp_assert_success(
+        qts, "{ 'execute': 'qom-set', 'arguments': { 'path': '/objects/sp0',"
+        " 'property': 'x-map-gpa-range', 'value': 'snp' } }");
+    assert_results(qts, "snp");
     qtest_qmp_assert_success(
         qts, "{ 'execute': 'object-del', 'arguments': { 'id': 'sp0' } }");
     qtest_quit(qts);

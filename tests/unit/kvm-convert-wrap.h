@@ -1,0 +1,17 @@
+/*
+ * Test of the conversion of guest memory: functions that are replaced
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The linker sends calls of qapi_event_emit() and g_usleep() here.
+ */
+
+#ifndef TESTS_UNIT_KVM_CONVERT_WRAP_H
+#define TESTS_UNIT_KVM_CONVERT_WRAP_H
+
+#include "qapi/qapi-emit-events.h"
+
+void __wrap_qapi_event_emit(QAPIEvent event, QDict *qdict);
+void __wrap_g_usleep(gulong microseconds);
+
+#endif
