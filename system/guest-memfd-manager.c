@@ -46,6 +46,7 @@ struct GuestMemfdManager {
     GuestMemfdPlaces *places;
     QLIST_HEAD(, RamDiscardListener) listeners;
     ReportLimit unfreed_reports;
+    ReportLimit register_reports;
 
     /* Written with the lock held, but read without it. */
     Stat64 shared_pages;
@@ -591,6 +592,7 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
 {
     GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
     GuestMemfdRegistration registration = { .rdl = rdl };
+    unsigned int nsilent;
 
     g_assert(section->mr == gmm->mr);
     rdl->section = memory_region_section_new_copy(section);
@@ -601,12 +603,16 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
     guest_memfd_for_each_run(gmm, section->offset_within_region,
                              int128_get64(section->size), true,
                              guest_memfd_register_run, &registration);
-    guest_memfd_manager_unlock(gmm);
-    if (registration.ret) {
+    /* A guest that changes its memory map can have this happen again. */
+    if (registration.ret &&
+        report_limit_allows(&gmm->register_reports, &nsilent)) {
         error_report("guest-memfd: shared memory of '%s' cannot all be made"
-                     " accessible to a device: %s",
-                     memory_region_name(gmm->mr), strerror(-registration.ret));
+                     " accessible to a device: %s"
+                     " (%u earlier reports not shown)",
+                     memory_region_name(gmm->mr), strerror(-registration.ret),
+                     nsilent);
     }
+    guest_memfd_manager_unlock(gmm);
 }
 
 static void guest_memfd_unregister_listener(RamDiscardManager *rdm,
