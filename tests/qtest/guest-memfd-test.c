@@ -70,7 +70,7 @@ static void assert_no_property(QTestState *qts)
 
 static void assert_results(QTestState *qts, const char *expected)
 {
-    g_autoptr(QDict) response = qtest_qmp_assert_success_ref(
+    g_autoptr(QDict) response = qtest_qmp(
         qts, "{ 'execute': 'qom-get', 'arguments': {"
         " 'path': '/objects/sp0', 'property': 'x-map-gpa-range' } }");
 
