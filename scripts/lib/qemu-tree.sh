@@ -19,6 +19,7 @@ links_made=.links-made
 # The parts of a QEMU tree that files of ours can be in
 linked_folders=(include system accel hw target backends monitor qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
+    tests/unit/test-guest-memfd-limits.c
     tests/unit/test-guest-memfd-manager.c
     tests/nested/firmware/program-format.h docs)
 

@@ -13,7 +13,6 @@
 
 #include "qemu/units.h"
 
-#include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qom/object_interfaces.h"
@@ -37,7 +36,6 @@ struct SwProtectedVm {
 
     ResettableState reset_state;
     Notifier machine_done;
-    Error *migration_blocker;
 
     /*
      * What the firmware region holds at start.  It is RAM, which the guest can
@@ -111,12 +109,6 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
         return -EINVAL;
     }
 
-    error_setg(&vm->migration_blocker,
-               "sw-protected-vm: private memory cannot be migrated");
-    if (migrate_add_blocker(&vm->migration_blocker, errp) < 0) {
-        return -EINVAL;
-    }
-
     vm->machine_done.notify = sw_protected_vm_machine_done;
     qemu_add_machine_init_done_notifier(&vm->machine_done);
     cgs->ready = true;
@@ -181,7 +173,6 @@ static void sw_protected_vm_finalize(Object *obj)
 
     if (vm->machine_done.notify) {
         qemu_remove_machine_init_done_notifier(&vm->machine_done);
-        migrate_del_blocker(&vm->migration_blocker);
     }
     g_free(vm->firmware);
 }
