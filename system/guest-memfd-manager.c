@@ -12,6 +12,7 @@
 #include "qapi/visitor.h"
 #include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
+#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
 #include "system/page-state-map-c.h"
 #include "system/report-limit.h"
@@ -640,6 +641,9 @@ bool guest_memfd_manager_create(RAMBlock *block, Error **errp)
     GuestMemfdManager *gmm;
     PageStateMap *pages;
 
+    if (!guest_memfd_check_block(block, errp)) {
+        return false;
+    }
     pages = page_state_map_new(block->max_length / qemu_real_host_page_size());
     if (!pages) {
         error_setg(errp, "cannot track the shared pages of '%s': no memory",

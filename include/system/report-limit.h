@@ -39,4 +39,11 @@ static inline bool report_limit_allows(ReportLimit *limit,
     return true;
 }
 
+/*
+ * error_vreport() and warn_report() with a limit for each @fmt, which has to be
+ * a constant.  Any thread may call them.
+ */
+void error_vreport_limited(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
+void warn_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
+
 #endif

@@ -24,6 +24,7 @@
 #include "monitor/monitor.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-backing.h"
+#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
@@ -382,6 +383,11 @@ void vfio_detach_device(VFIODevice *vbasedev)
 }
 
 bool machine_require_guest_memfd(MachineState *ms)
+{
+    return true;
+}
+
+bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
 {
     return true;
 }

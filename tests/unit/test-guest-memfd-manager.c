@@ -21,6 +21,7 @@
 #include "exec/ramblock.h"
 #include "qemu/module.h"
 #include "system/guest-memfd-backing.h"
+#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
 
 #define NPAGES 16
@@ -136,6 +137,15 @@ int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 
     note("fp", offset, size, ret);
     return ret;
+}
+
+bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
+{
+    if (block->flags & RAM_READONLY_FD) {
+        error_setg(errp, "read-only");
+        return false;
+    }
+    return true;
 }
 
 static const TypeInfo fake_types[] = {
@@ -425,6 +435,21 @@ static void test_from_region(void)
     g_assert_null(guest_memfd_manager_from_region(&mmio));
     g_assert_null(guest_memfd_manager_from_region(&plain));
     fake_block_free(fake);
+}
+
+/* A block that cannot have a guest_memfd has no manager. */
+static void test_unfit(void)
+{
+    MemoryRegion *mr = MEMORY_REGION(object_new(TYPE_MEMORY_REGION));
+    RAMBlock block = { .mr = mr, .flags = RAM_READONLY_FD };
+    Error *err = NULL;
+
+    g_assert_false(guest_memfd_manager_create(&block, &err));
+    error_free_or_abort(&err);
+    g_assert_null(mr->rdm);
+    g_assert_null(object_resolve_path_component(OBJECT(mr),
+                                                "guest-memfd-manager"));
+    object_unref(mr);
 }
 
 static void test_order(void)
@@ -1029,6 +1054,7 @@ int main(int argc, char **argv)
 
     g_test_add_func("/guest-memfd/states", test_states);
     g_test_add_func("/guest-memfd/from-region", test_from_region);
+    g_test_add_func("/guest-memfd/unfit", test_unfit);
     g_test_add_func("/guest-memfd/order", test_order);
     g_test_add_func("/guest-memfd/refusal", test_refusal);
     g_test_add_func("/guest-memfd/attributes-refused",

@@ -30,6 +30,7 @@
 #include "monitor/monitor.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-backing.h"
+#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
@@ -173,6 +174,11 @@ MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
 void memory_region_section_free_copy(MemoryRegionSection *s)
 {
     g_free(s);
+}
+
+bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
+{
+    return true;
 }
 
 static const char *block_name(const RAMBlock *block)

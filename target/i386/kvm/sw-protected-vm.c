@@ -13,7 +13,6 @@
 
 #include "qemu/units.h"
 
-#include "migration/blocker.h"
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qom/object_interfaces.h"
@@ -37,7 +36,6 @@ struct SwProtectedVm {
 
     ResettableState reset_state;
     Notifier machine_done;
-    Error *migration_blocker;
     /* A MapGpaRangeAbi; vCPUs read it without the BQL. */
     int map_gpa_range;
 
@@ -110,12 +108,6 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
     if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
         error_setg(errp, "sw-protected-vm: KVM of this host cannot hand"
                    " hypercalls to QEMU (KVM_CAP_EXIT_HYPERCALL)");
-        return -EINVAL;
-    }
-
-    error_setg(&vm->migration_blocker,
-               "sw-protected-vm: private memory cannot be migrated");
-    if (migrate_add_blocker(&vm->migration_blocker, errp) < 0) {
         return -EINVAL;
     }
 
@@ -215,7 +207,6 @@ static void sw_protected_vm_finalize(Object *obj)
 
     if (vm->machine_done.notify) {
         qemu_remove_machine_init_done_notifier(&vm->machine_done);
-        migrate_del_blocker(&vm->migration_blocker);
     }
     g_free(vm->firmware);
 }

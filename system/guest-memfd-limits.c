@@ -1,0 +1,121 @@
+/*
+ * What does not work with private memory, and is refused
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qapi/error.h"
+#include "exec/address-spaces.h"
+#include "exec/ramblock.h"
+#include "hw/boards.h"
+#include "hw/mem/nvdimm.h"
+#include "hw/mem/pc-dimm.h"
+#include "migration/blocker.h"
+#include "system/guest-memfd-limits.h"
+#include "system/runstate.h"
+#include "system/system.h"
+
+static bool guest_memfd_is_required(void)
+{
+    return machine_require_guest_memfd(current_machine);
+}
+
+static void guest_memfd_set_untracked(Error **errp)
+{
+    error_setg(errp, "changes of private memory cannot be tracked: neither does"
+               " KVM log them, nor can QEMU read it");
+}
+
+/*
+ * Fail before KVM is told to log what is written to a slot with a guest_memfd,
+ * which it refuses, and for which QEMU would abort.
+ */
+static bool guest_memfd_log_global_start(MemoryListener *listener, Error **errp)
+{
+    guest_memfd_set_untracked(errp);
+    return false;
+}
+
+static MemoryListener guest_memfd_listener = {
+    .name = "guest-memfd",
+    .priority = MEMORY_LISTENER_PRIORITY_MIN,
+    .log_global_start = guest_memfd_log_global_start,
+};
+
+/* Keep the machine from being migrated, saved, or tracked, from now on. */
+static bool guest_memfd_restrict_machine(Error **errp)
+{
+    static Error *blocker;
+
+    if (blocker) {
+        return true;
+    }
+    error_setg(&blocker, "private memory (guest_memfd) cannot be migrated");
+    if (migrate_add_blocker(&blocker, errp) < 0) {
+        return false;
+    }
+    memory_listener_register(&guest_memfd_listener, &address_space_memory);
+    return true;
+}
+
+bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
+{
+    const char *name = memory_region_name(block->mr);
+
+    if (block->mr->readonly || block->flags & RAM_READONLY_FD) {
+        error_setg(errp, "memory '%s' is read-only, and private memory cannot"
+                   " be; use readonly=off", name);
+        return false;
+    }
+    /* There is no way to free it: it is not madvise()d, and has no file. */
+    if (should_mlock(mlock_state) && block->fd < 0 &&
+        block->flags & RAM_SHARED) {
+        error_setg(errp, "memory '%s' is shared, locked, and has no file, so"
+                   " that it cannot be freed where memory becomes private; use"
+                   " share=off or -overcommit mem-lock=off", name);
+        return false;
+    }
+    if (runstate_check(RUN_STATE_INMIGRATE)) {
+        error_setg(errp, "memory '%s' is private and cannot be migrated; leave"
+                   " out -incoming", name);
+        return false;
+    }
+    return guest_memfd_restrict_machine(errp);
+}
+
+bool guest_memfd_check_tracking(Error **errp)
+{
+    if (guest_memfd_is_required()) {
+        guest_memfd_set_untracked(errp);
+        return false;
+    }
+    return true;
+}
+
+bool guest_memfd_check_restore(Error **errp)
+{
+    if (guest_memfd_is_required()) {
+        error_setg(errp, "private memory cannot be restored from a snapshot");
+        return false;
+    }
+    return true;
+}
+
+/*
+ * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem
+ * promise that data stays, and a conversion frees it.
+ */
+bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp)
+{
+    Object *obj = OBJECT(md);
+
+    if (!guest_memfd_is_required() ||
+        (object_dynamic_cast(obj, TYPE_PC_DIMM) &&
+         !object_dynamic_cast(obj, TYPE_NVDIMM))) {
+        return true;
+    }
+    error_setg(errp, "%s does not work in a guest with private memory; use"
+               " pc-dimm", object_get_typename(obj));
+    return false;
+}

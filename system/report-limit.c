@@ -1,0 +1,63 @@
+/*
+ * Reports of QEMU's own that a guest can cause as fast as it runs
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "system/report-limit.h"
+
+static QemuMutex report_limit_lock;
+/* A ReportLimit for each format that was reported, by its address. */
+static GHashTable *report_limits;
+
+static void __attribute__((constructor)) report_limit_init(void)
+{
+    qemu_mutex_init(&report_limit_lock);
+    report_limits = g_hash_table_new(NULL, NULL);
+}
+
+/* The text to report, or NULL if it is not time for that format again. */
+static char * G_GNUC_PRINTF(1, 0) report_limit_text(const char *fmt, va_list ap)
+{
+    g_autofree char *text = g_strdup_vprintf(fmt, ap);
+    ReportLimit *limit;
+    unsigned int nsilent;
+
+    QEMU_LOCK_GUARD(&report_limit_lock);
+    limit = g_hash_table_lookup(report_limits, fmt);
+    if (!limit) {
+        limit = g_new0(ReportLimit, 1);
+        g_hash_table_insert(report_limits, (void *)fmt, limit);
+    }
+    if (!report_limit_allows(limit, &nsilent)) {
+        return NULL;
+    }
+    return nsilent ? g_strdup_printf("%s (%u earlier reports not shown)", text,
+                                     nsilent)
+                   : g_steal_pointer(&text);
+}
+
+void error_vreport_limited(const char *fmt, va_list ap)
+{
+    g_autofree char *text = report_limit_text(fmt, ap);
+
+    if (text) {
+        error_report("%s", text);
+    }
+}
+
+void warn_report_limited(const char *fmt, ...)
+{
+    g_autofree char *text = NULL;
+    va_list ap;
+
+    va_start(ap, fmt);
+    text = report_limit_text(fmt, ap);
+    va_end(ap);
+    if (text) {
+        warn_report("%s", text);
+    }
+}
