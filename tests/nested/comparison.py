@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import Figures, State
+from bench import Figures, State, is_expected
 from tap import Tap
 
 BACKENDS = ('type1', 'iommufd')
@@ -83,8 +83,12 @@ Outcomes = dict[Run, Outcome]
 
 
 def qemu_message(stderr: str) -> str:
-    """What a QEMU that ended has said, its name and warnings left out."""
-    lines = [line for line in map(str.strip, stderr.splitlines()) if line]
+    """What a QEMU that ended has said, its name and warnings left out.
+
+    And what it always says.
+    """
+    lines = [line for line in map(str.strip, stderr.splitlines())
+             if line and not is_expected(line)]
     errors = [line for line in lines if 'warning:' not in line]
     for line in errors or lines:
         return re.sub(r'^qemu[\w-]*: (-device \S+: )?', '', line)
@@ -103,6 +107,8 @@ def describe_failure(booted: bool, failures: list[tuple[str, str]]) -> str:
     for name, diagnostics in failures:
         # What the bench noticed, and what QEMU said
         first, _, stderr = diagnostics.partition('\n')
+        if name == _L2_CHECK and first.endswith(TimeoutError.__name__):
+            return f'stands still: {first}'
         if name == _L2_CHECK:
             said = qemu_message(stderr) or first
             return f'{"breaks off" if booted else "does not start"}: {said}'

@@ -34,6 +34,9 @@ class FailureTest(unittest.TestCase):
             'vfio 0000:00:02.0: no room: Device or resource busy')
         self.assertEqual(qemu_message('qemu: warning: only that'),
                          'warning: only that')
+        self.assertEqual(qemu_message('qemu: vfio: Cannot reset device 0, no '
+                                      'available reset mechanism.\nqemu: why'),
+                         'why')
         self.assertEqual(qemu_message('\n'), '')
 
     def test_all_is_right(self) -> None:
@@ -53,6 +56,12 @@ class FailureTest(unittest.TestCase):
                      'QEMU ended with status 1\n')]
         self.assertEqual(describe_failure(False, failures),
                          'does not start: QEMU ended with status 1')
+
+    def test_monitor_does_not_answer(self) -> None:
+        failures = [('the level 2 machine works',
+                     f'QMP command quit : TimeoutError\n{DEVICE_ERROR}\n')]
+        self.assertEqual(describe_failure(True, failures),
+                         'stands still: QMP command quit : TimeoutError')
 
     def test_conversion_fails(self) -> None:
         call = '16 hypercall cpu=0 gpa=0x10 pages=0x7f ret=-28 expected=0'
