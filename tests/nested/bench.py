@@ -109,6 +109,27 @@ class VmemState:
 
 
 @dataclass
+class Latency:
+    """How long a command of the monitor took, in ms."""
+
+    command: str
+    # What the guest did meanwhile
+    phase: str
+    median: float
+    longest: float
+    times: list[float]
+
+
+@dataclass
+class Load:
+    """What the guest did while the monitor was asked."""
+
+    seconds: float
+    conversions: int
+    pam_toggles: int
+
+
+@dataclass
 class Figures:
     """What there is to tell of a run."""
 
@@ -135,6 +156,8 @@ class Figures:
     vmem: list[VmemState] = field(default_factory=list)
     syncs: int = 0
     measurements: list[Measurement] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
+    load: Load | None = None
     failed_checks: int = 0
 
 
@@ -187,10 +210,15 @@ def bind_edu(l1: L1Machine) -> str:
 class Bench:
     """One run."""
 
+    # Whether the kernel's mappings are looked at, if instructions are not
+    # counted
+    follows_kernel = True
+
     def __init__(self, program: Program, options: Options, tap: Tap) -> None:
         self._program = program
         self._options = options
         self._tap = tap
+        self._follows_kernel = self.follows_kernel and not options.icount
         self._oracle = Oracle(program, options.backend != 'none')
         self._replay = TraceReplay()
         self._trace: TraceFollower | None = None
@@ -200,7 +228,7 @@ class Bench:
         # Whether there is something to see of what QEMU does with private
         # memory, and when
         self._watches_edge = (
-            options.backend != 'none' and not options.icount and
+            options.backend != 'none' and self._follows_kernel and
             not program.machine.is_plain)
         self._edge: Edge | None = None
         self._recorder: Recorder | None = None
@@ -231,7 +259,7 @@ class Bench:
         if self._options.backend == 'none':
             return None
         bdf = self._bind_device(l1)
-        if not self._options.icount:
+        if self._follows_kernel:
             self._trace = TraceFollower(l1, self._replay)
         return bdf
 
