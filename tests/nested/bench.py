@@ -109,6 +109,27 @@ class VmemState:
 
 
 @dataclass
+class Latency:
+    """How long a command of the monitor took, in ms."""
+
+    command: str
+    # What the guest did meanwhile
+    phase: str
+    median: float
+    longest: float
+    times: list[float]
+
+
+@dataclass
+class Load:
+    """What the guest did while the monitor was asked."""
+
+    seconds: float
+    conversions: int
+    pam_toggles: int
+
+
+@dataclass
 class Figures:
     """What there is to tell of a run."""
 
@@ -135,6 +156,8 @@ class Figures:
     vmem: list[VmemState] = field(default_factory=list)
     syncs: int = 0
     measurements: list[Measurement] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
+    load: Load | None = None
     failed_checks: int = 0
 
 
@@ -143,6 +166,11 @@ def _describe(intervals: IntervalSet) -> str:
     more = len(shown) - _SHOWN
     return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
                                         else '')
+
+
+def is_expected(line: str) -> bool:
+    """Whether QEMU may say that while all is well."""
+    return bool(_EXPECTED_WORDS.search(line))
 
 
 def _fields(words: list[str]) -> dict[str, int]:
@@ -182,10 +210,15 @@ def bind_edu(l1: L1Machine) -> str:
 class Bench:
     """One run."""
 
+    # Whether the kernel's mappings are looked at, if instructions are not
+    # counted
+    follows_kernel = True
+
     def __init__(self, program: Program, options: Options, tap: Tap) -> None:
         self._program = program
         self._options = options
         self._tap = tap
+        self._follows_kernel = self.follows_kernel and not options.icount
         self._oracle = Oracle(program, options.backend != 'none')
         self._replay = TraceReplay()
         self._trace: TraceFollower | None = None
@@ -195,7 +228,7 @@ class Bench:
         # Whether there is something to see of what QEMU does with private
         # memory, and when
         self._watches_edge = (
-            options.backend != 'none' and not options.icount and
+            options.backend != 'none' and self._follows_kernel and
             not program.machine.is_plain)
         self._edge: Edge | None = None
         self._recorder: Recorder | None = None
@@ -231,7 +264,7 @@ class Bench:
         if self._options.backend == 'none':
             return None
         bdf = self._bind_device(l1)
-        if not self._options.icount:
+        if self._follows_kernel:
             self._trace = TraceFollower(l1, self._replay)
         return bdf
 
@@ -578,7 +611,7 @@ class Bench:
                              *said[:_SHOWN]]))
         if self._has_managers:
             unexpected = [line for line in said
-                          if not _EXPECTED_WORDS.search(line)]
+                          if not is_expected(line)]
             self._tap.check(not unexpected,
                             'QEMU has said nothing unexpected',
                             '\n'.join(unexpected[:_SHOWN]))

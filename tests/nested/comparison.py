@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from bench import Figures, State
+from bench import Figures, State, is_expected
+from stalls import BUSY, COMMANDS, IDLE
 from tap import Tap
 
 BACKENDS = ('type1', 'iommufd')
@@ -56,6 +57,11 @@ class RecordingTap(Tap):
         return super().check(good, name, diagnostics)
 
 
+def device_name(backend: str) -> str:
+    """How the table calls it."""
+    return 'no device' if backend == 'none' else backend
+
+
 @dataclass(frozen=True)
 class Run:
     """A program, and how it is run."""
@@ -63,11 +69,13 @@ class Run:
     program: str
     backend: str
     icount: bool = False
+    # Whether the monitor is timed
+    stalls: bool = False
 
     def __str__(self) -> str:
-        device = 'no device' if self.backend == 'none' else self.backend
-        return f'{self.program}, {device}' + (
-            ', counting instructions' if self.icount else '')
+        return f'{self.program}, {device_name(self.backend)}' + (
+            ', counting instructions' if self.icount else '') + (
+            ', timing the monitor' if self.stalls else '')
 
 
 @dataclass
@@ -83,8 +91,12 @@ Outcomes = dict[Run, Outcome]
 
 
 def qemu_message(stderr: str) -> str:
-    """What a QEMU that ended has said, its name and warnings left out."""
-    lines = [line for line in map(str.strip, stderr.splitlines()) if line]
+    """What a QEMU that ended has said, its name and warnings left out.
+
+    And what it always says.
+    """
+    lines = [line for line in map(str.strip, stderr.splitlines())
+             if line and not is_expected(line)]
     errors = [line for line in lines if 'warning:' not in line]
     for line in errors or lines:
         return re.sub(r'^qemu[\w-]*: (-device \S+: )?', '', line)
@@ -103,6 +115,8 @@ def describe_failure(booted: bool, failures: list[tuple[str, str]]) -> str:
     for name, diagnostics in failures:
         # What the bench noticed, and what QEMU said
         first, _, stderr = diagnostics.partition('\n')
+        if name == _L2_CHECK and first.endswith(TimeoutError.__name__):
+            return f'stands still: {first}'
         if name == _L2_CHECK:
             said = qemu_message(stderr) or first
             return f'{"breaks off" if booted else "does not start"}: {said}'
@@ -136,6 +150,23 @@ def instructions(count: int, without: int | None) -> str:
     if without:
         text += f', {(count - without) / 1e6:+.1f} M, {count / without:.3f}x'
     return text
+
+
+def latency(figures: Figures, command: str, phase: str) -> str:
+    """Median and longest time of a command, if this QEMU has it.
+
+    And how many times there are.
+    """
+    for each in figures.latencies:
+        if (each.command, each.phase) == (command, phase):
+            return f'{each.median:.1f}, {each.longest:.1f} ' \
+                   f'({len(each.times)})'
+    return '-'
+
+
+def pace(seconds: float, count: int) -> str:
+    """How often something was done, and in how long."""
+    return f'{count} in {seconds:.0f} s'
 
 
 @dataclass
@@ -202,20 +233,23 @@ def _entries(backends: tuple[str, ...]) -> Row:
     return Row('entries', 'IOMMU entries for 64 MiB, shared in', lines)
 
 
+def _measured(outcomes: list[Outcome]) -> str:
+    """Instructions of a run, against those of the next one."""
+    count, *without = (outcome.figures.measurements[0].ticks
+                       for outcome in outcomes)
+    return instructions(count, without[0] if without else None)
+
+
 def _instructions(backends: tuple[str, ...]) -> Row:
-    def cell(outcomes: list[Outcome]) -> str:
-        count, *without = (outcome.figures.measurements[0].ticks
-                           for outcome in outcomes)
-        return instructions(count, without[0] if without else None)
     lines = []
     for kind, request in _REQUESTS.items():
         # Without a device, bus mastering makes no difference
         none = Run('share-64m-4k' if kind == _BEFORE_MASTER else
                    f'share-64m-{kind}', 'none', True)
-        lines.append(_line(f'{request}; no device', (none,), cell))
+        lines.append(_line(f'{request}; no device', (none,), _measured))
         for backend in backends:
             lines.append(_line(f'{request}; {backend}', (
-                Run(f'share-64m-{kind}', backend, True), none), cell))
+                Run(f'share-64m-{kind}', backend, True), none), _measured))
     return Row('instructions', 'Instructions to share 64 MiB in', lines)
 
 
@@ -245,11 +279,58 @@ def _guest_4g(backends: tuple[str, ...]) -> Row:
                'default limit of entries', lines, is_long=True)
 
 
+def _pam(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for program, shared in (('pam-whole', 'in one piece'),
+                            ('pam-pages', 'in 32768 single pages')):
+        none = Run(program, 'none', True)
+        lines.append(_line(f'{shared}; no device', (none,), _measured))
+        lines += [_line(f'{shared}; {backend}',
+                        (Run(program, backend, True), none), _measured)
+                  for backend in backends]
+    return Row('pam', 'Instructions to show and hide RAM below 1 MiB, with '
+               '128 MiB shared', lines)
+
+
+def _stalls(backends: tuple[str, ...]) -> Row:
+    def time(command: str, phase: str) -> Callable[[list[Outcome]], str]:
+        return lambda outcomes: latency(outcomes[0].figures, command, phase)
+
+    def conversions(outcomes: list[Outcome]) -> str:
+        load = outcomes[0].figures.load
+        return pace(load.seconds, load.conversions) if load else '-'
+
+    def toggles(outcomes: list[Outcome]) -> str:
+        load = outcomes[0].figures.load
+        return pace(load.seconds, load.pam_toggles) if load else '-'
+
+    lines = []
+    for backend in ('none', *backends):
+        device = device_name(backend)
+        plain = (Run('stalls', backend, stalls=True),)
+        with_pam = (Run('stalls-pam', backend, stalls=True),)
+        for command in COMMANDS:
+            lines += [
+                _line(f'{command}, idle; {device}', plain,
+                      time(command, IDLE)),
+                _line(f'{command}, conversions; {device}', plain,
+                      time(command, BUSY)),
+                _line(f'{command}, conversions and PAM; {device}', with_pam,
+                      time(command, BUSY))]
+        lines += [
+            _line(f'conversions meanwhile; {device}', plain, conversions),
+            _line(f'conversions beside PAM; {device}', with_pam, conversions),
+            _line(f'times PAM was switched; {device}', with_pam, toggles)]
+    return Row('stalls', "The monitor's answers in ms, median and longest, "
+               'while 4 vCPUs convert 504 MiB each', lines, is_long=True)
+
+
 def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     """The table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
+            _pam(backends),
             # The limit is type1's
-            _guest_4g(('type1',))]
+            _guest_4g(('type1',)), _stalls(backends)]
 
 
 def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:

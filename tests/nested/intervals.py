@@ -15,6 +15,7 @@ class IntervalSet:
     def __init__(self, intervals: Iterable[tuple[int, int]] = ()) -> None:
         self._starts: list[int] = []
         self._ends: list[int] = []
+        self._total = 0
         for start, end in intervals:
             self.add(start, end)
 
@@ -38,11 +39,20 @@ class IntervalSet:
         other = IntervalSet()
         other._starts = self._starts[:]
         other._ends = self._ends[:]
+        other._total = self._total
         return other
 
     def total(self) -> int:
         """Number of integers in the set."""
-        return sum(self._ends) - sum(self._starts)
+        return self._total
+
+    def _replace(self, low: int, high: int,
+                 intervals: list[tuple[int, int]]) -> None:
+        """Puts these in place of those from low to before high."""
+        self._total += sum(end - start for start, end in intervals) - \
+            sum(self._ends[low:high]) + sum(self._starts[low:high])
+        self._starts[low:high] = [start for start, _ in intervals]
+        self._ends[low:high] = [end for _, end in intervals]
 
     def add(self, start: int, end: int) -> None:
         if start >= end:
@@ -53,8 +63,7 @@ class IntervalSet:
         if low < high:
             start = min(start, self._starts[low])
             end = max(end, self._ends[high - 1])
-        self._starts[low:high] = [start]
-        self._ends[low:high] = [end]
+        self._replace(low, high, [(start, end)])
 
     def remove(self, start: int, end: int) -> None:
         if start >= end:
@@ -68,8 +77,7 @@ class IntervalSet:
             rest.append((self._starts[low], start))
         if self._ends[high - 1] > end:
             rest.append((end, self._ends[high - 1]))
-        self._starts[low:high] = [interval[0] for interval in rest]
-        self._ends[low:high] = [interval[1] for interval in rest]
+        self._replace(low, high, rest)
 
     def covers(self, start: int, end: int) -> bool:
         """Whether all of [start, end) is in the set."""

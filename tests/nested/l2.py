@@ -218,6 +218,10 @@ class L2Machine:
         self._qmp.settimeout(_QMP_TIMEOUT)
         self._qmp.connect()
 
+    def set_timeout(self, seconds: float) -> None:
+        """Sets how long a QMP command may take."""
+        self._qmp.settimeout(seconds)
+
     def execute(self, name: str, arguments: dict[str, object] | None = None
                 ) -> Any:
         """Executes a QMP command."""

@@ -99,7 +99,7 @@ def check_program(program: Program, backend: str) -> Oracle:
 
 
 def start(program: Program, options: Options, built: Built, qemu: Path,
-          folder: Path, tap: Tap) -> Bench:
+          folder: Path, tap: Tap, kind: type[Bench] = Bench) -> Bench:
     """Runs a checked program on that QEMU, with its files in the folder.
 
     Raises L1Hung if nothing can be known.
@@ -108,7 +108,7 @@ def start(program: Program, options: Options, built: Built, qemu: Path,
     base = base_image(qemu, built.folder / 'nested')
     initrd = folder / 'initrd.cpio'
     run_image(base, program_files(program, built), initrd)
-    bench = Bench(program, options, tap)
+    bench = kind(program, options, tap)
     bench.run(lambda: L1Machine(
         built.qemu, built.kernel, initrd, folder, l1_memory(program, oracle),
         options.icount, options.backend != 'none'))

@@ -4,10 +4,11 @@
 
 import unittest
 
-from bench import Figures, Measurement, State
+from bench import Figures, Latency, Load, Measurement, State
 from comparison import (MAP_EVENTS_NOTE, Outcome, Outcomes, RecordingTap, Row,
                         Run, all_rows, describe_failure, entries,
-                        format_table, instructions, qemu_message)
+                        format_table, instructions, latency, pace,
+                        qemu_message)
 from program import compile_program, find_program
 from session import check_program
 
@@ -34,6 +35,9 @@ class FailureTest(unittest.TestCase):
             'vfio 0000:00:02.0: no room: Device or resource busy')
         self.assertEqual(qemu_message('qemu: warning: only that'),
                          'warning: only that')
+        self.assertEqual(qemu_message('qemu: vfio: Cannot reset device 0, no '
+                                      'available reset mechanism.\nqemu: why'),
+                         'why')
         self.assertEqual(qemu_message('\n'), '')
 
     def test_all_is_right(self) -> None:
@@ -53,6 +57,12 @@ class FailureTest(unittest.TestCase):
                      'QEMU ended with status 1\n')]
         self.assertEqual(describe_failure(False, failures),
                          'does not start: QEMU ended with status 1')
+
+    def test_monitor_does_not_answer(self) -> None:
+        failures = [('the level 2 machine works',
+                     f'QMP command quit : TimeoutError\n{DEVICE_ERROR}\n')]
+        self.assertEqual(describe_failure(True, failures),
+                         'stands still: QMP command quit : TimeoutError')
 
     def test_conversion_fails(self) -> None:
         call = '16 hypercall cpu=0 gpa=0x10 pages=0x7f ret=-28 expected=0'
@@ -116,6 +126,19 @@ class CellTest(unittest.TestCase):
         self.assertEqual(instructions(17_000_000, 8_000_000),
                          '17.0 M, +9.0 M, 2.125x')
 
+    def test_latency(self) -> None:
+        figures = Figures(latencies=[
+            Latency('query-status', 'idle', 2.04, 9.0, [2.04, 9.0, 1.0]),
+            Latency('query-status', 'busy', 900.0, 1234.56, [900.0])])
+        self.assertEqual(latency(figures, 'query-status', 'idle'),
+                         '2.0, 9.0 (3)')
+        self.assertEqual(latency(figures, 'query-status', 'busy'),
+                         '900.0, 1234.6 (1)')
+        self.assertEqual(latency(figures, 'query-guest-memfd', 'idle'), '-')
+
+    def test_pace(self) -> None:
+        self.assertEqual(pace(120.4, 7), '7 in 120 s')
+
 
 class TableTest(unittest.TestCase):
 
@@ -154,6 +177,50 @@ class TableTest(unittest.TestCase):
             outcome(ticks=3_000_000)
         self.assertEqual(lines[0].cell(outcomes), '2.0 M')
         self.assertEqual(lines[1].cell(outcomes), '3.0 M, +1.0 M, 1.500x')
+
+    def test_pam_with_and_without_a_device(self) -> None:
+        lines = row('pam').lines
+        self.assertEqual([line.runs[0].backend for line in lines],
+                         ['none', 'type1'] * 2)
+        self.assertTrue(all(run.icount for run in row('pam').runs()))
+        outcomes: Outcomes = {
+            Run('pam-pages', 'none', True): outcome(ticks=2_000_000),
+            Run('pam-pages', 'type1', True): outcome(ticks=3_000_000)}
+        self.assertEqual(lines[2].cell(outcomes), '2.0 M')
+        self.assertEqual(lines[3].cell(outcomes), '3.0 M, +1.0 M, 1.500x')
+
+    def test_stalls(self) -> None:
+        lines = row('stalls').lines
+        figures = Figures(
+            latencies=[Latency('query-status', 'busy', 1.0, 2.0, [1.0, 2.0])],
+            load=Load(60.0, 99, 12))
+        outcomes: Outcomes = {run: Outcome(figures) for line in lines
+                              for run in line.runs}
+        self.assertEqual(
+            {line.label: line.cell(outcomes) for line in lines
+             if line.label.endswith('type1')},
+            {'query-status, idle; type1': '-',
+             'query-status, conversions; type1': '1.0, 2.0 (2)',
+             'query-status, conversions and PAM; type1': '1.0, 2.0 (2)',
+             'query-guest-memfd, idle; type1': '-',
+             'query-guest-memfd, conversions; type1': '-',
+             'query-guest-memfd, conversions and PAM; type1': '-',
+             'query-vfio-dma, idle; type1': '-',
+             'query-vfio-dma, conversions; type1': '-',
+             'query-vfio-dma, conversions and PAM; type1': '-',
+             'conversions meanwhile; type1': '99 in 60 s',
+             'conversions beside PAM; type1': '99 in 60 s',
+             'times PAM was switched; type1': '12 in 60 s'})
+
+    def test_stalls_of_a_run_that_broke(self) -> None:
+        lines = row('stalls').lines
+        outcomes: Outcomes = {
+            run: outcome(failure='breaks off: why') if run.program.endswith(
+                'pam') else outcome() for line in lines for run in line.runs}
+        self.assertEqual({line.label for line in lines
+                          if line.cell(outcomes) == 'breaks off: why'},
+                         {line.label for line in lines
+                          if 'PAM' in line.label})
 
     def test_side_by_side(self) -> None:
         run = Run('share-2g', 'type1')

@@ -15,6 +15,7 @@ class IntervalSetTest(unittest.TestCase):
         self.assertEqual({n for start, end in pairs
                           for n in range(start, end)}, naive)
         self.assertEqual(intervals.total(), len(naive))
+        self.assertEqual(intervals.copy().total(), len(naive))
         for start, end in pairs:
             self.assertLess(start, end)
         for (_, end), (start, _) in zip(pairs, pairs[1:]):
