@@ -7,6 +7,7 @@
 #include "hw/vfio/dma-layout.h"
 
 #include <gtest/gtest.h>
+#include <linux/pci_regs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "hw/vfio/bus-master.h"
 #include "tests/model/dma-layout-rig.h"
 #include "tests/model/iommu-model.h"
 
@@ -2131,6 +2133,40 @@ INSTANTIATE_TEST_SUITE_P(
         RandomParams{"1g_30", kType1v2, 30, kGiB},
         RandomParams{"1g_iommufd", kIommufd, 65535, kGiB}),
     [](const auto &info) { return info.param.name; });
+
+/* What a device says of its bus mastering after a write */
+
+TEST(BusMaster, IsWhatTheDeviceSays)
+{
+    for (bool clears : {false, true}) {
+        for (uint16_t others : {0, 0x3, 0x547}) {
+            const uint16_t off = others & ~PCI_COMMAND_MASTER;
+            const uint16_t on = others | PCI_COMMAND_MASTER;
+
+            EXPECT_EQ(vfio_bus_master_after_write(&off, clears),
+                      VFIO_BUS_MASTER_OFF);
+            EXPECT_EQ(vfio_bus_master_after_write(&on, clears),
+                      VFIO_BUS_MASTER_ON);
+        }
+    }
+}
+
+/* A device that is gone reads as all ones, but for what the kernel makes up. */
+TEST(BusMaster, IsWhatWasWrittenIfTheDeviceSaysNothing)
+{
+    const uint16_t gone[] = {0xffff, 0xffff & ~PCI_COMMAND_INTX_DISABLE,
+                             0xffff & ~PCI_COMMAND_MEMORY};
+
+    for (const uint16_t &command : gone) {
+        EXPECT_EQ(vfio_bus_master_after_write(&command, true),
+                  VFIO_BUS_MASTER_OFF);
+        EXPECT_EQ(vfio_bus_master_after_write(&command, false),
+                  VFIO_BUS_MASTER_UNKNOWN);
+    }
+    EXPECT_EQ(vfio_bus_master_after_write(nullptr, true), VFIO_BUS_MASTER_OFF);
+    EXPECT_EQ(vfio_bus_master_after_write(nullptr, false),
+              VFIO_BUS_MASTER_UNKNOWN);
+}
 
 /* The C interface */
 

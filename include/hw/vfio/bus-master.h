@@ -15,8 +15,11 @@ typedef enum VFIOBusMaster {
     VFIO_BUS_MASTER_ON,
 } VFIOBusMaster;
 
-/* What is read from a device that does not answer. */
-#define VFIO_COMMAND_NO_ANSWER 0xffff
+/*
+ * Bits of the command register that no device has.  One that does not answer
+ * reads as all ones, but of the other bits the kernel makes up some.
+ */
+#define VFIO_COMMAND_RESERVED 0xf800
 
 /*
  * @command is what the device's command register says after the write, or null
@@ -26,7 +29,7 @@ typedef enum VFIOBusMaster {
 static inline VFIOBusMaster
 vfio_bus_master_after_write(const uint16_t *command, bool clears_master)
 {
-    if (command && *command != VFIO_COMMAND_NO_ANSWER) {
+    if (command && !(*command & VFIO_COMMAND_RESERVED)) {
         return *command & PCI_COMMAND_MASTER ? VFIO_BUS_MASTER_ON
                                              : VFIO_BUS_MASTER_OFF;
     }
