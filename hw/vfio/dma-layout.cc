@@ -341,12 +341,13 @@ void DmaLayout::set_missing(Iterator it, int err)
     event(DMA_LAYOUT_MISSING, it->first, it->second.size, -err);
 }
 
-/* An extent cannot be mapped: try it again, but less and less often. */
+/* An extent cannot be mapped: try it once more, then less and less often. */
 void DmaLayout::set_refused(uint64_t iova)
 {
-    uint64_t &delay = refused_[iova].delay;
+    const auto [known, is_new] = refused_.try_emplace(iova);
+    uint64_t &delay = known->second.delay;
 
-    delay = delay ? std::min(2 * delay, kMaxDelay) : 1;
+    delay = is_new ? 0 : std::clamp(2 * delay, UINT64_C(1), kMaxDelay);
     put_off(iova, delay);
 }
 
@@ -1274,6 +1275,9 @@ int DmaLayout::open()
             unmap_extents(it, std::next(it));
         }
         retry_stuck();
+    } else {
+        /* What was refused may not be any more. */
+        retry_missing();
     }
     tell_pressure();
     return ret;

@@ -53,8 +53,9 @@
  * What cannot be mapped for what it is, an address beyond the IOMMU's width or
  * memory that cannot be pinned, is missing and keeps nothing else from being
  * mapped: an extent that has some of it is cut around it, as closely as 1024
- * calls can tell.  It is tried again after 1, 2, 4 and so on changes of the
- * layout, at most 65536, whether the gate was closed meanwhile or not.
+ * calls can tell.  It is tried again at once, and then after 1, 2, 4 and so on
+ * changes of the layout, at most 65536, whether the gate was closed meanwhile
+ * or not.
  *
  * What the kernel does not unmap, which it never should refuse, is stuck:
  * discarded, but mapped still, and kept in extents_.  It is tried again before

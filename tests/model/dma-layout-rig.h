@@ -409,8 +409,10 @@ private:
         {
             constexpr uint64_t kMaxDoublings = 16;
 
-            return last_step +
-                   (UINT64_C(1) << std::min(nfailures - 1, kMaxDoublings));
+            return nfailures == 1
+                       ? last_step
+                       : last_step + (UINT64_C(1) << std::min(nfailures - 2,
+                                                              kMaxDoublings));
         }
     };
 
