@@ -236,8 +236,9 @@ static void check_container(Guest *guest, bool is_open, bool mapped)
 
     g_assert_cmpstr(qdict_get_str(info, "backend"), ==,
                     backend_names[guest->backend]);
-    g_assert_cmpint(qdict_haskey(info, "budget"), ==,
-                    guest->backend == TYPE1);
+    /* Where the kernel has no limit, there is QEMU's. */
+    g_assert_cmpint(qdict_get_int(qdict_get_qdict(info, "budget"), "limit")
+                    == 1048576, ==, guest->backend != TYPE1);
     g_assert_false(qdict_haskey(info, "window"));
     g_assert_cmpint(qdict_get_bool(info, "open"), ==, is_open);
     check_memory(guest, info, mapped);
