@@ -1244,10 +1244,10 @@ int DmaLayout::open()
 {
     int ret = 0;
 
+    nchanges_++;
     if (open_) {
         return 0;
     }
-    nchanges_++;
     ask_for_limit();
     if (extents_.size() > limit_) {
         merge_some(extents_.size() - limit_, false);
