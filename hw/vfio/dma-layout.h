@@ -257,7 +257,7 @@ private:
     Extents extents_;
     /* Those of all extents but the tail, whose size changes all the time. */
     DmaExtentSizes sizes_;
-    /* Those that are missing, but refused_, and can be tried at any time. */
+    /* Those that are missing and can be tried again at any time. */
     std::set<uint64_t> missing_;
     /*
      * Those that the kernel does not map, whatever is left of anything: missing
