@@ -55,8 +55,8 @@ _EXPECTED_WORDS = re.compile(
     r'recommended|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to |'
     # A ROM of less than a page
-    r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is not at '
-    r'a border of pages|'
+    r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
+    r'not at a border of pages|'
     # Of emulated devices whose queues make no sense
     r'qemu: (?:Guest moved used index|Guest says index |'
     r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')
