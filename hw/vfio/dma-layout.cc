@@ -34,6 +34,12 @@ constexpr uint64_t kMergeBatch = 64;
 /* How many missing extents to try again at once. */
 constexpr unsigned kMaxRetries = 16;
 
+/* After so many changes at most, one that cannot be mapped is tried again. */
+constexpr uint64_t kMaxDelay = UINT64_C(1) << 16;
+
+/* Calls that may fail while the gate opens, to find out what they fail for. */
+constexpr unsigned kMaxProbes = 1024;
+
 /* No request ends here: ends are aligned. */
 constexpr uint64_t kNoStream = UINT64_MAX;
 
@@ -51,6 +57,12 @@ uint64_t last_of(const DmaLayout::Extents::value_type &entry)
 unsigned order_of(uint64_t size)
 {
     return std::bit_width(size >> 1);
+}
+
+/* Whether a mapping failed because there is too little of something. */
+bool is_shortage(int err)
+{
+    return err == -ENOSPC || err == -ENOMEM;
 }
 
 /* Whether an extent at @iova could be one mapping with @before. */
@@ -124,6 +136,7 @@ DmaLayout::DmaLayout(const DmaLayoutBackend &backend, void *opaque)
     : backend_(backend), opaque_(opaque)
 {
     stream_ends_.fill(kNoStream);
+    set_limit(kMaxExtents);
 }
 
 /* The way to the kernel */
@@ -211,12 +224,18 @@ void DmaLayout::ask_for_limit()
 {
     const uint64_t left = backend_.entries_left(opaque_);
 
-    if (left == DMA_LAYOUT_NO_LIMIT) {
-        hard_limit_ = limit_ = DMA_LAYOUT_NO_LIMIT;
+    if (left != DMA_LAYOUT_NO_LIMIT) {
+        set_limit(nmapped_ + left);
     } else {
-        hard_limit_ = nmapped_ + left;
-        limit_ = hard_limit_ -
-                 (is_fixed() ? 0 : std::min(kSplitReserve, hard_limit_ / 4));
+        set_limit(is_fixed() ? DMA_LAYOUT_NO_LIMIT : kMaxExtents);
+    }
+}
+
+void DmaLayout::set_limit(uint64_t limit)
+{
+    hard_limit_ = limit_ = limit;
+    if (!is_fixed()) {
+        limit_ -= std::min(kSplitReserve, limit / 4);
     }
 }
 
@@ -293,8 +312,9 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
     populated_size_ -= gone.second.size;
     if (gone.second.mapped) {
         count_mapped(gone.second, false);
-    } else if (!missing_.empty()) {
+    } else {
         missing_.erase(gone.first);
+        forget_refusal(gone.first);
     }
     it = extents_.erase(it);
     nseams_[gone.second.mapped] -=
@@ -313,13 +333,71 @@ void DmaLayout::set_mapped(Iterator it, bool mapped)
 /* An extent that is to be mapped is not: because of @err, or as before. */
 void DmaLayout::set_missing(Iterator it, int err)
 {
-    missing_.insert(it->first);
+    if (err && !is_shortage(err)) {
+        set_refused(it->first);
+    } else if (!refused_.contains(it->first)) {
+        missing_.insert(it->first);
+    }
     event(DMA_LAYOUT_MISSING, it->first, it->second.size, -err);
+}
+
+/* An extent cannot be mapped: try it once more, then less and less often. */
+void DmaLayout::set_refused(uint64_t iova)
+{
+    const auto [known, is_new] = refused_.try_emplace(iova);
+    uint64_t &delay = known->second.delay;
+
+    delay = is_new ? 0 : std::clamp(2 * delay, UINT64_C(1), kMaxDelay);
+    put_off(iova, delay);
+}
+
+void DmaLayout::put_off(uint64_t iova, uint64_t nchanges)
+{
+    uint64_t &due = refused_[iova].due;
+
+    due_.erase({due, iova});
+    due = nchanges_ + nchanges;
+    due_.emplace(due, iova);
+}
+
+void DmaLayout::forget_refusal(uint64_t iova)
+{
+    const auto known = refused_.find(iova);
+
+    if (known != refused_.end()) {
+        due_.erase({known->second.due, iova});
+        refused_.erase(known);
+    }
+}
+
+/* Whether it is too early to try an extent again. */
+bool DmaLayout::is_put_off(uint64_t iova) const
+{
+    const auto known = refused_.find(iova);
+
+    return known != refused_.end() && known->second.due > nchanges_;
+}
+
+/* Returns what map() says. */
+int DmaLayout::retry(Iterator it)
+{
+    const int ret = map_or_make_room(it->first, it->second);
+
+    if (!ret) {
+        set_mapped(it, true);
+        missing_.erase(it->first);
+        forget_refusal(it->first);
+        event(DMA_LAYOUT_MENDED, it->first, it->second.size, 1);
+    }
+    return ret;
 }
 
 void DmaLayout::retry_missing()
 {
-    for (unsigned i = 0; i < kMaxRetries && !missing_.empty(); i++) {
+    unsigned ntried = 0;
+    int ret = 0;
+
+    for (; ntried < kMaxRetries && !missing_.empty(); ntried++) {
         auto next = missing_.lower_bound(retry_hand_);
 
         if (next == missing_.end()) {
@@ -330,12 +408,29 @@ void DmaLayout::retry_missing()
 
         /* The next time, it is another one's turn. */
         retry_hand_ = it->first + 1;
-        if (map_or_make_room(it->first, it->second)) {
+        ret = retry(it);
+        if (is_shortage(ret)) {
+            break;
+        }
+        if (ret) {
+            missing_.erase(it->first);
+            set_refused(it->first);
+        }
+    }
+    for (; open_ && ntried < kMaxRetries && !due_.empty(); ntried++) {
+        const auto [due, iova] = *due_.begin();
+
+        if (due > nchanges_) {
             return;
         }
-        set_mapped(it, true);
-        missing_.erase(it->first);
-        event(DMA_LAYOUT_MENDED, it->first, it->second.size, 1);
+        ret = retry(extents_.find(iova));
+        if (is_shortage(ret)) {
+            put_off(iova, 1);
+            return;
+        }
+        if (ret) {
+            set_refused(iova);
+        }
     }
 }
 
@@ -631,6 +726,9 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
     const uint64_t more = std::min(size, room);
 
     drop_tail();
+    if (more) {
+        forget_refusal(it->first);
+    }
     sizes_.remove(it->second.size);
     it->second.size += more;
     sizes_.add(it->second.size);
@@ -667,7 +765,7 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
 
         if (ret) {
             if (start != iova) {
-                discard(iova, start - iova);
+                discard_range(iova, start - 1);
             }
             return ret;
         }
@@ -730,6 +828,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     uint64_t done = 0;
     int ret = 0;
 
+    nchanges_++;
     if (!size || last < iova) {
         return -EINVAL;
     }
@@ -778,7 +877,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
         ret = room() ? add(iova + done, last, like, room())
                      : add_to_neighbours(iova + done, last, like);
         if (ret && done) {
-            discard(iova, done);
+            discard_range(iova, iova + (done - 1));
         }
     }
     if (!open_ && !ret) {
@@ -951,12 +1050,18 @@ void DmaLayout::retry_stuck()
 int DmaLayout::discard(uint64_t iova, uint64_t size)
 {
     const uint64_t last = iova + (size - 1);
-    int ret;
 
+    nchanges_++;
     if (!size || last < iova) {
         return -EINVAL;
     }
-    ret = take_away(iova, last);
+    return discard_range(iova, last);
+}
+
+int DmaLayout::discard_range(uint64_t iova, uint64_t last)
+{
+    int ret = take_away(iova, last);
+
     if (ret) {
         set_stuck(iova, last, ret);
     }
@@ -972,10 +1077,174 @@ int DmaLayout::discard(uint64_t iova, uint64_t size)
 
 /* The gate */
 
+/* Cut an extent that is not mapped.  Returns what is behind @size bytes. */
+DmaLayout::Iterator DmaLayout::cut(Iterator it, uint64_t size)
+{
+    const uint64_t iova = it->first;
+    DmaExtent front = it->second;
+    DmaExtent back = it->second;
+
+    front.size = size;
+    back.size -= size;
+    back.vaddr += size;
+    back.joined = true;
+    erase(it);
+    insert(iova, front);
+    return insert(iova + size, back);
+}
+
+/*
+ * Map @size bytes that an extent starts with; then @it is what is behind them.
+ */
+int DmaLayout::map_front(Iterator &it, uint64_t size)
+{
+    const bool is_part = size < it->second.size;
+    DmaExtent front = it->second;
+
+    front.size = size;
+
+    const int ret = map_or_make_room(it->first, front);
+
+    if (!ret) {
+        const Iterator back = is_part ? cut(it, size) : std::next(it);
+
+        set_mapped(std::prev(back), true);
+        it = back;
+    }
+    return ret;
+}
+
+/*
+ * An extent starts with a piece that cannot be mapped: look for one that can,
+ * at distances that double.  What is before it is missing, because of @err, and
+ * @it is what is behind it.  Returns an error if there is too little of
+ * something.
+ */
+int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
+{
+    const uint64_t piece = UINT64_C(1) << it->second.granularity_shift;
+    const uint64_t size = it->second.size;
+
+    for (uint64_t run = piece; run < size && nprobes; run *= 2) {
+        DmaExtent probe = it->second;
+
+        probe.vaddr += run;
+        probe.size = std::min(piece, size - run);
+
+        const int ret = map_or_make_room(it->first + run, probe);
+
+        if (is_shortage(ret)) {
+            return ret;
+        }
+        if (!ret) {
+            it = cut(it, run);
+            set_missing(std::prev(it), err);
+
+            const Iterator back =
+                run + probe.size < size ? cut(it, probe.size) : std::next(it);
+
+            set_mapped(std::prev(back), true);
+            it = back;
+            return 0;
+        }
+        err = ret;
+        nprobes--;
+    }
+    set_missing(it, err);
+    ++it;
+    return 0;
+}
+
+/*
+ * Map what can be mapped of an extent that cannot be as a whole, because of
+ * @err.  Halves, and halves of what fails, lead to the first piece that the
+ * kernel refuses.  Returns an error if there is too little of something.
+ */
+int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
+{
+    const uint64_t piece = UINT64_C(1) << it->second.granularity_shift;
+    const uint64_t last = last_of(*it);
+    /* So many bytes fail together, or what is left of those that did. */
+    uint64_t bad = it->second.size;
+    bool is_tried = true;
+
+    while (it != extents_.end() && it->first <= last) {
+        int ret;
+
+        if (!nprobes || room() < 2) {
+            set_missing(it, err);
+            return 0;
+        }
+        if (bad && bad <= piece && is_tried) {
+            ret = skip_refused(it, err, nprobes);
+            bad = 0;
+            if (ret) {
+                return ret;
+            }
+            continue;
+        }
+
+        const uint64_t size = !bad           ? it->second.size
+                              : bad <= piece ? bad
+                                             : std::bit_floor(bad - 1);
+
+        ret = map_front(it, size);
+        if (is_shortage(ret)) {
+            return ret;
+        }
+        is_tried = ret != 0;
+        if (ret) {
+            err = ret;
+            nprobes--;
+            bad = size;
+        } else {
+            bad -= std::min(bad, size);
+        }
+    }
+    return 0;
+}
+
+/*
+ * Map what is not mapped: all but what the kernel does not map whatever there
+ * is left of anything.  Returns an error if there is too little of something.
+ */
+int DmaLayout::map_all()
+{
+    unsigned nprobes = kMaxProbes;
+    Iterator it = extents_.begin();
+    int ret = 0;
+
+    while (it != extents_.end() && !ret) {
+        const uint64_t last = last_of(*it);
+
+        if (it->second.mapped) {
+            ++it;
+            continue;
+        }
+        if (is_put_off(it->first)) {
+            set_missing(it, 0);
+        } else {
+            ret = map_or_make_room(it->first, it->second);
+            if (!ret) {
+                forget_refusal(it->first);
+                set_mapped(it, true);
+            } else if (!is_shortage(ret) && refused_.contains(it->first)) {
+                set_missing(it, ret);
+                ret = 0;
+            } else if (!is_shortage(ret)) {
+                ret = map_parts(it, ret, nprobes);
+            }
+        }
+        it = extents_.upper_bound(last);
+    }
+    return ret;
+}
+
 int DmaLayout::open()
 {
     int ret = 0;
 
+    nchanges_++;
     if (open_) {
         return 0;
     }
@@ -994,13 +1263,8 @@ int DmaLayout::open()
     open_ = true;
     was_open_ = true;
     drop_tail();
-    for (Iterator it = extents_.begin(); it != extents_.end() && !ret; ++it) {
-        if (!it->second.mapped) {
-            ret = map_or_make_room(it->first, it->second);
-            if (!ret) {
-                set_mapped(it, true);
-            }
-        }
+    if (!ret) {
+        ret = map_all();
     }
     if (!ret && !missing_.empty()) {
         ret = -ENOSPC;
@@ -1011,6 +1275,9 @@ int DmaLayout::open()
             unmap_extents(it, std::next(it));
         }
         retry_stuck();
+    } else {
+        /* What was refused may not be any more. */
+        retry_missing();
     }
     tell_pressure();
     return ret;
@@ -1107,6 +1374,7 @@ const char *DmaLayout::broken_invariant() const
 {
     uint64_t nmapped = 0;
     uint64_t nmissing = 0;
+    uint64_t nrefused = 0;
     std::array<uint64_t, 2> nseams = {};
     uint64_t mapped_size = 0;
     uint64_t populated_size = 0;
@@ -1131,11 +1399,13 @@ const char *DmaLayout::broken_invariant() const
         if (extent.mapped && !was_open_) {
             return "an extent is mapped before the gate was open";
         }
-        if (!extent.mapped && open_ && !missing_.contains(it->first)) {
+        if (!extent.mapped && open_ &&
+            missing_.contains(it->first) == refused_.contains(it->first)) {
             return "an extent is not mapped, and not missing";
         }
         nmapped += extent.mapped;
-        nmissing += !extent.mapped && open_;
+        nmissing += missing_.contains(it->first);
+        nrefused += !extent.mapped && refused_.contains(it->first);
         nseams[extent.mapped] += is_seam(it);
         mapped_size += extent.mapped ? extent.size : 0;
         populated_size += extent.size;
@@ -1152,7 +1422,8 @@ const char *DmaLayout::broken_invariant() const
             return "something is stuck that is not mapped";
         }
     }
-    if (nmissing != missing_.size()) {
+    if (nmissing != missing_.size() || nrefused != refused_.size() ||
+        nrefused != due_.size()) {
         return "something is missing that is mapped or not populated";
     }
     if (nmapped != nmapped_ || nseams != nseams_ ||

@@ -49,6 +49,14 @@
  * remainder that cannot be mapped even so is missing: counted, told, and tried
  * again whenever the layout is changed.
  *
+ * Opening the gate fails for want of entries or memory, and then maps nothing.
+ * What cannot be mapped for what it is, an address beyond the IOMMU's width or
+ * memory that cannot be pinned, is missing and keeps nothing else from being
+ * mapped: an extent that has some of it is cut around it, as closely as 1024
+ * calls can tell.  It is tried again at once, and then after 1, 2, 4 and so on
+ * changes of the layout, at most 65536, whether the gate was closed meanwhile
+ * or not.
+ *
  * What the kernel does not unmap, which it never should refuse, is stuck:
  * discarded, but mapped still, and kept in extents_.  It is tried again before
  * anything else changes.  As long as something is stuck it cannot be populated
@@ -68,8 +76,10 @@
  *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
  * adds or takes away; O(n) for a request that finds no entry left, and for
- * opening the gate.  An extent takes about 100 bytes, so at worst, if every
- * other page is populated and the kernel sets no limit, 1.2 % of the memory.
+ * opening the gate.  An extent takes about 100 bytes.  Where the kernel sets no
+ * limit, there are no more than 1048576, and room is made as under its limit;
+ * but extents of a page's size, which have to be asked for, are as many as
+ * there are pages.
  *
  * The words populate and discard are RamDiscardManager's (exec/memory.h).  A
  * layout is not locked: its owner serializes access.
@@ -83,6 +93,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <utility>
 
 extern "C" {
 #include "hw/vfio/dma-layout-c.h"
@@ -137,6 +148,12 @@ public:
      * extent of this many bits has.
      */
     static constexpr uint64_t kSplitReserve = 64;
+    /*
+     * How many extents there may be if the kernel sets no limit.  Each takes
+     * about 100 bytes of QEMU's memory and 400 of the kernel's, so all of them
+     * half a GiB, whatever a guest does.
+     */
+    static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
 
     DmaLayout(const DmaLayoutBackend &backend, void *opaque);
 
@@ -188,6 +205,7 @@ private:
     void event(DmaLayoutEvent event, uint64_t iova, uint64_t size,
                uint64_t count);
     void ask_for_limit();
+    void set_limit(uint64_t limit);
     uint64_t room() const;
 
     Iterator find(uint64_t iova);
@@ -198,6 +216,10 @@ private:
     Iterator erase(Iterator it);
     void set_mapped(Iterator it, bool mapped);
     void set_missing(Iterator it, int err);
+    void set_refused(uint64_t iova);
+    void put_off(uint64_t iova, uint64_t nchanges);
+    void forget_refusal(uint64_t iova);
+    bool is_put_off(uint64_t iova) const;
 
     bool extend_tail(uint64_t iova, const DmaExtent &like);
     void set_tail(Iterator it, uint64_t block);
@@ -208,11 +230,19 @@ private:
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
                uint64_t like_iova, bool in_one, bool is_due);
     int take_away(uint64_t iova, uint64_t last);
+    int discard_range(uint64_t iova, uint64_t last);
     bool is_stuck(uint64_t iova, uint64_t last) const;
     void set_stuck(uint64_t iova, uint64_t last, int err);
     void free_stuck(bool mapped);
     void retry_stuck();
+    int retry(Iterator it);
     void retry_missing();
+
+    Iterator cut(Iterator it, uint64_t size);
+    int map_front(Iterator &it, uint64_t size);
+    int skip_refused(Iterator &it, int &err, unsigned &nprobes);
+    int map_parts(Iterator it, int err, unsigned &nprobes);
+    int map_all();
 
     uint64_t merge(Iterator first, Iterator end);
     void map_again(Iterator first, Iterator end);
@@ -227,8 +257,21 @@ private:
     Extents extents_;
     /* Those of all extents but the tail, whose size changes all the time. */
     DmaExtentSizes sizes_;
-    /* Those that are not mapped although the gate is open. */
+    /* Those that are missing and can be tried again at any time. */
     std::set<uint64_t> missing_;
+    /*
+     * Those that the kernel does not map, whatever is left of anything: missing
+     * while the gate is open.  By how many changes each was put off last, until
+     * which one; and in that order.
+     */
+    struct Refusal {
+        uint64_t due;
+        uint64_t delay;
+    };
+    std::map<uint64_t, Refusal> refused_;
+    std::set<std::pair<uint64_t, uint64_t>> due_;
+    /* How often the layout was to be changed. */
+    uint64_t nchanges_ = 0;
     /* First and last byte of what is stuck, each range in one extent. */
     std::map<uint64_t, uint64_t> stuck_;
     bool open_ = false;
@@ -236,8 +279,8 @@ private:
 
     uint64_t extent_size_ = DMA_LAYOUT_AUTO;
     /* How many extents there may be: for all, and with those for splits. */
-    uint64_t limit_ = DMA_LAYOUT_NO_LIMIT;
-    uint64_t hard_limit_ = DMA_LAYOUT_NO_LIMIT;
+    uint64_t limit_;
+    uint64_t hard_limit_;
     unsigned told_pressure_ = 0;
 
     /* Where the last requests ended. */

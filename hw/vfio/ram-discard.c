@@ -16,11 +16,14 @@
 #include "qapi/visitor.h"
 #include "exec/address-spaces.h"
 #include "hw/boards.h"
+#include "hw/pci/pci.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/vfio-common.h"
+#include "hw/vfio/bus-master.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "system/report-limit.h"
 #include "system/shared-dma-view.h"
+#include "system/tpm.h"
 #include "pci.h"
 #include "trace/trace-system_shared_dma.h"
 
@@ -49,6 +52,7 @@ struct VFIODmaLayout {
     ReportLimit missing_reports;
     ReportLimit stuck_reports;
     ReportLimit master_reports;
+    ReportLimit other_reports;
 };
 
 OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
@@ -75,18 +79,23 @@ static int vfio_dma_layout_unmap(void *opaque, uint64_t iova, uint64_t size)
     return ret;
 }
 
+static bool vfio_dma_layout_is_type1(VFIOContainerBase *bcontainer)
+{
+    return object_dynamic_cast(OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
+}
+
 /* What type1 grants a container still; false if nothing is known of it. */
 static bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
                                        unsigned int *left)
 {
     g_autofree struct vfio_iommu_type1_info *info = NULL;
     size_t argsz = sizeof(*info);
-    VFIOContainer *container = (VFIOContainer *)object_dynamic_cast(
-        OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
+    VFIOContainer *container;
 
-    if (!container) {
+    if (!vfio_dma_layout_is_type1(bcontainer)) {
         return false;
     }
+    container = container_of(bcontainer, VFIOContainer, bcontainer);
     for (;;) {
         info = g_realloc(info, argsz);
         memset(info, 0, argsz);
@@ -117,11 +126,24 @@ static uint64_t vfio_dma_layout_entries_left(void *opaque)
 }
 
 /* What an operator can do about a mapping that failed. */
-static const char *vfio_dma_layout_hint(int err)
+static const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
 {
-    return err == ENOSPC ? "; dma_entry_limit of vfio_iommu_type1 can be raised"
-         : err == ENOMEM ? "; QEMU may need a larger limit of locked memory"
-         : "";
+    switch (err) {
+    case ENOSPC:
+        return vfio_dma_layout_is_type1(bcontainer)
+            ? "; dma_entry_limit of vfio_iommu_type1 can be raised"
+            : "; only with x-shared-dma-extent=page there is no limit";
+    case ENOMEM:
+        return "; QEMU may need a larger limit of locked memory";
+    case EFAULT:
+        return "; the file of the memory backend may be too small, or on a"
+               " file system whose memory cannot be pinned";
+    case EINVAL:
+        return "; the address may be reserved or too wide for the host's IOMMU:"
+               " a smaller phys-bits of the CPU keeps guests from using it";
+    default:
+        return "";
+    }
 }
 
 static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
@@ -144,9 +166,10 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
         if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
             warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
-                        "+0x%" PRIx64 " until it can be mapped again: %s%s"
+                        "+0x%" PRIx64 " until it can be mapped: %s%s"
                         " (%u earlier reports not shown)", iova, size,
-                        strerror(count), vfio_dma_layout_hint(count), nsilent);
+                        strerror(count),
+                        vfio_dma_layout_hint(vdl->bcontainer, count), nsilent);
         }
         break;
     case DMA_LAYOUT_MENDED:
@@ -214,6 +237,68 @@ bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer)
     return nsections > left;
 }
 
+/* Sections that a guest can have begin and end anywhere, by moving a BAR */
+
+MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
+                                          MemoryRegionSection *pages)
+{
+    const hwaddr start = section->offset_within_address_space;
+    const hwaddr first = REAL_HOST_PAGE_ALIGN(start);
+    const Int128 end = int128_add(int128_make64(start), section->size);
+    const Int128 clipped_end =
+        int128_and(end, int128_exts64(qemu_real_host_page_mask()));
+
+    *pages = *section;
+    pages->offset_within_address_space = first;
+    pages->offset_within_region += first - start;
+    pages->size = int128_sub(clipped_end, int128_make64(first));
+    return pages;
+}
+
+bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
+{
+    static ReportLimit reports;
+    const hwaddr start = section->offset_within_address_space;
+    MemoryRegionSection pages;
+    unsigned int nsilent;
+
+    if (TPM_IS_CRB(section->mr->owner)) {
+        return false;
+    }
+    if (QEMU_IS_ALIGNED(start - section->offset_within_region,
+                        qemu_real_host_page_size())) {
+        vfio_dma_layout_clip(section, &pages);
+        return int128_le(pages.size, int128_zero());
+    }
+    if (report_limit_allows(&reports, &nsilent)) {
+        warn_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx ", which"
+                    " is not at a border of pages (%u earlier reports not"
+                    " shown)", section->mr->name, start, nsilent);
+    }
+    return true;
+}
+
+int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
+                             const MemoryRegionSection *section, int ret)
+{
+    VFIODmaLayout *vdl = bcontainer->dma_layout;
+    unsigned int nsilent;
+
+    if (!ret || !bcontainer->initialized || section->mr->ram_device ||
+        !machine_require_guest_memfd(current_machine)) {
+        return ret;
+    }
+    QEMU_LOCK_GUARD(&vdl->lock);
+    if (report_limit_allows(&vdl->other_reports, &nsilent)) {
+        error_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                     " until it is there again: %s%s (%u earlier reports not"
+                     " shown)", section->mr->name,
+                     section->offset_within_address_space, strerror(-ret),
+                     vfio_dma_layout_hint(bcontainer, -ret), nsilent);
+    }
+    return 0;
+}
+
 /* The gate */
 
 /*
@@ -276,8 +361,8 @@ static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
     if (report_limit_allows(&vdl->master_reports, &nsilent)) {
         error_report("vfio: %s cannot become bus master, mapping the guest's"
                      " memory failed: %s%s (%u earlier reports not shown)",
-                     vbasedev->name, strerror(err), vfio_dma_layout_hint(err),
-                     nsilent);
+                     vbasedev->name, strerror(err),
+                     vfio_dma_layout_hint(vdl->bcontainer, err), nsilent);
     }
     return false;
 }
@@ -293,24 +378,33 @@ static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
 /*
  * Follow what a device that was written to says of itself.  A write need not
  * have the effect that it asks for; and a device that leaves D3hot can get
- * back the command register that it had before.
+ * back the command register that it had before.  One that says nothing, because
+ * it is gone or has no power, is taken to do what was written.
  */
-static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev)
+static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
+                                   bool clears_master)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
     uint16_t command;
+    const bool is_read =
+        pread(vbasedev->fd, &command, sizeof(command),
+              vdev->config_offset + PCI_COMMAND) == sizeof(command);
 
-    if (pread(vbasedev->fd, &command, sizeof(command),
-              vdev->config_offset + PCI_COMMAND) != sizeof(command)) {
-        return;
-    }
-    command = le16_to_cpu(command);
-    if (!(command & PCI_COMMAND_MASTER)) {
+    command = is_read ? le16_to_cpu(command) : 0;
+    switch (vfio_bus_master_after_write(is_read ? &command : NULL,
+                                        clears_master)) {
+    case VFIO_BUS_MASTER_UNKNOWN:
+        break;
+    case VFIO_BUS_MASTER_OFF:
         vfio_dma_layout_stop(vdl, vbasedev);
-    } else if (!g_hash_table_contains(vdl->masters, vbasedev) &&
-               !vfio_dma_layout_let_master(vdl, vbasedev)) {
-        vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
-                               command & ~PCI_COMMAND_MASTER, 2);
+        break;
+    case VFIO_BUS_MASTER_ON:
+        if (!g_hash_table_contains(vdl->masters, vbasedev) &&
+            !vfio_dma_layout_let_master(vdl, vbasedev)) {
+            vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
+                                   command & ~PCI_COMMAND_MASTER, 2);
+        }
+        break;
     }
 }
 
@@ -327,16 +421,18 @@ ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
                           range_covers_byte(addr, len, pm_cap + PCI_PM_CTRL);
     const uint32_t master =
         is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
+    bool clears_master;
     ssize_t ret;
 
     if ((*val & master) && !vfio_dma_layout_let_master(vdl, vbasedev)) {
         *val &= ~master;
     }
+    clears_master = is_command && !(*val & master);
     ret = vfio_dma_layout_pwrite(vdev, addr, *val, len);
-    if ((is_command && !(*val & master)) || is_power) {
+    if (clears_master || is_power) {
         const int saved_errno = errno;
 
-        vfio_dma_layout_follow(vdl, vdev);
+        vfio_dma_layout_follow(vdl, vdev, clears_master);
         errno = saved_errno;
     }
     return ret;
@@ -754,7 +850,7 @@ static void vfio_dma_layout_class_init(ObjectClass *oc, void *data)
     object_class_property_add(oc, "entries-left", "int64",
                               vfio_dma_layout_get_left, NULL, NULL, NULL);
     object_class_property_set_description(oc, "entries-left",
-        "Mappings that can still be added; -1 if the kernel sets no limit");
+        "Mappings that can still be added; -1 if there is no limit");
 }
 
 static void vfio_dma_layout_init(Object *obj)

@@ -198,7 +198,7 @@ public:
             MODEL_CHECK_EQUAL(ret, -EEXIST);
         } else if (!ret) {
             populated_.add(iova, last, memory);
-            check_retries(nmissing);
+            check_retries();
         } else {
             check_refusal(ret, nmissing);
             /* What could not be taken back of it. */
@@ -241,6 +241,8 @@ public:
 
         was_open_ = true;
         MODEL_CHECK_EQUAL(layout_.is_open(), !ret);
+        MODEL_CHECK(!ret || is_shortage(ret) || (ret == -EBUSY && was_stuck_));
+        MODEL_CHECK(ret || was_open || count_missing() == count_refused());
         MODEL_CHECK(ret || was_open || !stuck_.size());
         if (ret && nunmaps_refused_ == nunmaps_refused) {
             MODEL_CHECK_EQUAL(layout_.nmapped(), 0u);
@@ -374,7 +376,91 @@ private:
         errors_.clear();
         ninjected_ = 0;
         was_stuck_ = stuck_.size() != 0;
+        nsteps_++;
+        std::erase_if(refusals_, [this](const auto &refusal) {
+            return !is_unmapped(refusal.first, refusal.second.size);
+        });
+        nretryable_ = count_retryable();
         return count_missing();
+    }
+
+    /* Errors that keep the gate closed; others keep only memory unmapped. */
+    static bool is_shortage(int error)
+    {
+        return error == -ENOSPC || error == -ENOMEM;
+    }
+
+    bool is_unmapped(uint64_t iova, uint64_t size) const
+    {
+        const auto it = layout_.extents().find(iova);
+
+        return it != layout_.extents().end() && it->second.size == size &&
+               !it->second.mapped;
+    }
+
+    /* An extent that the kernel does not map, whatever it has left. */
+    struct Refusal {
+        uint64_t size;
+        uint64_t nfailures;
+        uint64_t last_step;
+
+        /* The step from which on it can be tried again. */
+        uint64_t due() const
+        {
+            constexpr uint64_t kMaxDoublings = 16;
+
+            return nfailures == 1
+                       ? last_step
+                       : last_step + (UINT64_C(1) << std::min(nfailures - 2,
+                                                              kMaxDoublings));
+        }
+    };
+
+    /* What is known of an extent that is not mapped, or null. */
+    Refusal *find_refusal(uint64_t iova, uint64_t size)
+    {
+        const auto it = refusals_.find(iova);
+
+        return it != refusals_.end() && it->second.size == size ? &it->second
+                                                                : nullptr;
+    }
+
+    void note_refusal(uint64_t iova, uint64_t size, int error)
+    {
+        Refusal *known = find_refusal(iova, size);
+        const auto told = told_missing_.find(iova);
+
+        if (is_shortage(error)) {
+            return;
+        }
+        if (known) {
+            known->nfailures++;
+            known->last_step = nsteps_;
+        } else if (told != told_missing_.end() && told->second == size) {
+            refusals_[iova] = {size, 1, nsteps_};
+        }
+    }
+
+    uint64_t count_refused() const
+    {
+        return std::ranges::count_if(refusals_, [this](const auto &refusal) {
+            return is_unmapped(refusal.first, refusal.second.size);
+        });
+    }
+
+    /* How many extents are missing that can be tried again in this step. */
+    uint64_t count_retryable() const
+    {
+        uint64_t count = count_missing();
+
+        if (count) {
+            count -=
+                std::ranges::count_if(refusals_, [this](const auto &refusal) {
+                    return is_unmapped(refusal.first, refusal.second.size) &&
+                           refusal.second.due() > nsteps_;
+                });
+        }
+        return count;
     }
 
     uint64_t count_missing() const
@@ -396,7 +482,9 @@ private:
     {
         MODEL_CHECK(ret == -ENOSPC || ret == -EBUSY || errors_.contains(ret));
         if (!ninjected_ && !was_stuck_ && ret == -ENOSPC) {
-            MODEL_CHECK(model_.kind() == IommuKind::kType1v2);
+            MODEL_CHECK(model_.kind() == IommuKind::kType1v2 ||
+                        layout_.extents().size() + DmaLayout::kSplitReserve >=
+                            DmaLayout::kMaxExtents);
             /* What was missing can have been mapped too late to be merged. */
             MODEL_CHECK(extent_size_ == DMA_LAYOUT_PAGE || nmissing ||
                         !has_neighbours());
@@ -404,13 +492,13 @@ private:
     }
 
     /* When the kernel takes all, so many of the missing ones are mended. */
-    void check_retries(uint64_t nmissing) const
+    void check_retries() const
     {
         constexpr uint64_t kAtOnce = 16;
 
         if (layout_.is_open() && errors_.empty() && !was_stuck_) {
-            MODEL_CHECK(count_missing() <=
-                        nmissing - std::min(nmissing, kAtOnce));
+            MODEL_CHECK(count_retryable() <=
+                        nretryable_ - std::min(nretryable_, kAtOnce));
         }
     }
 
@@ -424,8 +512,13 @@ private:
 
     int backend_map(uint64_t iova, uint64_t size, uint64_t vaddr, bool readonly)
     {
+        const Refusal *known = find_refusal(iova, size);
+
+        /* Not with each step, forever. */
+        MODEL_CHECK(!known || nsteps_ >= known->due());
         nmaps_++;
         if (nmaps_ >= first_refused_ && nmaps_ - first_refused_ < nrefused_) {
+            note_refusal(iova, size, -map_error_);
             return note_failure(-map_error_, true);
         }
 
@@ -433,7 +526,10 @@ private:
 
         MODEL_CHECK(model_.last_rule() != IommuRule::kOverlap);
         if (ret) {
+            note_refusal(iova, size, ret);
             note_failure(ret, model_.last_rule() == IommuRule::kInjected);
+        } else if (known) {
+            refusals_.erase(iova);
         }
         MODEL_CHECK(may_be_mapped(iova, iova + (size - 1)));
         return ret;
@@ -488,6 +584,10 @@ private:
         nmerges_ += event.what == DMA_LAYOUT_MERGE;
         if (event.what == DMA_LAYOUT_MISSING) {
             told_missing_[event.iova] = event.size;
+            if (event.count && !is_shortage(-static_cast<int>(event.count)) &&
+                !find_refusal(event.iova, event.size)) {
+                refusals_[event.iova] = {event.size, 1, nsteps_};
+            }
         }
         if (event.what == DMA_LAYOUT_MENDED) {
             MODEL_CHECK_EQUAL(told_missing_[event.iova], event.size);
@@ -687,6 +787,10 @@ private:
     uint64_t requested_last_ = 0;
     std::vector<Event> events_;
     std::map<uint64_t, uint64_t> told_missing_;
+    std::map<uint64_t, Refusal> refusals_;
+    uint64_t nsteps_ = 0;
+    /* How many of what is missing could be mended in this step. */
+    uint64_t nretryable_ = 0;
     std::set<uint64_t> pinned_;
     uint64_t extent_size_ = DMA_LAYOUT_AUTO;
     bool was_open_ = false;

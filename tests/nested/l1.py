@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from initramfs import BLOB_DIRS
@@ -24,6 +25,9 @@ _PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
 
 # How a test program ends that could not be carried out: see L1Hung
 STATUS_HUNG = 3
+
+# A device that can be assigned
+EDU = 'edu,dma_mask=0xffffffffffffffff'
 
 _BOOT_TIMEOUT = 60
 _COMMAND_TIMEOUT = 60
@@ -124,7 +128,8 @@ class L1Machine:
 
     def __init__(self, qemu: Path, kernel: Path, initrd: Path, folder: Path,
                  memory_mib: int, icount: bool, devices: int,
-                 kernel_arguments: str = '') -> None:
+                 kernel_arguments: str = '', iommu_options: str = '',
+                 options: Sequence[str] = ()) -> None:
         self._folder = folder
         self._console = folder / 'l1-console.log'
         self._faults = folder / 'l0-faults.log'
@@ -138,7 +143,7 @@ class L1Machine:
             '-append', 'console=ttyS0 tsc=reliable no_timer_check quiet '
                        'loglevel=5 panic=-1 ' + kernel_arguments,
             '-serial', f'file:{self._console}',
-            '-device', 'intel-iommu,intremap=on',
+            '-device', 'intel-iommu,intremap=on' + iommu_options,
             '-trace', f'vtd_dmar_fault,file={self._faults}',
             '-device', 'virtio-serial-pci,id=ports',
         ]
@@ -150,7 +155,8 @@ class L1Machine:
         else:
             command += ['-accel', 'tcg,thread=multi', '-smp', '2']
         for _ in range(devices):
-            command += ['-device', 'edu,dma_mask=0xffffffffffffffff']
+            command += ['-device', EDU]
+        command += options
         for port, name in _PORTS.items():
             command += [
                 '-chardev', f'socket,id={name},server=on,wait=off,'

@@ -13,7 +13,7 @@ from typing import Any
 
 from intervals import IntervalSet
 from l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
-from program import BACKINGS, HUGE_PAGE, Machine
+from program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
 from wire import PROGRAM_FILE
 
 # Files of the level 1 machine
@@ -81,11 +81,13 @@ class Layout:
 # Emulated devices of the names that programs have, with the legacy interface,
 # which QEMU does not give to guests with private memory by itself. The disk is
 # slow, so that requests take a while; the network is a socket that sends to
-# itself.
+# itself. The watchdog has 16 bytes of registers and a ROM of 1 KiB, both less
+# than a page.
 _LEGACY = 'disable-modern=on,disable-legacy=off,iommu_platform=off'
 _DISK_PATH = '/run/disk'
 _DISK_REQUESTS_PER_SECOND = 100
 _NET_PATH = '/run/net'
+_ROM_PATH = '/run/rom'
 _DEVICES = {
     'virtio-blk': [
         '-drive', f'if=none,id=disk,format=raw,file={_DISK_PATH},'
@@ -95,6 +97,8 @@ _DEVICES = {
         '-netdev', f'dgram,id=net,local.type=unix,local.path={_NET_PATH},'
                    f'remote.type=unix,remote.path={_NET_PATH}',
         '-device', f'virtio-net-pci,netdev=net,romfile=,{_LEGACY}'],
+    'i6300esb': [
+        '-device', f'i6300esb,addr={ESB_SLOT:#x},romfile={_ROM_PATH}'],
 }
 
 
@@ -180,6 +184,7 @@ class L2Machine:
                                in self.environment.items())
         self._l1.check(
             f'rm -f {_STATUS_PATH}; truncate -s 1M {_DISK_PATH}; '
+            f'truncate -s 1K {_ROM_PATH}; '
             f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & '
             f'echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')

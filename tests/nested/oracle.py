@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 from intervals import IntervalSet
 from parallel import Actions, find_race
-from program import (FIRST_CPU_ONLY, GIB, PAGE_SIZE, Machine, Program,
-                     ProgramError, Record)
+from program import (ESB_SLOT, FIRST_CPU_ONLY, GIB, PAGE_SIZE, Machine,
+                     Program, ProgramError, Record)
 from wire import CONSTANTS
 
 _TOP = 1 << 64
@@ -32,6 +32,14 @@ _EDU_DESTINATION = CONSTANTS['EDU_BAR_BASE'] + 0x88
 _EDU_COMMAND = CONSTANTS['EDU_BAR_BASE'] + 0x98
 _EDU_RUN = 1
 _EDU_TO_MEMORY = 2
+
+# PCI configuration space
+_CONFIG_ADDRESS = 0xcf8
+_CONFIG_DATA = 0xcfc
+_COMMAND = 0x04
+_COMMAND_MEMORY = 2
+_BASE_ADDRESS = 0x10
+_BASE_ADDRESS_MASK = ~0xf
 
 
 @dataclass(frozen=True)
@@ -101,6 +109,10 @@ class Oracle:
         self._actions: Actions | None = None
         self._possible_faults: list[Fault] = []
         self._edu_registers: dict[int, int] = {}
+        # Of PCI configuration space: what is selected, and the watchdog's own
+        self._selected = 0
+        self._esb_base = 0
+        self._esb_enabled = False
         self._reset()
 
     def _reset(self) -> None:
@@ -114,6 +126,8 @@ class Oracle:
         self._left_mapped = IntervalSet()
         self._scratch = None
         self._loaded = None
+        self._esb_base = 0
+        self._esb_enabled = False
 
     def _fail(self, record: Record, message: str) -> ProgramError:
         return ProgramError(f'line {record.line}: {record.text}: {message}')
@@ -236,13 +250,27 @@ class Oracle:
         if self._actions:
             self._actions.switches_master = True
         if self._master and not master:
-            self._left_mapped = self.shared.copy()
+            self._left_mapped = self.reachable()
         self._master = master
 
     @property
     def master(self) -> bool:
         """Whether the device can do DMA."""
         return self._master
+
+    def reachable(self) -> IntervalSet:
+        """What is shared, but for a page that has the watchdog's registers.
+
+        They are less than a page, which an IOMMU can only map as a whole. They
+        are seen in the ROM, but not where there is RAM.
+        """
+        reachable = self.shared.copy()
+        if self._esb_enabled:
+            page = self._esb_base - self._esb_base % PAGE_SIZE
+            for start, end in IntervalSet([ROM_RANGE]).clipped(
+                    page, page + PAGE_SIZE):
+                reachable.remove(start, end)
+        return reachable
 
     def mapped(self) -> tuple[IntervalSet, IntervalSet]:
         """What must, and what may be mapped.
@@ -251,7 +279,7 @@ class Oracle:
         stays mapped when that ends is up to QEMU; nothing must be added.
         """
         if self._master:
-            return self.shared, self.shared
+            return self.reachable(), self.reachable()
         must = self.ram if self.program.machine.is_plain else IntervalSet()
         may = must.copy()
         for start, end in self._left_mapped:
@@ -315,6 +343,26 @@ class Oracle:
             # Whatever the device has then
             self._loaded = None
 
+    def _configure(self, record: Record, port: int) -> None:
+        """Follows where the watchdog's registers are."""
+        value = record.seed
+        if 'i6300esb' not in self.program.machine.devices:
+            return
+        if port == _CONFIG_ADDRESS:
+            self._selected = value
+        elif port == _CONFIG_DATA:
+            if not self._selected:
+                raise self._fail(record, 'the firmware may have selected '
+                                 'another register meanwhile')
+            offset = self._selected - (1 << 31 | ESB_SLOT << 11)
+            if offset == _BASE_ADDRESS:
+                self._esb_base = value & _BASE_ADDRESS_MASK
+            elif offset == _COMMAND:
+                self._esb_enabled = bool(value & _COMMAND_MEMORY)
+            # What is unmapped while bus mastering is off is not mapped again.
+            for start, end in self.shared.minus(self.reachable()):
+                self._left_mapped.remove(start, end)
+
     def _check_port(self, record: Record, port: int) -> None:
         if port + record.size > _PORTS_END:
             raise self._fail(record, f'{port:#x} is no I/O port')
@@ -338,7 +386,7 @@ class Oracle:
             raise self._fail(record, 'without bus mastering the device can '
                              'only write what it wrote last')
         self._loaded = record.seed if record.op == 'dma-to' else None
-        shared = self.shared.covers(page, page + PAGE_SIZE)
+        shared = self.reachable().covers(page, page + PAGE_SIZE)
         if record.blocked == (shared and self._master):
             raise self._fail(record, 'the DMA has to ' + (
                 'arrive' if record.blocked else 'be blocked'))
@@ -372,6 +420,8 @@ class Oracle:
                     self._note_transfer(gpa, record.seed)
             case 'out' | 'in':
                 self._check_port(record, gpa)
+                if record.op == 'out':
+                    self._configure(record, gpa)
             case 'dma-to' | 'dma-from':
                 self._dma(record, gpa)
             case 'scratch':
@@ -382,6 +432,9 @@ class Oracle:
                                  'what to do themselves')
             case 'master':
                 self._set_master(bool(record.size))
+                self._selected = 0
+            case 'pam':
+                self._selected = 0
 
     def _report(self, word: str, record: Record) -> Event:
         event = Event(word, record, self._counters, self._faults,
@@ -407,7 +460,7 @@ class Oracle:
             raise self._fail(record, problem)
         if cpus[0].switches_master and not self._master:
             # Nobody knows what was shared at that moment.
-            self._left_mapped = self.shared.copy()
+            self._left_mapped = self.reachable()
 
     def _range(self, begin: int, end: int, cpu: int, i: int
                ) -> Iterator[Event]:

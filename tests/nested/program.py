@@ -33,9 +33,14 @@ _DEFAULT_BLOCK = 2 * MIB
 _MAX_REQUEST_BLOCKS = 0xffff
 _ANSWERS = ('NACK', 'BUSY', 'ERROR')
 
-# Emulated devices: where the firmware puts their ports, for programs
-_DEVICE_PORTS = {'virtio-blk': ('BLK', 'VIRTIO_BLK_PORT'),
-                 'virtio-net': ('NET', 'VIRTIO_NET_PORT')}
+# Where the watchdog is on the PCI bus
+ESB_SLOT = 0x10
+
+# Emulated devices, and what programs call what they need to know of them: the
+# ports that the firmware gives them, or their address for CONFIG_ADDRESS
+_DEVICES = {'virtio-blk': ('BLK', CONSTANTS['VIRTIO_BLK_PORT']),
+            'virtio-net': ('NET', CONSTANTS['VIRTIO_NET_PORT']),
+            'i6300esb': ('ESB', 1 << 31 | ESB_SLOT << 11)}
 
 
 class ProgramError(Exception):
@@ -483,14 +488,14 @@ class _Compiler:
 
     def _parse_device(self) -> None:
         name = self._next('the name of a device')
-        if name not in _DEVICE_PORTS:
-            raise self.fail(f'a device is {" or ".join(_DEVICE_PORTS)}, not '
+        if name not in _DEVICES:
+            raise self.fail(f'a device is {" or ".join(_DEVICES)}, not '
                             f'"{name}"')
         if name in self._machine.devices:
             raise self.fail(f'there is a {name} already')
         self._set_machine(devices=(*self._machine.devices, name))
-        word, constant = _DEVICE_PORTS[name]
-        self._names[word] = CONSTANTS[constant]
+        word, value = _DEVICES[name]
+        self._names[word] = value
 
     def _parse_line(self) -> None:
         op = self._next('a word')

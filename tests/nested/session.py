@@ -6,7 +6,7 @@ import argparse
 import math
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -125,12 +125,13 @@ class Machines:
         self._l1: L1Machine | None = None
 
     def start(self, memory_mib: int, devices: int,
-              kernel_arguments: str = '') -> L1Machine:
+              kernel_arguments: str = '', iommu_options: str = '',
+              options: Sequence[str] = ()) -> L1Machine:
         """Starts one. What is left of the one before is ended."""
         self.kill()
         self._l1 = L1Machine(self.built.qemu, self.built.kernel, self._initrd,
                              self._folder, memory_mib, False, devices,
-                             kernel_arguments)
+                             kernel_arguments, iommu_options, options)
         return self._l1
 
     def kill(self) -> None:

@@ -264,6 +264,33 @@ class OracleTest(RefusalTest):
         self.assertEqual(sync.faults, [Fault(page, True), Fault(page, False)])
         self.assertEqual((done.counters.arrived, done.faults), (1, []))
 
+    ESB = ('device i6300esb\nshare 32M 4K\nscratch 32M\nmaster on\n'
+           'out 0xcf8 ESB+0x10\n')
+    ENABLE = 'out 0xcf8 ESB+4\nout 0xcfc 2 width 16\n'
+
+    def test_registers_in_the_rom(self) -> None:
+        page = ROM_RANGE[0] + 0x8000
+        oracle = run(self.ESB + 'out 0xcfc ROM+0x8ff0\n' + self.ENABLE)[0]
+        self.assertEqual(list(oracle.mapped()[0]), [
+            (32 * MIB, 32 * MIB + 4096), (ROM_RANGE[0], page),
+            (page + 4096, ROM_RANGE[1])])
+        self.assertTrue(oracle.shared.covers(*ROM_RANGE))
+        # There is RAM, they are gone, or a reset has taken them away.
+        for more in ('out 0xcf8 ESB+0x10\nout 0xcfc 48M\n',
+                     'out 0xcfc 0 width 16\n',
+                     'reset\nmaster on\n'):
+            oracle = run(self.ESB + 'out 0xcfc ROM+0x8ff0\n' + self.ENABLE +
+                         more)[0]
+            self.assertTrue(oracle.mapped()[0].covers(*ROM_RANGE))
+
+    def test_registers_and_dma(self) -> None:
+        text = self.ESB + 'out 0xcfc ROM+0x8000\n' + self.ENABLE
+        run(text + 'dma-from ROM+0x9000 8 zero arrives\n')
+        self.assert_refused(text + 'dma-from ROM+0x8010 8 zero arrives\n',
+                            'has to be blocked')
+        self.assert_refused(text + 'master off\nout 0xcfc 0\n',
+                            'selected another register')
+
     def test_no_device(self) -> None:
         program = compile_program(
             self.SETUP + 'dma-to 64M 8 seed 1 arrives\n', 'text')

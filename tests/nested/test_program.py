@@ -110,6 +110,8 @@ class CompilerTest(unittest.TestCase):
                          (CONSTANTS['VIRTIO_BLK_PORT'] + 14, 1, 2))
         self.assertEqual((port.gpa.base, port.seed, port.size),
                          (CONSTANTS['VIRTIO_NET_PORT'], 0, 4))
+        program = compile_text('device i6300esb\nout 0xcf8 ESB+0x10')
+        self.assertEqual(program.records[0].seed, 0x80008010)
         self.assert_refused('device edu', 'text:1: a device is .*"edu"')
         self.assert_refused('device virtio-blk\ndevice virtio-blk',
                             'text:2: there is a virtio-blk already')

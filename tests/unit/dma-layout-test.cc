@@ -7,6 +7,7 @@
 #include "hw/vfio/dma-layout.h"
 
 #include <gtest/gtest.h>
+#include <linux/pci_regs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -16,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "hw/vfio/bus-master.h"
 #include "tests/model/dma-layout-rig.h"
 #include "tests/model/iommu-model.h"
 
@@ -255,7 +257,7 @@ TEST_P(DmaLayoutOf, OpenMapsEverything)
 
 TEST_P(DmaLayoutOf, OpenThatFailsMapsNothing)
 {
-    for (int error : {ENOMEM, EFAULT}) {
+    for (int error : {ENOMEM, ENOSPC}) {
         for (uint64_t n = 1; n <= 10; n++) {
             Rig fresh(GetParam());
 
@@ -1085,6 +1087,45 @@ TEST(DmaLayoutBudget, MendsBeforeItRefuses)
     EXPECT_EQ(rig.size(), 30u);
 }
 
+/* Where the kernel knows no limit, there is one all the same. */
+TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
+{
+    Rig rig(IommuKind::kIommufd);
+    uint64_t n = 0;
+
+    EXPECT_EQ(rig.open(), 0);
+    rig.check_seldom();
+    while (n < 2 * DmaLayout::kMaxExtents &&
+           !rig.populate(kTiB + n * 2 * kPage, kPage)) {
+        n++;
+    }
+    EXPECT_EQ(n, DmaLayout::kMaxExtents - DmaLayout::kSplitReserve);
+    EXPECT_EQ(rig.stats().entries_limit, DmaLayout::kMaxExtents);
+    EXPECT_EQ(rig.stats().entries_reserve, DmaLayout::kSplitReserve);
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+
+    /* As under a limit of the kernel's: what touches something fits. */
+    EXPECT_EQ(rig.populate(0, kPage), -ENOSPC);
+    EXPECT_EQ(rig.populate(kTiB + kPage, kPage), 0);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.discard(kTiB, kGiB), 0);
+    EXPECT_GT(rig.stats().entries_left, 0u);
+    rig.check(true);
+}
+
+/* Who asks for an extent a page gets that. */
+TEST(DmaLayoutBudget, AsManyExtentsAsThereArePages)
+{
+    Rig rig(IommuKind::kIommufd);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_PAGE), 0);
+    EXPECT_EQ(rig.stats().entries_limit, DMA_LAYOUT_NO_LIMIT);
+    EXPECT_EQ(rig.stats().entries_left, DMA_LAYOUT_NO_LIMIT);
+    rig.check_seldom();
+    EXPECT_EQ(rig.populate(0, (DmaLayout::kMaxExtents + 1) * kPage), 0);
+    EXPECT_EQ(rig.size(), DmaLayout::kMaxExtents + 1);
+}
+
 /* Failures of the kernel's */
 
 TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
@@ -1342,12 +1383,223 @@ TEST_P(DmaLayoutOf, OpenThatFailsAndCannotUnmap)
     EXPECT_EQ(rig.populate(2 * kPage, kPage), 0);
     EXPECT_EQ(rig.populate(4 * kPage, kPage), 0);
     rig.pinned().insert(2 * kPage);
-    rig.model().fail_map(3, EFAULT);
-    EXPECT_EQ(rig.open(), -EFAULT);
+    rig.model().fail_map(3, ENOMEM);
+    EXPECT_EQ(rig.open(), -ENOMEM);
     EXPECT_EQ(rig.layout().nmapped(), 1u);
     rig.pinned().clear();
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.layout().nmapped(), 3u);
+}
+
+/* What the kernel does not map for what it is */
+
+/* Where the interrupt controllers of an x86 host are: never mapped. */
+constexpr uint64_t kReserved = 0xfee00000;
+constexpr uint64_t kReservedSize = kMiB;
+
+/* An address that the IOMMU does not have is missing, and nothing else. */
+TEST_P(DmaLayoutOf, OpenMapsAllButWhatIsRefused)
+{
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.populate(UINT64_C(1) << 48, 3 * kPage), 0);
+    EXPECT_EQ(rig.populate(kTiB, 8 * kMiB), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.extents(), "0+1 268435456+2048 68719476736+3");
+    EXPECT_EQ(rig.stats().mapped_size, 8 * kMiB + kPage);
+    EXPECT_EQ(rig.stats().missing_size, 3 * kPage);
+    EXPECT_EQ(rig.events(),
+              (std::vector<Event>{
+                  {DMA_LAYOUT_MISSING, UINT64_C(1) << 48, 3 * kPage, EINVAL}}));
+    rig.close();
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, 3 * kPage);
+}
+
+/* An extent is cut around what cannot be mapped of it. */
+TEST_P(DmaLayoutOf, OpenCutsAroundWhatIsRefused)
+{
+    EXPECT_EQ(rig.populate(kReserved - 5 * kMiB, 12 * kMiB), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, kReservedSize);
+    EXPECT_EQ(rig.layout().extents().at(kReserved).size, kReservedSize);
+    EXPECT_EQ(rig.stats().mapped_size, 11 * kMiB);
+    EXPECT_LT(rig.stats().failures, 40u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MISSING), 1u);
+}
+
+TEST_P(DmaLayoutOf, OpenMissesSinglePages)
+{
+    for (uint64_t bad : {0, 1, 100, 511, 512, 262143}) {
+        Rig fresh(GetParam());
+        const uint64_t vaddr = Memory().offset;
+
+        if (bad) {
+            fresh.model().add_memory(vaddr, bad * kPage, true);
+        }
+        fresh.model().add_memory(vaddr + (bad + 1) * kPage, kGiB, true);
+        EXPECT_EQ(fresh.populate(0, kGiB), 0);
+        EXPECT_EQ(fresh.open(), 0);
+        EXPECT_EQ(fresh.stats().missing_size, kPage);
+        EXPECT_FALSE(fresh.layout().extents().at(bad * kPage).mapped);
+        EXPECT_LT(fresh.stats().failures, 25u);
+
+        /* Who discards it has no more to do with it. */
+        EXPECT_EQ(fresh.discard(bad * kPage, kPage), 0);
+        EXPECT_EQ(fresh.stats().missing_size, 0u);
+        EXPECT_EQ(fresh.stats().splits, 0u);
+    }
+}
+
+/* A file system that is too small for what is in it. */
+TEST_P(DmaLayoutOf, OpenMissesWhatFollows)
+{
+    constexpr uint64_t kThere = 61 * kMiB + 3 * kPage;
+
+    rig.model().add_memory(Memory().offset, kThere, true);
+    EXPECT_EQ(rig.populate(0, 512 * kMiB), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().mapped_size, kThere);
+    EXPECT_EQ(rig.stats().missing_size, 512 * kMiB - kThere);
+    EXPECT_FALSE(rig.layout().extents().at(kThere).mapped);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MISSING), 1u);
+    EXPECT_LT(rig.stats().failures, 50u);
+}
+
+/* However much cannot be mapped, it is found out with a number of calls. */
+TEST_P(DmaLayoutOf, OpenDoesNotLookForEver)
+{
+    constexpr uint64_t kPieces = 4096;
+
+    for (uint64_t i = 0; i < kPieces; i++) {
+        rig.model().add_memory(Memory().offset + 2 * i * kPage, kPage, true);
+    }
+    EXPECT_EQ(rig.populate(0, 2 * kPieces * kPage), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_GT(rig.stats().mapped_size, 0u);
+    EXPECT_LE(rig.stats().failures, 1050u);
+
+    /* And not again, each time that a guest opens and closes the gate. */
+    const uint64_t failures = rig.stats().failures;
+    const uint64_t refused = rig.size() - rig.layout().nmapped();
+
+    for (int i = 0; i < 1000; i++) {
+        rig.close();
+        EXPECT_EQ(rig.open(), 0);
+    }
+    EXPECT_LE(rig.stats().failures - failures, 11 * refused);
+}
+
+/* Nothing is cut for what fails only once, or when there are no entries. */
+TEST_P(DmaLayoutOf, OpenThatFailsOnceMissesNothing)
+{
+    for (uint64_t n = 1; n <= 10; n++) {
+        Rig fresh(GetParam());
+
+        for (uint64_t i = 0; i < 10; i++) {
+            EXPECT_EQ(fresh.populate(i * 4 * kMiB, 2 * kMiB), 0);
+        }
+        fresh.model().fail_map(n, EFAULT);
+        EXPECT_EQ(fresh.open(), 0);
+        EXPECT_EQ(fresh.stats().missing_size, 0u);
+        EXPECT_EQ(fresh.stats().failures, 1u);
+    }
+}
+
+TEST(DmaLayoutBudget, OpenCutsNothingWithoutEntries)
+{
+    Rig rig(IommuKind::kType1v2, 4);
+
+    EXPECT_EQ(rig.populate(kReserved - kMiB, 4 * kMiB), 0);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_LE(rig.size(), 3u);
+    EXPECT_GE(rig.stats().missing_size, kReservedSize);
+    EXPECT_TRUE(rig.layout().extents().at(0).mapped);
+}
+
+/* Too little of something, while it is looked for what is refused. */
+TEST_P(DmaLayoutOf, OpenThatRunsShortWhileItCuts)
+{
+    for (uint64_t n = 2; n < 40; n++) {
+        Rig fresh(GetParam());
+
+        EXPECT_EQ(fresh.populate(kReserved - 5 * kMiB, 12 * kMiB), 0);
+        fresh.model().fail_map(n, ENOMEM);
+
+        const int ret = fresh.open();
+
+        fresh.model().fail_map(0, 0);
+        if (!ret) {
+            EXPECT_GT(n, 20u);
+            return;
+        }
+        EXPECT_EQ(ret, -ENOMEM);
+        EXPECT_EQ(fresh.model().mappings().size(), 0u);
+        EXPECT_EQ(fresh.open(), 0);
+        EXPECT_EQ(fresh.stats().missing_size, kReservedSize);
+    }
+    ADD_FAILURE() << "no end of calls";
+}
+
+/* What stays refused is tried again less and less often, but is mended. */
+TEST_P(DmaLayoutOf, WhatIsRefusedIsTriedSeldom)
+{
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.populate(2 * kPage, kPage), 0);
+    rig.refuse_maps(EFAULT, 1, UINT64_MAX);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, 2 * kPage);
+    for (int i = 0; i < 5000; i++) {
+        EXPECT_EQ(rig.discard(kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().failures, 2u * 14);
+
+    /* The next try is after as many changes as there were. */
+    rig.refuse_maps(0, 0, 0);
+    for (int i = 0; i < 5000 && rig.stats().missing_size; i++) {
+        EXPECT_EQ(rig.discard(kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MENDED), 2u);
+}
+
+/* What is short for a moment is mended at once, whatever else is refused. */
+TEST_P(DmaLayoutOf, WhatIsRefusedKeepsNothingFromBeingMended)
+{
+    constexpr uint64_t kRefused = 40;
+
+    for (uint64_t i = 0; i < kRefused; i++) {
+        EXPECT_EQ(rig.populate((UINT64_C(1) << 48) + i * 2 * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t iova = 0; iova < kGiB; iova += 4 * kMiB) {
+        EXPECT_EQ(rig.populate(iova, 2 * kMiB), 0);
+        rig.refuse_maps(ENOMEM, 1, UINT64_MAX);
+        EXPECT_EQ(rig.discard(iova + 100 * kPage, kPage), 0);
+        EXPECT_GT(rig.stats().missing_size, kRefused * kPage);
+        rig.refuse_maps(0, 0, 0);
+        EXPECT_EQ(rig.discard(kTiB, kPage), 0);
+        EXPECT_EQ(rig.stats().missing_size, kRefused * kPage);
+    }
+}
+
+/* Memory that is populated beside what is refused is a new try. */
+TEST_P(DmaLayoutOf, WhatIsRefusedDoesNotGrow)
+{
+    rig.model().add_memory(Memory().offset + kPage, kMiB, true);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, kPage);
+    for (uint64_t i = 0; i < 10; i++) {
+        rig.close();
+        EXPECT_EQ(rig.open(), 0);
+    }
+    rig.close();
+    EXPECT_EQ(rig.populate(kPage, 9 * kPage), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, kPage);
+    EXPECT_EQ(rig.stats().mapped_size, 9 * kPage);
 }
 
 /* Odd input, and the ends of the world */
@@ -1402,7 +1654,8 @@ TEST_P(DmaLayoutOf, LastPages)
     EXPECT_EQ(rig.calls(), 0u);
 
     EXPECT_EQ(rig.populate(kTop, kPage), 0);
-    EXPECT_LT(rig.open(), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().missing_size, kPage);
 }
 
 /* The same with an IOMMU that takes it. */
@@ -1540,14 +1793,16 @@ TEST(DmaLayoutTerabyte, FourGibibytesInPagesOfFourStreams)
     expect_flat(run_in_quarters(rig, 4 * kGiB / kPage, kPage, 4));
 }
 
-/* Without a limit nothing is ever merged. */
+/* Without a limit of the kernel's nothing is merged, up to very many extents.
+ */
 TEST(DmaLayoutTerabyte, WithoutALimit)
 {
     Rig rig(IommuKind::kIommufd);
 
     EXPECT_EQ(rig.open(), 0);
 
-    const auto quarters = run_in_quarters(rig, kTiB / (2 * kMiB), 2 * kMiB, 1);
+    const auto quarters =
+        run_in_quarters(rig, kTiB / (2 * kMiB) - 64, 2 * kMiB, 1);
 
     ASSERT_EQ(quarters.size(), 4u);
     for (const Quarter &quarter : quarters) {
@@ -1690,7 +1945,9 @@ private:
     void maybe_fail()
     {
         if (unkind_ && !below(8)) {
-            rig_.model().fail_map(1 + below(5), below(2) ? ENOSPC : ENOMEM);
+            constexpr int kErrors[] = {ENOSPC, ENOMEM, EFAULT};
+
+            rig_.model().fail_map(1 + below(5), kErrors[below(3)]);
             failing_ = true;
         }
         if (unkind_ && !below(16)) {
@@ -1876,6 +2133,40 @@ INSTANTIATE_TEST_SUITE_P(
         RandomParams{"1g_30", kType1v2, 30, kGiB},
         RandomParams{"1g_iommufd", kIommufd, 65535, kGiB}),
     [](const auto &info) { return info.param.name; });
+
+/* What a device says of its bus mastering after a write */
+
+TEST(BusMaster, IsWhatTheDeviceSays)
+{
+    for (bool clears : {false, true}) {
+        for (uint16_t others : {0, 0x3, 0x547}) {
+            const uint16_t off = others & ~PCI_COMMAND_MASTER;
+            const uint16_t on = others | PCI_COMMAND_MASTER;
+
+            EXPECT_EQ(vfio_bus_master_after_write(&off, clears),
+                      VFIO_BUS_MASTER_OFF);
+            EXPECT_EQ(vfio_bus_master_after_write(&on, clears),
+                      VFIO_BUS_MASTER_ON);
+        }
+    }
+}
+
+/* A device that is gone reads as all ones, but for what the kernel makes up. */
+TEST(BusMaster, IsWhatWasWrittenIfTheDeviceSaysNothing)
+{
+    const uint16_t gone[] = {0xffff, 0xffff & ~PCI_COMMAND_INTX_DISABLE,
+                             0xffff & ~PCI_COMMAND_MEMORY};
+
+    for (const uint16_t &command : gone) {
+        EXPECT_EQ(vfio_bus_master_after_write(&command, true),
+                  VFIO_BUS_MASTER_OFF);
+        EXPECT_EQ(vfio_bus_master_after_write(&command, false),
+                  VFIO_BUS_MASTER_UNKNOWN);
+    }
+    EXPECT_EQ(vfio_bus_master_after_write(nullptr, true), VFIO_BUS_MASTER_OFF);
+    EXPECT_EQ(vfio_bus_master_after_write(nullptr, false),
+              VFIO_BUS_MASTER_UNKNOWN);
+}
 
 /* The C interface */
 

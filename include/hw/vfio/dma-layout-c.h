@@ -89,8 +89,9 @@ typedef struct DmaLayoutStats {
     /* Until a request for one extent more fails, or NO_LIMIT. */
     uint64_t entries_left;
     /*
-     * How many extents there may be, or NO_LIMIT, and how many of these are
-     * kept for splits; as of when the kernel was asked last.
+     * How many extents there may be, and how many of these are kept for
+     * splits; as of when the kernel was asked last.  If it sets no limit, the
+     * layout sets one; but not for extents of a page, which have NO_LIMIT.
      */
     uint64_t entries_limit;
     uint64_t entries_reserve;
@@ -134,8 +135,10 @@ int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
 int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size);
 
 /*
- * Open the gate: map all that is populated.  Returns 0; or a negative errno,
- * and the gate is closed and nothing is mapped that can be unmapped.
+ * Open the gate: map all that is populated.  What the kernel does not map for
+ * what it is, and not for want of entries or memory, is missing then.  Returns
+ * 0; or -ENOSPC, -ENOMEM or -EBUSY, and the gate is closed and nothing is
+ * mapped that can be unmapped.
  */
 int dma_layout_open(DmaLayout *layout);
 /* Close the gate: what is mapped stays so until it is discarded. */

@@ -69,6 +69,29 @@ int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
                             uint64_t size);
 
 /*
+ * Fill in @pages with the whole pages of a section, of which there are some:
+ * those that are registered for, and looked for later.  A guest can have a
+ * section begin and end inside of pages by what it puts there.  Returns @pages.
+ */
+MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
+                                          MemoryRegionSection *pages);
+
+/*
+ * Whether a section has no page that an IOMMU could map: it is too small, or
+ * not aligned, which is reported, but not too often.
+ */
+bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section);
+
+/*
+ * Whether a section without a RamDiscardManager could be mapped: @ret is what
+ * mapping it returned.  In a guest with private memory it is not its RAM, and
+ * the guest decides when it is mapped and where, so that a failure is reported
+ * and no more.  Returns what is left of it: 0, or @ret.
+ */
+int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
+                             const MemoryRegionSection *section, int ret);
+
+/*
  * A device has been attached to its container.  The first one decides how its
  * container maps, a later one must not want it otherwise; a device that is
  * not PCI may do DMA from now on.  When that fails the device is detached.
