@@ -283,10 +283,24 @@ static int guest_memfd_free_private_run(GuestMemfdManager *gmm,
 }
 
 /*
- * Take back the conversion to private of a run.  If its attributes cannot be
- * given back, then it is private, whatever the guest is told, and devices must
- * not reach it.
+ * Make memory private of which some is, and cannot be given back: devices must
+ * not reach it, whatever the guest is told.
  */
+static void guest_memfd_lose(const GuestMemfdConversion *c, uint64_t offset,
+                             uint64_t size)
+{
+    GuestMemfdManager *gmm = c->manager;
+
+    guest_memfd_mark(c, offset, size);
+    /* At some of the places where the guest sees it, it may not be yet. */
+    if (c->set_attributes(c->opaque, offset, size, true)) {
+        stat64_add(&gmm->failures, 1);
+    }
+    guest_memfd_for_each_run(gmm, offset, size, false,
+                             guest_memfd_free_shared_run, NULL);
+}
+
+/* Take back the conversion to private of a run. */
 static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
                                            uint64_t offset, uint64_t size,
                                            void *opaque)
@@ -297,8 +311,8 @@ static int guest_memfd_undo_to_private_run(GuestMemfdManager *gmm,
     trace_guest_memfd_restore(memory_region_name(gmm->mr), offset, size, ret);
     if (ret) {
         stat64_add(&gmm->failures, 1);
-        guest_memfd_mark(c, offset, size);
-        return guest_memfd_free_shared_run(gmm, offset, size, NULL);
+        guest_memfd_lose(c, offset, size);
+        return 0;
     }
     return guest_memfd_repopulate_run(gmm, offset, size, NULL);
 }
@@ -350,8 +364,7 @@ static int guest_memfd_prepare_to_private(const GuestMemfdConversion *c)
                              guest_memfd_discard_run, NULL);
     ret = c->set_attributes(c->opaque, c->offset, c->size, true);
     if (ret == -ENOTRECOVERABLE) {
-        guest_memfd_mark(c, c->offset, c->size);
-        guest_memfd_free_unused(c);
+        guest_memfd_lose(c, c->offset, c->size);
     } else if (ret) {
         trace_guest_memfd_rollback(memory_region_name(gmm->mr), c->offset,
                                    c->size, "shared");

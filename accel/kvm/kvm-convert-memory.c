@@ -139,7 +139,7 @@ static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
 
 /*
  * Set the attributes of a place as the pages there are.  Called with the
- * manager locked.
+ * manager locked.  Returns the first error; the others are set all the same.
  */
 static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
                                     const GuestMemfdPlace *place)
@@ -149,8 +149,9 @@ static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
     uint64_t done = place->offset;
     int ret = 0;
 
-    while (!ret && done < end) {
+    while (done < end) {
         uint64_t run = done, run_size = end - done;
+        int err = 0;
 
         if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
             run = end;
@@ -158,10 +159,12 @@ static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
         }
         /* What is shared is never private in between: it may be mapped. */
         if (run > done) {
-            ret = kvm_convert_set_gpa(delta + done, run - done, true);
+            err = kvm_convert_set_gpa(delta + done, run - done, true);
+            ret = ret ?: err;
         }
-        if (!ret && run_size) {
-            ret = kvm_convert_set_gpa(delta + run, run_size, false);
+        if (run_size) {
+            err = kvm_convert_set_gpa(delta + run, run_size, false);
+            ret = ret ?: err;
         }
         done = run + run_size;
     }

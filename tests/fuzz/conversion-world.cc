@@ -62,6 +62,8 @@ struct Container {
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
+    /* Attributes could not be set there; a page is wrong if one of its is. */
+    std::array<bool, CONV_LAST> gpa_wrong = {};
     /* Where the last window has been: attributes stay. */
     std::array<bool, CONV_PLACES> shown = {};
     std::array<Container, CONV_CONTAINERS> containers;
@@ -121,6 +123,31 @@ bool is_mapped(const Page &page)
             if (container.is_mapped(gpa) && !container.stuck[gpa]) {
                 return true;
             }
+        }
+    }
+    return false;
+}
+
+/*
+ * A listener refused a page: no other keeps what it was told of the same run,
+ * which can be any part of the block.
+ */
+void note_refusal(const Page &page)
+{
+    for (auto &block : world.pages) {
+        if (&page >= block.data() && &page < block.data() + block.size()) {
+            for (Page &other : block) {
+                other.refused = true;
+            }
+        }
+    }
+}
+
+bool is_wrong(const Page &page)
+{
+    for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
+        if (world.gpa_wrong[gpa] && find_page(gpa) == &page) {
+            return true;
         }
     }
     return false;
@@ -262,6 +289,7 @@ void world_start(uint32_t entry_limit)
 {
     world.pages = {};
     world.gpa_private.fill(true);
+    world.gpa_wrong.fill(false);
     world.shown = {true};
     start_attributes();
     world.containers = {};
@@ -343,11 +371,14 @@ int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
             continue;
         }
         if (ret) {
-            page->wrong |= to_private && (failure.goes_on || failure.undoing);
+            world.gpa_wrong[at >> CONV_PAGE_SHIFT] |=
+                to_private && (failure.goes_on || failure.undoing);
+            page->wrong = is_wrong(*page);
             continue;
         }
         page->guest_private = to_private;
-        page->wrong = false;
+        world.gpa_wrong[at >> CONV_PAGE_SHIFT] = false;
+        page->wrong = is_wrong(*page);
         page->refused &= !to_private;
         world.gpa_private[at >> CONV_PAGE_SHIFT] = to_private;
         MODEL_CHECK(!to_private || !is_mapped(*page));
@@ -441,7 +472,9 @@ void world_told(unsigned int container, uint64_t iova, uint64_t size,
 
         MODEL_CHECK(!populated || !page.told[container]);
         page.told[container] = populated && !ret;
-        page.refused |= populated && ret;
+        if (populated && ret) {
+            note_refusal(page);
+        }
         if (!page.told[container] && at.is_mapped(gpa)) {
             MODEL_CHECK(at.refused[gpa]);
             at.stuck[gpa] = true;

@@ -570,7 +570,7 @@ static void test_attributes_lost(void)
     /* Some of the pages are private now, nobody knows which. */
     fail_calls(1, 1, ENOTRECOVERABLE);
     g_assert_cmpint(convert(fake, 4, 4, true), ==, -ENOTRECOVERABLE);
-    assert_journal("A-4/2 p4/4! fs4/4");
+    assert_journal("A-4/2 p4/4! p4/4 fs4/4");
     assert_states(fake, "..##............");
     g_assert_cmpuint(get(fake, "failures"), ==, 1);
 
@@ -611,7 +611,7 @@ static void test_abort(void)
     fail_calls(2, 2, ENOMEM);
     prepare_and_abort(fake, 0, 6, true);
     fail_no_calls();
-    assert_journal("A-2/2 A-5/1 p0/6 s2/2! fs2/2 s5/1 A+5/1");
+    assert_journal("A-2/2 A-5/1 p0/6 s2/2! p2/2 fs2/2 s5/1 A+5/1");
     assert_states(fake, ".....#..........");
     assert_agreement(fake, 1);
     g_assert_cmpuint(get(fake, "failures"), ==, 1);

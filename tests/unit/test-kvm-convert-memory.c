@@ -617,7 +617,7 @@ static void test_two_places(void)
     /* If that fails, too, all is private, and shared backings are freed. */
     fail_calls(2, 3, ENOMEM);
     g_assert_cmpint(convert(4, 6, true), ==, -ENOTRECOVERABLE);
-    assert_journal("p4/6 p100/5! s4/4! fs4/6a");
+    assert_journal("p4/6 p100/5! s4/4! p8/2 p4/6 p100/5 fs4/6a");
     assert_shared(0, "0/4");
     fail_calls(2, 3, ENOMEM);
     g_assert_cmpint(convert(4, 6, false), ==, -ENOMEM);
