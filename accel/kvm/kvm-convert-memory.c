@@ -151,7 +151,7 @@ static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
 
     while (done < end) {
         uint64_t run = done, run_size = end - done;
-        int err = 0;
+        int err;
 
         if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
             run = end;
@@ -289,8 +289,8 @@ static void kvm_convert_free_parts(GArray *parts)
 }
 
 /*
- * Find what @log, which has KVMConvertDone elements, has of the RAM block of a
- * part, and note that this is to be converted.  Returns NULL if there is no
+ * Find the element of @log, a KVMConvertDone, that is for the RAM block of a
+ * part, and note that the part is to be converted.  Returns NULL if there is no
  * memory for it.
  */
 static KVMConvertDone *kvm_convert_note(GPtrArray *log,
@@ -317,7 +317,6 @@ static KVMConvertDone *kvm_convert_note(GPtrArray *log,
             .mr = part->mr,
             .changed = changed,
             .start = start,
-            .end = end,
         };
         memory_region_ref(done->mr);
         g_ptr_array_add(log, done);
@@ -494,13 +493,22 @@ static void kvm_convert_walk(const KVMConvertDone *done, uint64_t start,
     }
 }
 
-/* Convert a part, unless that fails, which its manager counts. */
-static void kvm_convert_try(const GuestMemfdConversion *c)
+/* Convert a range of a RAM block, whose manager is locked. */
+static int kvm_convert_one(const GuestMemfdConversion *c)
 {
-    if (!guest_memfd_prepare(c)) {
+    int ret = guest_memfd_prepare(c);
+
+    if (!ret) {
         guest_memfd_commit(c);
         guest_memfd_free_unused(c);
     }
+    return ret;
+}
+
+/* The same where there is nobody to tell of an error; the manager counts it. */
+static void kvm_convert_try(const GuestMemfdConversion *c)
+{
+    kvm_convert_one(c);
 }
 
 /* Give the pages that a conversion has changed back their state. */
@@ -662,13 +670,8 @@ static int kvm_convert_block_to_private(RAMBlock *block)
         int err;
 
         part.conversion.opaque = &part;
-        err = guest_memfd_prepare(&part.conversion);
-        if (err) {
-            ret = ret ?: err;
-        } else {
-            guest_memfd_commit(&part.conversion);
-            guest_memfd_free_unused(&part.conversion);
-        }
+        err = kvm_convert_one(&part.conversion);
+        ret = ret ?: err;
         offset += size;
         size = block->max_length - offset;
     }
