@@ -160,50 +160,9 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
     return section;
 }
 
-void memory_region_ref(MemoryRegion *mr)
-{
-    object_ref(OBJECT(mr));
-}
-
-void memory_region_unref(MemoryRegion *mr)
-{
-    if (mr) {
-        object_unref(OBJECT(mr));
-    }
-}
-
-const char *memory_region_name(const MemoryRegion *mr)
-{
-    return "ram";
-}
-
-uint64_t memory_region_size(MemoryRegion *mr)
-{
-    return int128_get64(mr->size);
-}
-
 bool memory_region_is_ram_device(MemoryRegion *mr)
 {
     return mr->ram_device;
-}
-
-void memory_region_set_ram_discard_manager(MemoryRegion *mr,
-                                           RamDiscardManager *rdm)
-{
-    g_assert(!mr->rdm || !rdm);
-    mr->rdm = rdm;
-}
-
-MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
-{
-    memory_region_ref(s->mr);
-    return g_memdup2(s, sizeof(*s));
-}
-
-void memory_region_section_free_copy(MemoryRegionSection *s)
-{
-    memory_region_unref(s->mr);
-    g_free(s);
 }
 
 void memory_region_unregister_iommu_notifier(MemoryRegion *mr,
@@ -398,16 +357,6 @@ Object *qdev_get_machine(void)
 }
 
 static const TypeInfo conv_types[] = {
-    {
-        .name = TYPE_MEMORY_REGION,
-        .parent = TYPE_OBJECT,
-        .instance_size = sizeof(MemoryRegion),
-    },
-    {
-        .name = TYPE_RAM_DISCARD_MANAGER,
-        .parent = TYPE_INTERFACE,
-        .class_size = sizeof(RamDiscardManagerClass),
-    },
     {
         .name = TYPE_CONV_LEGACY,
         .parent = TYPE_VFIO_IOMMU,

@@ -96,33 +96,6 @@ static void assert_journal(const char *expected)
 
 /* What the manager finds in QEMU */
 
-const char *memory_region_name(const MemoryRegion *mr)
-{
-    return "ram";
-}
-
-uint64_t memory_region_size(MemoryRegion *mr)
-{
-    return int128_get64(mr->size);
-}
-
-void memory_region_set_ram_discard_manager(MemoryRegion *mr,
-                                           RamDiscardManager *rdm)
-{
-    g_assert(!mr->rdm || !rdm);
-    mr->rdm = rdm;
-}
-
-MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
-{
-    return g_memdup2(s, sizeof(*s));
-}
-
-void memory_region_section_free_copy(MemoryRegionSection *s)
-{
-    g_free(s);
-}
-
 int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     int ret = fake_call();
@@ -147,21 +120,6 @@ bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
     }
     return true;
 }
-
-static const TypeInfo fake_types[] = {
-    {
-        .name = TYPE_MEMORY_REGION,
-        .parent = TYPE_OBJECT,
-        .instance_size = sizeof(MemoryRegion),
-    },
-    {
-        .name = TYPE_RAM_DISCARD_MANAGER,
-        .parent = TYPE_INTERFACE,
-        .class_size = sizeof(RamDiscardManagerClass),
-    },
-};
-
-DEFINE_TYPES(fake_types)
 
 /* Blocks, accelerator, listeners */
 

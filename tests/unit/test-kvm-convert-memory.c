@@ -138,44 +138,6 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
     return section;
 }
 
-void memory_region_ref(MemoryRegion *mr)
-{
-    object_ref(OBJECT(mr));
-}
-
-void memory_region_unref(MemoryRegion *mr)
-{
-    if (mr) {
-        object_unref(OBJECT(mr));
-    }
-}
-
-const char *memory_region_name(const MemoryRegion *mr)
-{
-    return "ram";
-}
-
-uint64_t memory_region_size(MemoryRegion *mr)
-{
-    return int128_get64(mr->size);
-}
-
-void memory_region_set_ram_discard_manager(MemoryRegion *mr,
-                                           RamDiscardManager *rdm)
-{
-    mr->rdm = rdm;
-}
-
-MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
-{
-    return g_memdup2(s, sizeof(*s));
-}
-
-void memory_region_section_free_copy(MemoryRegionSection *s)
-{
-    g_free(s);
-}
-
 bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
 {
     return true;
@@ -262,21 +224,6 @@ void __wrap_g_usleep(gulong microseconds)
 {
     npauses++;
 }
-
-static const TypeInfo fake_types[] = {
-    {
-        .name = TYPE_MEMORY_REGION,
-        .parent = TYPE_OBJECT,
-        .instance_size = sizeof(MemoryRegion),
-    },
-    {
-        .name = TYPE_RAM_DISCARD_MANAGER,
-        .parent = TYPE_INTERFACE,
-        .class_size = sizeof(RamDiscardManagerClass),
-    },
-};
-
-DEFINE_TYPES(fake_types)
 
 /* The machine */
 
