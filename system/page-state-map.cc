@@ -15,7 +15,7 @@ extern "C" {
 #include "system/page-state-map-c.h"
 }
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -199,19 +199,19 @@ void PageStateMap::set_run(PageRun run, PageState state)
     nruns_ += shared ? more : -more;
 }
 
-} // namespace gmem
+} // namespace shared_dma
 
-using gmem::PageRun;
-using gmem::PageState;
+using shared_dma::PageRun;
+using shared_dma::PageState;
 
-static gmem::PageStateMap *unwrap(PageStateMap *map)
+static shared_dma::PageStateMap *unwrap(PageStateMap *map)
 {
-    return reinterpret_cast<gmem::PageStateMap *>(map);
+    return reinterpret_cast<shared_dma::PageStateMap *>(map);
 }
 
-static const gmem::PageStateMap *unwrap(const PageStateMap *map)
+static const shared_dma::PageStateMap *unwrap(const PageStateMap *map)
 {
-    return reinterpret_cast<const gmem::PageStateMap *>(map);
+    return reinterpret_cast<const shared_dma::PageStateMap *>(map);
 }
 
 static PageState page_state(bool shared)
@@ -222,7 +222,7 @@ static PageState page_state(bool shared)
 PageStateMap *page_state_map_new(uint64_t npages)
 {
     return reinterpret_cast<PageStateMap *>(
-        gmem::PageStateMap::create(npages).release());
+        shared_dma::PageStateMap::create(npages).release());
 }
 
 void page_state_map_free(PageStateMap *map)

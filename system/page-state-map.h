@@ -36,7 +36,7 @@
 #include <memory>
 #include <optional>
 
-namespace gmem {
+namespace shared_dma {
 
 enum class PageState : bool {
     kPrivate = false,
@@ -148,6 +148,6 @@ private:
     Array<uint16_t> counters_;
 };
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

@@ -184,7 +184,7 @@ static GList *shared_dma_find_layouts(const char *qom_path)
     return layouts;
 }
 
-VfioDmaInfoList *qmp_query_vfio_dma(const char *qom_path,
+VfioDmaInfoList *qmp_x_query_vfio_dma(const char *qom_path,
                                     SharedDmaWindow *ranges, Error **errp)
 {
     g_autoptr(GList) layouts = NULL;
@@ -332,7 +332,7 @@ static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
 static HumanReadableText *shared_dma_hmp_vfio_dma(Error **errp)
 {
     g_autoptr(GString) buf = g_string_new("");
-    g_autoptr(VfioDmaInfoList) list = qmp_query_vfio_dma(NULL, NULL, errp);
+    g_autoptr(VfioDmaInfoList) list = qmp_x_query_vfio_dma(NULL, NULL, errp);
 
     if (!list) {
         g_string_append(buf, "There is no VFIO container.\n");

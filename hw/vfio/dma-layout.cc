@@ -12,7 +12,7 @@
 #include <iterator>
 #include <utility>
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -1434,23 +1434,24 @@ const char *DmaLayout::broken_invariant() const
     return nullptr;
 }
 
-} // namespace gmem
+} // namespace shared_dma
 
 /* C interface */
 
-static gmem::DmaLayout *unwrap(DmaLayout *layout)
+static shared_dma::DmaLayout *unwrap(DmaLayout *layout)
 {
-    return reinterpret_cast<gmem::DmaLayout *>(layout);
+    return reinterpret_cast<shared_dma::DmaLayout *>(layout);
 }
 
-static const gmem::DmaLayout *unwrap(const DmaLayout *layout)
+static const shared_dma::DmaLayout *unwrap(const DmaLayout *layout)
 {
-    return reinterpret_cast<const gmem::DmaLayout *>(layout);
+    return reinterpret_cast<const shared_dma::DmaLayout *>(layout);
 }
 
 DmaLayout *dma_layout_new(const DmaLayoutBackend *backend, void *opaque)
 {
-    return reinterpret_cast<DmaLayout *>(new gmem::DmaLayout(*backend, opaque));
+    return reinterpret_cast<DmaLayout *>(
+        new shared_dma::DmaLayout(*backend, opaque));
 }
 
 void dma_layout_free(DmaLayout *layout)
@@ -1514,7 +1515,7 @@ uint64_t dma_layout_last(const DmaLayout *layout)
 {
     const auto &extents = unwrap(layout)->extents();
 
-    return extents.empty() ? 0 : gmem::last_of(*extents.rbegin());
+    return extents.empty() ? 0 : shared_dma::last_of(*extents.rbegin());
 }
 
 void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats)

@@ -99,7 +99,7 @@ extern "C" {
 #include "hw/vfio/dma-layout-c.h"
 }
 
-namespace gmem {
+namespace shared_dma {
 
 /* One mapping, or what will be one; its IOVA is its key. */
 struct DmaExtent {
@@ -311,6 +311,6 @@ private:
     uint64_t failures_ = 0;
 };
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

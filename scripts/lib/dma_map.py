@@ -132,7 +132,7 @@ def _ask_containers(containers: list[dict[str, Any]],
                     parts: list[Range | None]) -> Steps[None]:
     for part in parts:
         ranges = _ask(part) if part else {'max': 1, 'cells': QUERY_CELLS}
-        answer = yield 'query-vfio-dma', {'ranges': ranges}
+        answer = yield 'x-query-vfio-dma', {'ranges': ranges}
         by_path = {info['qom-path']: info for info in answer}
         for container in containers:
             window = by_path.get(container['qom-path'], {}).get('window')
@@ -148,7 +148,7 @@ def snapshot_steps(time: float, status: str,
     """
     answer = yield 'query-guest-memfd', {}
     blocks = [dict(block) for block in answer]
-    answer = yield 'query-vfio-dma', {}
+    answer = yield 'x-query-vfio-dma', {}
     containers = [dict(container, windows=[]) for container in answer]
     snapshot = {'time': round(time, 3), 'status': status,
                 'guest-memfd': blocks, 'vfio-dma': containers}

@@ -19,11 +19,7 @@ links_made=.links-made
 # The parts of a QEMU tree that files of ours can be in
 linked_folders=(include system accel hw target backends monitor qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
-    tests/unit/test-guest-memfd-manager.c tests/unit/test-guest-memfd-places.c
-    tests/unit/test-guest-memfd-backing.c tests/unit/test-guest-memfd-limits.c
-    tests/unit/test-map-gpa-range.c tests/unit/test-kvm-convert-memory.c
-    tests/unit/kvm-convert-wrap.h tests/unit/fake-memory-region.c
-    tests/nested/firmware/program-format.h docs)
+    tests/unit tests/nested/firmware/program-format.h docs)
 
 # Where the source comes from, if not from where it came the last time
 source_arg=

@@ -54,7 +54,7 @@ build_conversion_tests()
     use_ccache
     run_ninja "building tests of the conversion path" \
         "$build_dir/conversion.log" -C "$objects" \
-        tests/shared-dma/conversion-threads tests/shared-dma/conversion-replay
+        tests/shared-dma/conversion/conversion-threads tests/shared-dma/conversion/conversion-replay
 }
 
 build_conversion_fuzz()
@@ -69,7 +69,7 @@ build_conversion_fuzz()
     configure_qemu
     run_ninja "building the fuzz target of the conversion path" \
         "$build_dir/conversion-fuzz.log" -C "$objects" \
-        tests/shared-dma/conversion-fuzz
+        tests/shared-dma/conversion/conversion-fuzz
 }
 
 # libFuzzer tells each new input, and now and then that it is alive

@@ -134,7 +134,7 @@ class FakeQemu:
         ranges = arguments.get('ranges')
         if command == 'query-guest-memfd':
             answer = [self._memfd(ranges)] if self.has_memfd else []
-        elif command == 'query-vfio-dma':
+        elif command == 'x-query-vfio-dma':
             answer = [self._dma(ranges)] if self.extents is not None else []
         elif command == 'query-status':
             return {'status': 'running', 'running': True}

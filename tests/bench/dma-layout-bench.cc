@@ -14,7 +14,7 @@
 
 namespace {
 
-using gmem::DmaLayout;
+using shared_dma::DmaLayout;
 
 constexpr uint64_t kPage = DmaLayout::kPage;
 constexpr uint64_t kBlock = DmaLayout::kBlock;

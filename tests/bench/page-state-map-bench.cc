@@ -13,8 +13,8 @@
 
 namespace {
 
-using gmem::PageRun;
-using gmem::PageState;
+using shared_dma::PageRun;
+using shared_dma::PageState;
 
 enum Pattern {
     kAllPrivate,
@@ -32,9 +32,10 @@ constexpr uint64_t kPage = 4096;
  */
 constexpr uint64_t kWindowPages = kGiB / kPage;
 
-std::unique_ptr<gmem::PageStateMap> make_map(uint64_t npages, int64_t pattern)
+std::unique_ptr<shared_dma::PageStateMap> make_map(uint64_t npages,
+                                                   int64_t pattern)
 {
-    auto map = gmem::PageStateMap::create(npages);
+    auto map = shared_dma::PageStateMap::create(npages);
     const auto ignore = [](PageRun) {
     };
 

@@ -21,16 +21,16 @@
 
 namespace {
 
-using gmem::DmaLayout;
-using gmem::FuzzInput;
-using gmem::IommuKind;
-using gmem::rig::kGiB;
-using gmem::rig::kKiB;
-using gmem::rig::kMiB;
-using gmem::rig::kPage;
-using gmem::rig::kTiB;
-using gmem::rig::Memory;
-using gmem::rig::Rig;
+using shared_dma::DmaLayout;
+using shared_dma::FuzzInput;
+using shared_dma::IommuKind;
+using shared_dma::rig::kGiB;
+using shared_dma::rig::kKiB;
+using shared_dma::rig::kMiB;
+using shared_dma::rig::kPage;
+using shared_dma::rig::kTiB;
+using shared_dma::rig::Memory;
+using shared_dma::rig::Rig;
 
 constexpr uint64_t kHalf = UINT64_C(1) << 63;
 
@@ -93,7 +93,7 @@ public:
         MODEL_CHECK_EQUAL(rig_.discard(kHalf, kHalf), 0);
         MODEL_CHECK_EQUAL(rig_.size(), 0u);
         MODEL_CHECK_EQUAL(rig_.model().mappings().size(), 0u);
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
 private:
@@ -249,29 +249,29 @@ private:
             break;
         case kDiscardSections:
             discard_sections(operands);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kOpen:
             rig_.open();
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kClose:
             rig_.close();
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kTakeEntries:
             be_kind();
             rig_.take_entries(operands.number % 128);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kGiveEntriesBack:
             be_kind();
             rig_.give_entries_back(operands.number % 256);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kSetExtentSize:
             set_extent_size(operands);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kNoRange:
             try_no_range(operands);
@@ -303,7 +303,7 @@ private:
         }
         rig_.populate(iova, size, section.memory);
         operands.stream_end = iova + size;
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
     void populate_stream(const Operands &operands, uint64_t size)
@@ -315,7 +315,7 @@ private:
     {
         if (iova >= section.iova && iova <= section.last()) {
             rig_.discard(iova, std::min(size, section.last() - iova + 1));
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
         }
     }
 
@@ -367,7 +367,7 @@ private:
             rig_.populate(iova, 0 - iova + kPage, operands.section.memory);
             rig_.discard(iova, 0 - iova + kPage);
         }
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
     /* A request that changes nothing, but gives what is missing a chance. */
@@ -378,7 +378,7 @@ private:
         if (!rig_.populate(operands.iova, unit, operands.section.memory)) {
             rig_.discard(operands.iova, unit);
         }
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
     FuzzInput input_;

@@ -24,13 +24,13 @@ int LLVMFuzzerInitialize(int *, char ***)
     return std::atexit(print_steps);
 }
 
-void gmem::count_fuzz_step()
+void shared_dma::count_fuzz_step()
 {
     nsteps++;
 }
 
-void gmem::model_check_failed(const char *file, int line,
-                              const std::string &what)
+void shared_dma::model_check_failed(const char *file, int line,
+                                    const std::string &what)
 {
     std::fprintf(stderr, "%s:%d: %s, in step %" PRIu64 "\n", file, line,
                  what.c_str(), nsteps);

@@ -19,7 +19,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 }
 
-namespace gmem {
+namespace shared_dma {
 
 class FuzzInput {
 public:
@@ -60,6 +60,6 @@ private:
  */
 void count_fuzz_step();
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

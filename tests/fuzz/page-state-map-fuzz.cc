@@ -17,8 +17,8 @@
 
 namespace {
 
-using gmem::FuzzInput;
-using gmem::PageStatePair;
+using shared_dma::FuzzInput;
+using shared_dma::PageStatePair;
 
 constexpr uint64_t kGroup = 4096;
 constexpr uint64_t kMaxPages = 4 * kGroup + 130;
@@ -39,7 +39,7 @@ public:
             step();
         }
         pair_.check_everything();
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
 private:
@@ -101,7 +101,7 @@ private:
             break;
         case kConvertSilently:
             pair_.convert_silently(range.first, range.npages, shared);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kConvertStripes:
             convert_stripes(range, more, shared);
@@ -111,19 +111,19 @@ private:
             break;
         case kNextRun:
             pair_.check_next_run(range.first, range.npages, shared);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kAll:
             pair_.check_all_of(range.first, range.npages, shared);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kCount:
             pair_.check_count(range.first, range.npages);
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         case kEverything:
             pair_.check_everything();
-            gmem::count_fuzz_step();
+            shared_dma::count_fuzz_step();
             break;
         }
     }
@@ -137,7 +137,7 @@ private:
         pair_.convert(range.first, range.npages, shared);
         /* What is around it has not changed. */
         pair_.check(range.first - before, before + range.npages + after);
-        gmem::count_fuzz_step();
+        shared_dma::count_fuzz_step();
     }
 
     /* Pages with gaps in between, from the start of the range on. */

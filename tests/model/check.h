@@ -14,7 +14,7 @@
 #include <string>
 #include <type_traits>
 
-namespace gmem {
+namespace shared_dma {
 
 /* A check that stands in @file at @line found @what.  May return. */
 void model_check_failed(const char *file, int line, const std::string &what);
@@ -60,11 +60,11 @@ bool model_check_equal(const A &a, const B &b, const char *text,
     return holds;
 }
 
-} // namespace gmem
+} // namespace shared_dma
 
 #define MODEL_CHECK(condition) \
-    gmem::model_check((condition), #condition, __FILE__, __LINE__)
+    shared_dma::model_check((condition), #condition, __FILE__, __LINE__)
 #define MODEL_CHECK_EQUAL(a, b) \
-    gmem::model_check_equal((a), (b), #a " and " #b, __FILE__, __LINE__)
+    shared_dma::model_check_equal((a), (b), #a " and " #b, __FILE__, __LINE__)
 
 #endif

@@ -21,7 +21,7 @@
 #include "tests/model/check.h"
 #include "tests/model/iommu-model.h"
 
-namespace gmem::rig {
+namespace shared_dma::rig {
 
 constexpr uint64_t kPage = DmaLayout::kPage;
 constexpr uint64_t kKiB = UINT64_C(1) << 10;
@@ -678,8 +678,8 @@ private:
             }
             MODEL_CHECK_EQUAL(
                 mapping->second,
-                (gmem::IommuMapping{iova, extent.size, extent.vaddr,
-                                    extent.readonly}));
+                (shared_dma::IommuMapping{iova, extent.size, extent.vaddr,
+                                          extent.readonly}));
             ++mapping;
             nmapped++;
         }
@@ -814,6 +814,6 @@ private:
     uint64_t nmerges_ = 0;
 };
 
-} // namespace gmem::rig
+} // namespace shared_dma::rig
 
 #endif

@@ -11,7 +11,7 @@
 #include <iterator>
 #include <utility>
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -355,4 +355,4 @@ int IommuModel::unmap(uint64_t iova, uint64_t size, uint64_t *unmapped)
     return conclude(verdict);
 }
 
-} /* namespace gmem */
+} /* namespace shared_dma */

@@ -57,7 +57,7 @@
 #include <optional>
 #include <vector>
 
-namespace gmem {
+namespace shared_dma {
 
 enum class IommuKind {
     kType1v2,
@@ -220,6 +220,6 @@ private:
     IommuRule last_rule_ = IommuRule::kMapped;
 };
 
-} /* namespace gmem */
+} /* namespace shared_dma */
 
 #endif /* TESTS_MODEL_IOMMU_MODEL_H */

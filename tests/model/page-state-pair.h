@@ -20,7 +20,7 @@ extern "C" {
 #include "system/page-state-map-c.h"
 }
 
-namespace gmem {
+namespace shared_dma {
 
 /* One character a page. */
 class PageStateModel {
@@ -205,6 +205,6 @@ private:
     uint64_t nshared_ = 0;
 };
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

@@ -17,7 +17,7 @@ from program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
 from wire import PROGRAM_FILE
 
 # Files of the level 1 machine
-FIRMWARE_PATH = '/firmware/gmem-firmware.bin'
+FIRMWARE_PATH = '/firmware/nested-firmware.bin'
 PROGRAM_PATH = '/firmware/program.bin'
 AUDIT_PATH = '/bin/audit-pages'
 PID_PATH = '/run/qemu-pid'

@@ -63,7 +63,7 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
         _find(kernel or build / 'nested/bzImage',
               'give the image of a kernel' if kernel else
               'tests/nested/build-kernel builds it'),
-        _find(build / 'core/tests/nested/gmem-firmware.bin', _HOW_CORE),
+        _find(build / 'core/tests/nested/nested-firmware.bin', _HOW_CORE),
         _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE),
         _find(edge_library(build), _HOW_CORE))
 

@@ -16,7 +16,7 @@ from l1 import L1Machine
 from l2 import L2Error, L2Machine
 from oracle import Event
 
-COMMANDS = ('query-status', 'query-guest-memfd', 'query-vfio-dma')
+COMMANDS = ('query-status', 'query-guest-memfd', 'x-query-vfio-dma')
 IDLE = 'idle'
 BUSY = 'busy'
 

@@ -205,9 +205,9 @@ class TableTest(unittest.TestCase):
              'query-guest-memfd, idle; type1': '-',
              'query-guest-memfd, conversions; type1': '-',
              'query-guest-memfd, conversions and PAM; type1': '-',
-             'query-vfio-dma, idle; type1': '-',
-             'query-vfio-dma, conversions; type1': '-',
-             'query-vfio-dma, conversions and PAM; type1': '-',
+             'x-query-vfio-dma, idle; type1': '-',
+             'x-query-vfio-dma, conversions; type1': '-',
+             'x-query-vfio-dma, conversions and PAM; type1': '-',
              'conversions meanwhile; type1': '99 in 60 s',
              'conversions beside PAM; type1': '99 in 60 s',
              'times PAM was switched; type1': '12 in 60 s'})

@@ -59,4 +59,4 @@ RECORD = STRUCTS['ProgramRecord']
 HEADER = STRUCTS['ProgramHeader']
 
 # The fw_cfg file's name is the firmware's business and the runner's.
-PROGRAM_FILE = 'opt/org.qemu.gmem/program'
+PROGRAM_FILE = 'opt/org.qemu.shared-dma/program'

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Guests with private memory need KVM's software-protected VMs, and those that
- * convert it the firmware of tests/nested, which QTEST_GMEM_FIRMWARE names:
+ * convert it the firmware of tests/nested, which QTEST_SHARED_DMA_FIRMWARE names:
  * what needs something that is missing is skipped.
  */
 
@@ -13,7 +13,7 @@
 
 #include "qemu/units.h"
 #include "qobject/qnum.h"
-#include "gmem-program.h"
+#include "firmware-program.h"
 #include "shared-dma-test.h"
 
 #define PAGE 4096
@@ -356,27 +356,27 @@ typedef struct Guest {
     char *program;
 } Guest;
 
-static const GmemStep steps[] = {
-    { GMEM_SYNC },
-    { GMEM_SHARE, AREA, 2 * MiB, 0 },
-    { GMEM_SYNC },
-    { GMEM_UNSHARE, AREA + MiB, 64 * KiB, 0 },
-    { GMEM_SHARE, AREA + 8 * MiB, PAGE, 0 },
-    { GMEM_SYNC },
+static const FirmwareStep steps[] = {
+    { FIRMWARE_SYNC },
+    { FIRMWARE_SHARE, AREA, 2 * MiB, 0 },
+    { FIRMWARE_SYNC },
+    { FIRMWARE_UNSHARE, AREA + MiB, 64 * KiB, 0 },
+    { FIRMWARE_SHARE, AREA + 8 * MiB, PAGE, 0 },
+    { FIRMWARE_SYNC },
     /* Some of it is no RAM: nothing is converted. */
-    { GMEM_UNSHARE, SHARED_DMA_RAM_SIZE - MiB, 2 * MiB, -EINVAL },
-    { GMEM_UNSHARE, AREA, 16 * MiB, 0 },
-    { GMEM_SYNC },
-    { GMEM_SHARE, AREA, 16 * MiB, 0 },
-    { GMEM_RESET },
-    { GMEM_SYNC },
+    { FIRMWARE_UNSHARE, SHARED_DMA_RAM_SIZE - MiB, 2 * MiB, -EINVAL },
+    { FIRMWARE_UNSHARE, AREA, 16 * MiB, 0 },
+    { FIRMWARE_SYNC },
+    { FIRMWARE_SHARE, AREA, 16 * MiB, 0 },
+    { FIRMWARE_RESET },
+    { FIRMWARE_SYNC },
 };
 
 static int reset_step(void)
 {
     int i = 0;
 
-    while (steps[i].op != GMEM_RESET) {
+    while (steps[i].op != FIRMWARE_RESET) {
         i++;
     }
     return i;
@@ -425,19 +425,19 @@ static void start_at(Guest *guest, int step)
 
 static void start_guest(Guest *guest, const char *firmware)
 {
-    const size_t size = gmem_program_size(ARRAY_SIZE(steps));
+    const size_t size = firmware_program_size(ARRAY_SIZE(steps));
     g_autofree char *program = g_malloc(size);
     g_autofree char *options = NULL;
     g_autoptr(GError) error = NULL;
 
-    gmem_program_pack(program, steps, ARRAY_SIZE(steps));
+    firmware_program_pack(program, steps, ARRAY_SIZE(steps));
     close(g_file_open_tmp("qtest-program-XXXXXX", &guest->program, &error));
     g_assert_no_error(error);
     g_file_set_contents(guest->program, program, size, &error);
     g_assert_no_error(error);
     options = g_strdup_printf(
         SHARED_DMA_PRIVATE "-nodefaults -bios %s"
-        " -fw_cfg name=opt/org.qemu.gmem/program,file=%s", firmware,
+        " -fw_cfg name=opt/org.qemu.shared-dma/program,file=%s", firmware,
         guest->program);
     guest->qts = qtest_init_with_serial(options, &guest->serial);
     start_at(guest, 0);
@@ -580,14 +580,14 @@ static void run_steps(Guest *guest)
 
 static void test_conversions(void)
 {
-    const char *firmware = getenv("QTEST_GMEM_FIRMWARE");
+    const char *firmware = getenv("QTEST_SHARED_DMA_FIRMWARE");
     Guest guest;
 
     if (skip()) {
         return;
     }
     if (!firmware) {
-        g_test_skip("QTEST_GMEM_FIRMWARE does not name the test firmware");
+        g_test_skip("QTEST_SHARED_DMA_FIRMWARE does not name the test firmware");
         return;
     }
     start_guest(&guest, firmware);

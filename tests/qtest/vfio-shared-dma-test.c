@@ -163,7 +163,7 @@ static void unplug(Guest *guest, int device)
 
 static void assert_nothing(QTestState *qts)
 {
-    g_autoptr(QList) list = shared_dma_query(qts, "query-vfio-dma", NULL);
+    g_autoptr(QList) list = shared_dma_query(qts, "x-query-vfio-dma", NULL);
 
     g_assert_true(qlist_empty(list));
     shared_dma_assert_info(qts, "vfio-dma", "There is no VFIO container.");
@@ -172,7 +172,7 @@ static void assert_nothing(QTestState *qts)
 /* Of the only container */
 static QDict *query_container(Guest *guest, QDict *arguments)
 {
-    g_autoptr(QList) list = shared_dma_query(guest->qts, "query-vfio-dma",
+    g_autoptr(QList) list = shared_dma_query(guest->qts, "x-query-vfio-dma",
                                              arguments);
 
     g_assert_cmpuint(qlist_size(list), ==, 1);
@@ -316,14 +316,14 @@ static void test_nothing(const void *machine)
 {
     QTestState *qts = shared_dma_start_tcg(machine);
     g_autoptr(QList) windows = shared_dma_query(
-        qts, "query-vfio-dma", shared_dma_window(0, PAGE, 1, 1));
+        qts, "x-query-vfio-dma", shared_dma_window(0, PAGE, 1, 1));
 
     assert_nothing(qts);
     g_assert_true(qlist_empty(windows));
-    shared_dma_assert_query_fails(qts, "query-vfio-dma",
+    shared_dma_assert_query_fails(qts, "x-query-vfio-dma",
                                   named_container("/machine"),
                                   "There is no VFIO container '/machine'");
-    shared_dma_assert_windows_checked(qts, "query-vfio-dma");
+    shared_dma_assert_windows_checked(qts, "x-query-vfio-dma");
     qtest_quit(qts);
 }
 
@@ -537,7 +537,7 @@ static void test_windows(const void *backend)
     }
     plug(&guest, 0, "page");
     set_master(&guest, 0, true);
-    shared_dma_assert_windows_checked(guest.qts, "query-vfio-dma");
+    shared_dma_assert_windows_checked(guest.qts, "x-query-vfio-dma");
     check_window(&guest, 0, -1, -1, 16);
     check_window(&guest, 0, ROM_START, -1, 0);
     check_window(&guest, 0, -1, 3, 3);

@@ -35,7 +35,7 @@
 
 namespace {
 
-constexpr char PROGRAM_FILE[] = "opt/org.qemu.gmem/program";
+constexpr char PROGRAM_FILE[] = "opt/org.qemu.shared-dma/program";
 
 /* The program goes here: above the firmware's variables. */
 constexpr uint64_t PROGRAM_BASE = 0x200000;

@@ -3,7 +3,7 @@
  *
  * The runner compiles a program text into a ProgramHeader and that many
  * ProgramRecords, and hands them to the firmware as the fw_cfg file
- * opt/org.qemu.gmem/program. Everything is little endian.
+ * opt/org.qemu.shared-dma/program. Everything is little endian.
  *
  * This header is the only definition: the Python side (wire.py) reads the
  * constants and the fields from here, so keep to one declaration a line,

@@ -28,7 +28,7 @@
 
 #include <sys/mman.h>
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -672,9 +672,9 @@ int replay_main(int argc, char **argv)
 
 } /* namespace */
 
-} /* namespace gmem */
+} /* namespace shared_dma */
 
 int main(int argc, char **argv)
 {
-    return gmem::replay_main(argc, argv);
+    return shared_dma::replay_main(argc, argv);
 }

@@ -19,7 +19,7 @@
 
 #include <linux/vfio.h>
 
-namespace gmem {
+namespace shared_dma {
 
 void die(const char *format, ...)
 {
@@ -350,4 +350,4 @@ uint64_t kernel_pinned_pages()
            find_count(text, "\nnr_foll_pin_released ");
 }
 
-} /* namespace gmem */
+} /* namespace shared_dma */

@@ -18,7 +18,7 @@
 #include <optional>
 #include <vector>
 
-namespace gmem {
+namespace shared_dma {
 
 /* Print what is wrong, printf-like, and exit with status 2. */
 [[noreturn]] __attribute__((format(printf, 1, 2))) void die(const char *format,
@@ -50,6 +50,6 @@ uint32_t kernel_entry_limit();
 /* How many pages the kernel has pinned, for whomever. */
 uint64_t kernel_pinned_pages();
 
-} /* namespace gmem */
+} /* namespace shared_dma */
 
 #endif /* IOMMU_REPLAY_KERNEL_IOMMU_H */

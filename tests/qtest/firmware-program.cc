@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "gmem-program.h"
+#include "firmware-program.h"
 
 #include <string.h>
 
@@ -14,16 +14,16 @@ namespace {
 
 constexpr uint64_t PAGE_SIZE = 4096;
 
-uint16_t opcode(GmemOp op)
+uint16_t opcode(FirmwareOp op)
 {
     switch (op) {
-    case GMEM_SHARE:
+    case FIRMWARE_SHARE:
         return OP_SHARE;
-    case GMEM_UNSHARE:
+    case FIRMWARE_UNSHARE:
         return OP_UNSHARE;
-    case GMEM_SYNC:
+    case FIRMWARE_SYNC:
         return OP_SYNC;
-    case GMEM_RESET:
+    case FIRMWARE_RESET:
         return OP_RESET;
     }
     return OP_DONE;
@@ -31,12 +31,12 @@ uint16_t opcode(GmemOp op)
 
 } // namespace
 
-size_t gmem_program_size(size_t nsteps)
+size_t firmware_program_size(size_t nsteps)
 {
     return sizeof(ProgramHeader) + (nsteps + 1) * sizeof(ProgramRecord);
 }
 
-void gmem_program_pack(void *buf, const GmemStep *steps, size_t nsteps)
+void firmware_program_pack(void *buf, const FirmwareStep *steps, size_t nsteps)
 {
     ProgramHeader header = {};
     char *to = static_cast<char *>(buf);

@@ -18,23 +18,23 @@ extern "C" {
 #include "system/page-state-map-c.h"
 }
 
-void gmem::model_check_failed(const char *file, int line,
-                              const std::string &what)
+void shared_dma::model_check_failed(const char *file, int line,
+                                    const std::string &what)
 {
     ADD_FAILURE_AT(file, line) << what;
 }
 
 namespace {
 
-using gmem::PageRun;
-using gmem::PageState;
+using shared_dma::PageRun;
+using shared_dma::PageState;
 
 constexpr PageState kPrivate = PageState::kPrivate;
 constexpr PageState kShared = PageState::kShared;
 constexpr uint64_t kGroup = 4096;
 
 /* A map and a model that are changed together and must agree. */
-class Pair : public gmem::PageStatePair {
+class Pair : public shared_dma::PageStatePair {
 public:
     using PageStatePair::PageStatePair;
 
@@ -47,7 +47,7 @@ public:
 
 TEST(PageStateMap, StartsPrivate)
 {
-    const auto map = gmem::PageStateMap::create(3 * kGroup + 5);
+    const auto map = shared_dma::PageStateMap::create(3 * kGroup + 5);
 
     ASSERT_TRUE(map);
     EXPECT_EQ(map->npages(), 3 * kGroup + 5);
@@ -58,8 +58,8 @@ TEST(PageStateMap, StartsPrivate)
 
 TEST(PageStateMap, EmptyMapAndEmptyRange)
 {
-    const auto empty = gmem::PageStateMap::create(0);
-    const auto map = gmem::PageStateMap::create(10);
+    const auto empty = shared_dma::PageStateMap::create(0);
+    const auto map = shared_dma::PageStateMap::create(10);
 
     ASSERT_TRUE(empty && map);
     EXPECT_EQ(empty->nshared(), 0u);
@@ -186,7 +186,7 @@ INSTANTIATE_TEST_SUITE_P(Sizes, RandomConversions,
 TEST(PageStateMap, SixteenTebibytes)
 {
     constexpr uint64_t kNpages = (UINT64_C(16) << 40) / 4096;
-    const auto map = gmem::PageStateMap::create(kNpages);
+    const auto map = shared_dma::PageStateMap::create(kNpages);
 
     ASSERT_TRUE(map);
     EXPECT_EQ(map->convert(kNpages - 1, 1, kShared, [](PageRun) {}), 1u);
@@ -198,7 +198,7 @@ TEST(PageStateMap, SixteenTebibytes)
 
 TEST(PageStateMap, NoMemoryIsReported)
 {
-    EXPECT_FALSE(gmem::PageStateMap::create(UINT64_C(1) << 60));
+    EXPECT_FALSE(shared_dma::PageStateMap::create(UINT64_C(1) << 60));
 }
 
 TEST(PageStateMapC, MirrorsTheClass)

@@ -8,8 +8,8 @@
  * functions named real_*, for when threads run free.
  */
 
-#ifndef TESTS_FUZZ_CONVERSION_WRAP_H
-#define TESTS_FUZZ_CONVERSION_WRAP_H
+#ifndef TESTS_SHARED_DMA_CONVERSION_WRAP_H
+#define TESTS_SHARED_DMA_CONVERSION_WRAP_H
 
 #include "qemu/thread.h"
 

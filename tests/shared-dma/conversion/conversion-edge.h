@@ -26,8 +26,8 @@
  * A range can lie in several blocks, and those need not be in order.
  */
 
-#ifndef TESTS_FUZZ_CONVERSION_EDGE_H
-#define TESTS_FUZZ_CONVERSION_EDGE_H
+#ifndef TESTS_SHARED_DMA_CONVERSION_EDGE_H
+#define TESTS_SHARED_DMA_CONVERSION_EDGE_H
 
 #ifdef __cplusplus
 #include <cstddef>

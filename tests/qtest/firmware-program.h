@@ -6,8 +6,8 @@
  * The firmware's own header is C++: tests/nested/firmware/program-format.h.
  */
 
-#ifndef TESTS_QTEST_GMEM_PROGRAM_H
-#define TESTS_QTEST_GMEM_PROGRAM_H
+#ifndef TESTS_QTEST_FIRMWARE_PROGRAM_H
+#define TESTS_QTEST_FIRMWARE_PROGRAM_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -16,28 +16,28 @@
 extern "C" {
 #endif
 
-typedef enum GmemOp {
-    GMEM_SHARE,
-    GMEM_UNSHARE,
+typedef enum FirmwareOp {
+    FIRMWARE_SHARE,
+    FIRMWARE_UNSHARE,
     /* Says "sync" and waits for "go". */
-    GMEM_SYNC,
+    FIRMWARE_SYNC,
     /* Says "reset", then "boot", and waits to be told where to go on. */
-    GMEM_RESET,
-} GmemOp;
+    FIRMWARE_RESET,
+} FirmwareOp;
 
-typedef struct GmemStep {
-    GmemOp op;
+typedef struct FirmwareStep {
+    FirmwareOp op;
     uint64_t gpa;
     uint64_t size;
     /* What the hypercall must return. */
     int64_t expect;
-} GmemStep;
+} FirmwareStep;
 
 /* The size of a program of so many steps. */
-size_t gmem_program_size(size_t nsteps);
+size_t firmware_program_size(size_t nsteps);
 
 /* Write the program to @buf, which has that size. */
-void gmem_program_pack(void *buf, const GmemStep *steps, size_t nsteps);
+void firmware_program_pack(void *buf, const FirmwareStep *steps, size_t nsteps);
 
 #ifdef __cplusplus
 }

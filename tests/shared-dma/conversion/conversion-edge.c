@@ -28,8 +28,8 @@
 #include "system/guest-memfd-manager.h"
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
-#include "tests/fuzz/conversion-edge.h"
-#include "tests/fuzz/conversion-wrap.h"
+#include "tests/shared-dma/conversion/conversion-edge.h"
+#include "tests/shared-dma/conversion/conversion-wrap.h"
 
 #define TYPE_CONV_LEGACY TYPE_VFIO_IOMMU_LEGACY
 #define TYPE_CONV_IOMMUFD TYPE_VFIO_IOMMU_IOMMUFD

@@ -4,14 +4,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef TESTS_FUZZ_CONVERSION_PROGRAM_H
-#define TESTS_FUZZ_CONVERSION_PROGRAM_H
+#ifndef TESTS_SHARED_DMA_CONVERSION_PROGRAM_H
+#define TESTS_SHARED_DMA_CONVERSION_PROGRAM_H
 
 #include <array>
 #include <cstdint>
 #include <vector>
 
-namespace gmem {
+namespace shared_dma {
 
 /* What is done, to what, and which of its calls fails. */
 using ConversionStep = std::array<uint8_t, 4>;
@@ -29,6 +29,6 @@ void conversion_round(const std::vector<std::vector<ConversionStep>> &threads,
 /* All is taken apart, and nothing of it may be left. */
 void conversion_stop();
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

@@ -8,11 +8,11 @@
  * each thread.
  */
 
-#include "tests/fuzz/conversion-program.h"
-#include "tests/fuzz/conversion-schedule.h"
+#include "tests/shared-dma/conversion/conversion-program.h"
+#include "tests/shared-dma/conversion/conversion-schedule.h"
 #include "tests/fuzz/fuzz.h"
 
-using namespace gmem;
+using namespace shared_dma;
 
 static constexpr unsigned int kThreads = 4;
 static constexpr unsigned int kRecords = 8;

@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/fuzz/conversion-schedule.h"
+#include "tests/shared-dma/conversion/conversion-schedule.h"
 
 #include <pthread.h>
 #include <sched.h>
@@ -14,7 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -382,9 +382,9 @@ void schedule_run(unsigned int nthreads, ScheduleBody *body, void *opaque,
     }
 }
 
-} // namespace gmem
+} // namespace shared_dma
 
-using namespace gmem;
+using namespace shared_dma;
 
 void schedule_lock(void *mutex, const char *file, int line)
 {

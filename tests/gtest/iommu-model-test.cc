@@ -15,10 +15,10 @@
 
 namespace {
 
-using gmem::IommuKind;
-using gmem::IommuMapping;
-using gmem::IommuModel;
-using gmem::IommuRule;
+using shared_dma::IommuKind;
+using shared_dma::IommuMapping;
+using shared_dma::IommuModel;
+using shared_dma::IommuRule;
 
 constexpr uint64_t kPage = IommuModel::kPageSize;
 constexpr uint64_t kMax = UINT64_MAX;

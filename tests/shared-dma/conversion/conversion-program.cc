@@ -4,17 +4,17 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/fuzz/conversion-program.h"
+#include "tests/shared-dma/conversion/conversion-program.h"
 
 #include <cerrno>
 
-#include "tests/fuzz/conversion-edge.h"
-#include "tests/fuzz/conversion-schedule.h"
-#include "tests/fuzz/conversion-world.h"
+#include "tests/shared-dma/conversion/conversion-edge.h"
+#include "tests/shared-dma/conversion/conversion-schedule.h"
+#include "tests/shared-dma/conversion/conversion-world.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/model/check.h"
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -172,4 +172,4 @@ void conversion_stop()
     world_stop();
 }
 
-} // namespace gmem
+} // namespace shared_dma

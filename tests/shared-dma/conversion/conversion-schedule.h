@@ -17,16 +17,16 @@
  * threads that are tested.
  */
 
-#ifndef TESTS_FUZZ_CONVERSION_SCHEDULE_H
-#define TESTS_FUZZ_CONVERSION_SCHEDULE_H
+#ifndef TESTS_SHARED_DMA_CONVERSION_SCHEDULE_H
+#define TESTS_SHARED_DMA_CONVERSION_SCHEDULE_H
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
-#include "tests/fuzz/conversion-edge.h"
+#include "tests/shared-dma/conversion/conversion-edge.h"
 
-namespace gmem {
+namespace shared_dma {
 
 class SpinLock {
 public:
@@ -72,6 +72,6 @@ void schedule_forget();
 void schedule_run(unsigned int nthreads, ScheduleBody *body, void *opaque,
                   const std::vector<uint8_t> &choices);
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

@@ -21,14 +21,14 @@
  * is unmapped; how much that is, the layout knows to the page.
  */
 
-#ifndef TESTS_FUZZ_CONVERSION_WORLD_H
-#define TESTS_FUZZ_CONVERSION_WORLD_H
+#ifndef TESTS_SHARED_DMA_CONVERSION_WORLD_H
+#define TESTS_SHARED_DMA_CONVERSION_WORLD_H
 
 #include <cstdint>
 
-#include "tests/fuzz/conversion-edge.h"
+#include "tests/shared-dma/conversion/conversion-edge.h"
 
-namespace gmem {
+namespace shared_dma {
 
 void world_start(uint32_t entry_limit);
 void world_stop();
@@ -48,6 +48,6 @@ void world_fail(unsigned int nth, int error, bool goes_on);
 /* Refuse the next @ncalls to unmap something of a container, to anybody. */
 void world_refuse_unmaps(unsigned int container, unsigned int ncalls);
 
-} // namespace gmem
+} // namespace shared_dma
 
 #endif

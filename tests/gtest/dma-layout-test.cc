@@ -21,27 +21,27 @@
 #include "tests/model/dma-layout-rig.h"
 #include "tests/model/iommu-model.h"
 
-void gmem::model_check_failed(const char *file, int line,
-                              const std::string &what)
+void shared_dma::model_check_failed(const char *file, int line,
+                                    const std::string &what)
 {
     ADD_FAILURE_AT(file, line) << what;
 }
 
 namespace {
 
-using gmem::DmaExtent;
-using gmem::DmaLayout;
-using gmem::IommuKind;
-using gmem::IommuModel;
-using gmem::IommuRule;
-using gmem::rig::Event;
-using gmem::rig::kGiB;
-using gmem::rig::kKiB;
-using gmem::rig::kMiB;
-using gmem::rig::kPage;
-using gmem::rig::kTiB;
-using gmem::rig::Memory;
-using gmem::rig::Rig;
+using shared_dma::DmaExtent;
+using shared_dma::DmaLayout;
+using shared_dma::IommuKind;
+using shared_dma::IommuModel;
+using shared_dma::IommuRule;
+using shared_dma::rig::Event;
+using shared_dma::rig::kGiB;
+using shared_dma::rig::kKiB;
+using shared_dma::rig::kMiB;
+using shared_dma::rig::kPage;
+using shared_dma::rig::kTiB;
+using shared_dma::rig::Memory;
+using shared_dma::rig::Rig;
 
 constexpr uint64_t kTop = UINT64_MAX - (kPage - 1);
 

@@ -12,11 +12,11 @@
 #include <cstring>
 #include <random>
 
-#include "tests/fuzz/conversion-program.h"
-#include "tests/fuzz/conversion-schedule.h"
+#include "tests/shared-dma/conversion/conversion-program.h"
+#include "tests/shared-dma/conversion/conversion-schedule.h"
 #include "tests/fuzz/fuzz.h"
 
-using namespace gmem;
+using namespace shared_dma;
 
 static constexpr unsigned int kThreads = 6;
 static constexpr unsigned int kSteps = 64;

@@ -4,18 +4,18 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/fuzz/conversion-world.h"
+#include "tests/shared-dma/conversion/conversion-world.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
 
-#include "tests/fuzz/conversion-schedule.h"
+#include "tests/shared-dma/conversion/conversion-schedule.h"
 #include "tests/model/check.h"
 #include "tests/model/iommu-model.h"
 
-namespace gmem {
+namespace shared_dma {
 
 namespace {
 
@@ -355,9 +355,9 @@ void world_refuse_unmaps(unsigned int container, unsigned int ncalls)
     world.containers[container].refuse_unmaps = ncalls;
 }
 
-} // namespace gmem
+} // namespace shared_dma
 
-using namespace gmem;
+using namespace shared_dma;
 
 int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
 {
