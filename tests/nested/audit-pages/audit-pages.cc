@@ -1,10 +1,11 @@
 /*
- * Finds in a copy of guest memory which pages hold the word of an audit
+ * Finds the pages in a copy of guest memory that hold the word of an audit
  *
  *   audit-pages FILE GPA NONCE
  *
- * prints them as "START END" in hexadecimal, a line for each run of pages.
- * GPA, also in hexadecimal, is where the memory in the file comes from.
+ * GPA is the guest address of the memory in FILE. Prints a line "START END" for
+ * each run of pages that hold the word; END is exclusive. All numbers are
+ * hexadecimal.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +25,7 @@ struct FileCloser {
     void operator()(FILE *file) const { fclose(file); }
 };
 
-/* A run of pages that grows, and is printed when it has an end. */
+/* Run of pages, which is printed when it cannot grow further */
 class Run {
 public:
     void add(uint64_t gpa)
@@ -54,7 +55,7 @@ uint64_t parse(const char *text)
     const uint64_t value = strtoull(text, &end, 16);
 
     if (!*text || *end) {
-        fprintf(stderr, "audit-pages: \"%s\" is no hexadecimal number\n", text);
+        fprintf(stderr, "audit-pages: %s: not a hexadecimal number\n", text);
         exit(2);
     }
     return value;

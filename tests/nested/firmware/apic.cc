@@ -1,6 +1,6 @@
 /*
- * The local APIC in x2APIC mode: its registers are MSRs, so that no host has
- * to decode instructions that access memory
+ * Local APIC in x2APIC mode: its registers are MSRs, so the host never has to
+ * decode instructions that access memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,6 +1,6 @@
 /*
- * The local APIC in x2APIC mode: its registers are MSRs, so that no host has
- * to decode instructions that access memory
+ * Local APIC in x2APIC mode: its registers are MSRs, so the host never has to
+ * decode instructions that access memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 /* Enables the local APIC of this vCPU. */
 void apic_enable();
 
-/* Starts all other vCPUs, in real mode at @address, a page below 1 MiB. */
+/* Starts all other vCPUs in real mode at @address, a page below 1 MiB. */
 void apic_start_others(uint32_t address);
 
 /* Sends the interrupt @vector to all other vCPUs. */

@@ -1,5 +1,5 @@
 /*
- * Instructions that C++ has no word for
+ * x86 instructions that C++ cannot express
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -89,7 +89,10 @@ static inline void relax()
     asm volatile("pause" : : : "memory");
 }
 
-/* Sleeps until an interrupt, which cannot slip in before the hlt. */
+/*
+ * Sleeps until an interrupt arrives. None is lost: the CPU accepts interrupts
+ * only after the instruction that follows sti, which is hlt.
+ */
 static inline void wait_for_interrupt()
 {
     asm volatile("sti; hlt; cli" : : : "memory");
@@ -102,7 +105,7 @@ static inline void wait_for_interrupt()
     }
 }
 
-/* The guest's memory, or a device's registers, at a physical address. */
+/* Returns a pointer to guest memory or device registers at @gpa. */
 template <typename T> static inline T *at_gpa(uint64_t gpa)
 {
     return reinterpret_cast<T *>(DIRECT_MAP_BASE + gpa);

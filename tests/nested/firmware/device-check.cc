@@ -1,5 +1,5 @@
 /*
- * DMA of the edu device, and a check of what became of it
+ * DMA by the edu device, with a check of its effect
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@ namespace {
 
 constexpr size_t BUFFER_WORDS = EDU_BUFFER_SIZE / sizeof(uint64_t);
 
-/* Seeds of programs are below this. */
+/* Seed of the pattern that clears the buffer; seeds of programs are lower. */
 constexpr uint64_t SEED_CLEAR = 1ull << 63;
 constexpr uint64_t SCRATCH_POISON = 0xfeedfacefeedface;
 
@@ -23,9 +23,9 @@ bool has_scratch;
 uint64_t scratch_gpa;
 
 /*
- * What the device's buffer holds: known after a load or a look at it, and
- * proven after it was seen to arrive somewhere. A load is not enough, since
- * it is silently lost if the scratch page cannot be reached.
+ * Content of the device's buffer. It is known after it was loaded or fetched,
+ * and proven after it arrived somewhere: a load is lost silently if the device
+ * cannot access the scratch page.
  */
 uint64_t buffer[BUFFER_WORDS];
 bool buffer_known;
@@ -36,7 +36,7 @@ volatile uint64_t *words_at(uint64_t gpa)
     return at_gpa<volatile uint64_t>(gpa);
 }
 
-/* Loads the device with the DMA pattern of @seed, if it is not there yet. */
+/* Loads the DMA pattern of @seed into the device's buffer, if necessary. */
 void load_buffer(uint64_t seed)
 {
     volatile uint64_t *scratch = words_at(scratch_gpa);
@@ -61,8 +61,8 @@ void load_buffer(uint64_t seed)
     buffer_known = true;
 }
 
-/* Fetches what is in the device. Returns false if it does not come. */
-bool look_at_buffer()
+/* Reads the device's buffer. Returns false if no data arrives. */
+bool fetch_buffer()
 {
     volatile uint64_t *scratch = words_at(scratch_gpa);
 
@@ -83,13 +83,13 @@ bool look_at_buffer()
     return true;
 }
 
-/* Makes sure that the device really has the DMA pattern of @seed. */
+/* Whether the device's buffer really holds the DMA pattern of @seed. */
 bool prove_buffer(uint64_t seed)
 {
     if (buffer_proven) {
         return true;
     }
-    if (!master || !look_at_buffer()) {
+    if (!master || !fetch_buffer()) {
         return false;
     }
     for (size_t i = 0; i < BUFFER_WORDS; i++) {
@@ -125,7 +125,7 @@ uint64_t expected_word(uint64_t gpa, size_t index, uint64_t seed, bool zero)
     return zero ? 0 : memory_pattern(gpa + index * sizeof(uint64_t), seed);
 }
 
-/* How many of the first words of the buffer are what memory holds. */
+/* Counts the words of the buffer that equal those in memory at @gpa. */
 size_t count_buffer(uint64_t gpa, size_t count, uint64_t seed, bool zero)
 {
     size_t equal = 0;
@@ -164,14 +164,15 @@ const char *device_check_write(uint64_t gpa, size_t size, uint64_t seed,
         return "device-not-loaded";
     }
     if (count_dma_pattern(target, count, seed)) {
-        return "pattern-already-there";
+        return "pattern-already-in-memory";
     }
 
     const uint64_t before = checksum(target, count);
 
     edu_write_memory(gpa, size);
     if (blocked) {
-        return checksum(target, count) == before ? nullptr : "memory-changed";
+        return checksum(target, count) == before ? nullptr
+                                                 : "write-not-blocked";
     }
     if (count_dma_pattern(target, count, seed) != count) {
         return "did-not-arrive";
@@ -191,10 +192,10 @@ const char *device_check_read(uint64_t gpa, size_t size, uint64_t seed,
     }
     for (size_t i = 0; i < count; i++) {
         if (source[i] != expected_word(gpa, i, seed, zero)) {
-            return "memory-is-different";
+            return "unexpected-memory-content";
         }
     }
-    /* Nothing of what is looked for may be in the device before. */
+    /* The device's buffer must not contain the expected data beforehand. */
     if (!buffer_known || !buffer_proven ||
         count_buffer(gpa, count, seed, zero)) {
         load_buffer(SEED_CLEAR);
@@ -205,14 +206,14 @@ const char *device_check_read(uint64_t gpa, size_t size, uint64_t seed,
 
     buffer_known = false;
     edu_read_memory(gpa, size);
-    if (!look_at_buffer()) {
+    if (!fetch_buffer()) {
         return "scratch-page-unreachable";
     }
 
     const size_t arrived = count_buffer(gpa, count, seed, zero);
 
     if (blocked) {
-        return arrived ? "device-read-it" : nullptr;
+        return arrived ? "read-not-blocked" : nullptr;
     }
     return arrived == count ? nullptr : "did-not-arrive";
 }

@@ -1,8 +1,8 @@
 /*
- * DMA of the edu device, and a check of what became of it
+ * DMA by the edu device, with a check of its effect
  *
- * The device has a buffer of a page that is only seen through DMA. Whatever
- * goes in or out passes a scratch page, which has to be shared memory.
+ * The device has a buffer of one page that is accessible only by DMA. The
+ * firmware loads and reads it through a scratch page, which must be shared.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,27 +13,27 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Makes the page at @gpa the scratch page. */
+/* Uses the page at @gpa as the scratch page. */
 void device_set_scratch(uint64_t gpa);
 
 /*
- * Sets bus mastering, by a write of @bits. While it is off, no DMA can be
- * checked that arrives. Returns null, or what is not as expected.
+ * Sets bus mastering by a write of @bits bits. While it is off, only blocked
+ * DMA can be checked. Returns null on success, or the error.
  */
 const char *device_set_master(bool on, unsigned bits);
 
 /*
- * The device writes @size bytes of the DMA pattern of @seed to @gpa. If this
- * is @blocked, memory must stay as it is, or else hold the pattern. Returns
- * null if all is as expected, or what is not.
+ * Makes the device write @size bytes of the DMA pattern of @seed to @gpa. If
+ * @blocked, memory must not change; otherwise it must hold the pattern
+ * afterwards. Returns null on success, or the error.
  */
 const char *device_check_write(uint64_t gpa, size_t size, uint64_t seed,
                                bool blocked);
 
 /*
- * The device reads @size bytes at @gpa, where memory has the pattern of @seed
- * or, if @zero, zeroes. If this is @blocked, the device must get none of it,
- * or else all of it. Returns null if all is as expected, or what is not.
+ * Makes the device read @size bytes at @gpa, where memory holds the pattern of
+ * @seed or, if @zero, zeroes. If @blocked, the device must receive none of it;
+ * otherwise all of it. Returns null on success, or the error.
  */
 const char *device_check_read(uint64_t gpa, size_t size, uint64_t seed,
                               bool zero, bool blocked);

@@ -1,5 +1,5 @@
 /*
- * QEMU's edu device: it copies between memory and a buffer of its own
+ * Driver of QEMU's edu device, which copies between memory and its own buffer
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,7 +23,7 @@ constexpr uint64_t REGISTER_COMMAND = 0x98;
 constexpr uint64_t COMMAND_RUN = 1 << 0;
 constexpr uint64_t COMMAND_TO_MEMORY = 1 << 1;
 
-/* Where the device itself sees its buffer. */
+/* Address of the buffer in the device's own address space */
 constexpr uint64_t BUFFER_ADDRESS = 0x40000;
 
 uint8_t edu_devfn;
@@ -71,7 +71,7 @@ bool edu_set_master(bool on, unsigned bits)
     } else if (bits == 16) {
         pci_write16(edu_devfn, PCI_COMMAND, command);
     } else {
-        /* Zeroes change nothing in the upper half, the status. */
+        /* The upper half is the status register: zeroes do not change it. */
         pci_write32(edu_devfn, PCI_COMMAND, command);
     }
     return !(pci_read16(edu_devfn, PCI_COMMAND) & PCI_COMMAND_MASTER) == !on;

@@ -1,5 +1,5 @@
 /*
- * QEMU's edu device: it copies between memory and a buffer of its own
+ * Driver of QEMU's edu device, which copies between memory and its own buffer
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,24 +13,27 @@
 constexpr size_t EDU_BUFFER_SIZE = 4096;
 
 /*
- * Looks for the device, and places and enables its registers; bus mastering
- * stays off. Returns whether there is a device.
+ * Finds the device, assigns an address to its registers and enables them; bus
+ * mastering stays off. Returns whether there is a device.
  */
 bool edu_init();
 
 /*
- * Sets bus mastering of the device, by a write of @bits (8, 16 or 32). Returns
- * whether the device then says so.
+ * Sets bus mastering by a write of @bits (8, 16 or 32) bits. Returns whether
+ * the bit reads back as written.
  */
 bool edu_set_master(bool on, unsigned bits);
 
 /*
- * The device reads @size bytes of memory at @gpa to the start of its buffer,
- * or tries to: it does not say whether it could. Takes the device 100 ms.
+ * Makes the device read @size bytes at @gpa into the start of its buffer. The
+ * device does not report errors. It takes 100 ms.
  */
 void edu_read_memory(uint64_t gpa, size_t size);
 
-/* The same in the other direction. */
+/*
+ * Makes the device write @size bytes from the start of its buffer to @gpa. The
+ * device does not report errors. It takes 100 ms.
+ */
 void edu_write_memory(uint64_t gpa, size_t size);
 
 #endif

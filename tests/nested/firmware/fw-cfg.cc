@@ -1,5 +1,5 @@
 /*
- * QEMU's firmware configuration device, by port I/O
+ * QEMU's firmware configuration device (fw_cfg), by port I/O
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ constexpr uint16_t PORT_DATA = 0x511;
 constexpr uint16_t KEY_NB_CPUS = 0x05;
 constexpr uint16_t KEY_FILE_DIR = 0x19;
 
-/* An entry of the directory; numbers in it are big endian. */
+/* Entry of the file directory; numbers are big endian. */
 struct DirectoryEntry {
     uint32_t size;
     uint16_t key;
@@ -30,8 +30,8 @@ void select(uint16_t key)
 }
 
 /*
- * Byte by byte and not with a string instruction: for that a host may have to
- * write the guest's memory itself, which it cannot if that is private.
+ * Reads byte by byte. To emulate a string instruction, the host may have to
+ * write to guest memory, which is impossible if it is private.
  */
 void read(void *to, size_t size)
 {

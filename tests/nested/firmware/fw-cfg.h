@@ -1,5 +1,5 @@
 /*
- * QEMU's firmware configuration device, by port I/O
+ * QEMU's firmware configuration device (fw_cfg), by port I/O
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,12 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Number of vCPUs of this machine. */
+/* Returns the number of vCPUs. */
 unsigned fw_cfg_cpus();
 
 /*
- * Reads the file @name, but no more than @size bytes. Returns the size the
- * file really has, or -1 if there is none of this name.
+ * Reads up to @size bytes of the file @name into @to. Returns the size of the
+ * file, or -1 if it does not exist.
  */
 int64_t fw_cfg_read_file(const char *name, void *to, size_t size);
 

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * Asks for @pages at @gpa to be made private or shared, whatever these
- * numbers are. Returns 0 or a negative errno.
+ * Asks the host to make @pages pages at @gpa private or shared, without
+ * validating the arguments. Returns 0 or a negative errno.
  */
 static inline int64_t map_gpa_range(uint64_t gpa, uint64_t pages,
                                     bool to_private)

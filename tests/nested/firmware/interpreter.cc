@@ -1,5 +1,5 @@
 /*
- * Executes a test program
+ * Interpreter of test programs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,14 +18,14 @@
 
 namespace {
 
-/* Port of the chipset's reset control register, and a full reset. */
+/* The chipset's reset control register, and its value for a full reset */
 constexpr uint16_t PORT_RESET = 0xcf9;
 constexpr uint8_t RESET_FULL = 0x06;
 
-/* More failures of one top-level record are counted, but not described. */
+/* Number of failures of one top-level record that are described */
 constexpr uint64_t MAX_NOTES = 8;
 
-/* Counted over all vCPUs since the last report. */
+/* Sums over all vCPUs since the last report */
 struct Counters {
     uint64_t calls;
     uint64_t arrived;
@@ -43,7 +43,7 @@ public:
     void run(size_t start);
 
 private:
-    /* Where one vCPU is. */
+    /* State of one vCPU */
     struct Context {
         unsigned cpu;
         uint64_t round;
@@ -89,14 +89,14 @@ uint64_t address(const ProgramRecord &record, unsigned cpu, uint64_t round)
     return record.gpa + cpu * record.cpu_step + round * record.loop_step;
 }
 
-/* Counts a failure. Returns whether it is to be described. */
+/* Counts a failure. Returns whether to describe it. */
 bool Interpreter::note_failure()
 {
     return __atomic_add_fetch(&counters_.failures, 1, __ATOMIC_RELAXED) <=
            MAX_NOTES;
 }
 
-/* Asks the host, or the virtio-mem device, for what the record is for. */
+/* Sends a record's request to the host or to the virtio-mem device. */
 int64_t request(const ProgramRecord &record, uint64_t gpa, uint64_t pages)
 {
     switch (record.opcode) {
@@ -188,7 +188,7 @@ void Interpreter::device(const Context &context, const ProgramRecord &record)
     const char *error = nullptr;
 
     if (record.opcode == OP_MASTER) {
-        /* Without a device there is nothing to set, which is no failure. */
+        /* Setting bus mastering without a device is not an error. */
         if (has_device_) {
             error = device_set_master(record.size, record.chunk);
         }
@@ -290,7 +290,7 @@ void Interpreter::expect_value(const Context &context,
     }
 }
 
-/* Says how many things were done since this was said last. */
+/* Reports the counters and resets them. */
 void Interpreter::report(const char *word, const ProgramRecord &record)
 {
     SerialLine(word)
@@ -314,7 +314,7 @@ void wait_for_go()
 
 void Interpreter::audit(const ProgramRecord &record, uint64_t gpa)
 {
-    /* No audit before has left the same words. */
+    /* The nonce makes the words differ from those of earlier audits. */
     const uint64_t nonce = read_tsc();
 
     for (uint64_t at = gpa; at < gpa + record.size; at += PAGE_SIZE) {
@@ -330,7 +330,7 @@ void Interpreter::sync(const ProgramRecord &record)
     wait_for_go();
 }
 
-/* Executes a record. Returns whether all of it went well. */
+/* Executes a record. Returns whether it succeeded. */
 bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
 {
     if (record.opcode == OP_SHARE || record.opcode == OP_UNSHARE) {
@@ -341,7 +341,7 @@ bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
     return !counters_.failures;
 }
 
-/* Executes other records of the program, by their indices. */
+/* Executes records of the program that the runner chooses by their index. */
 void Interpreter::serve(const Context &context, const ProgramRecord &record)
 {
     char line[16];
@@ -368,7 +368,10 @@ void Interpreter::reset(const ProgramRecord &record)
     stop();
 }
 
-/* There is one device, and one way to reach what configures the machine. */
+/*
+ * Whether only the first vCPU executes an operation: there is one edu device,
+ * and one pair of ports for PCI configuration space.
+ */
 bool is_for_first_cpu(uint16_t opcode)
 {
     return opcode == OP_DMA_TO || opcode == OP_DMA_FROM ||

@@ -1,5 +1,5 @@
 /*
- * Executes a test program
+ * Interpreter of test programs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,9 +12,9 @@
 #include "program-format.h"
 
 /*
- * Executes @records from the one with index @start on, reports to the runner,
- * and returns at the end of the program. @has_device tells if there is an
- * edu device, which is then initialized.
+ * Executes @records from index @start to the end of the program, and reports
+ * to the runner. @has_device: whether there is an edu device; it has been
+ * initialized.
  */
 void run_program(const ProgramRecord *records, size_t start, bool has_device);
 

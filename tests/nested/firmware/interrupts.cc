@@ -1,5 +1,5 @@
 /*
- * Exceptions, which end the run, and the interrupt that wakes a vCPU
+ * Handlers of exceptions, which end the run, and of the wake-up interrupt
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ extern "C" char wake_stub[];
 namespace {
 
 constexpr unsigned EXCEPTIONS = 32;
-/* start.S aligns them to this. */
+/* start.S aligns the stubs to this. */
 constexpr unsigned EXCEPTION_STUB_SIZE = 16;
 constexpr uint16_t PRESENT_INTERRUPT_GATE = 0x8e00;
 
@@ -71,7 +71,7 @@ void interrupts_load()
     asm volatile("lidt %0" : : "m"(pointer));
 }
 
-/* What start.S leaves on the stack */
+/* Stack frame that start.S passes to handle_exception() */
 struct ExceptionFrame {
     uint64_t vector;
     uint64_t error_code;

@@ -1,5 +1,5 @@
 /*
- * Exceptions, which end the run, and the interrupt that wakes a vCPU
+ * Handlers of exceptions, which end the run, and of the wake-up interrupt
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,10 +11,10 @@
 
 constexpr uint8_t WAKE_VECTOR = 0x40;
 
-/* Fills the descriptor table that all vCPUs use. */
+/* Fills the IDT, which all vCPUs share, and loads it on this vCPU. */
 void interrupts_init();
 
-/* Makes this vCPU use it. */
+/* Loads the IDT on this vCPU. */
 void interrupts_load();
 
 #endif

@@ -1,9 +1,9 @@
 /*
- * Addresses and selectors that both the start code and the C++ code use
+ * Addresses and selectors that the startup code and the C++ code share
  *
- * The ROM is at the top of 4 GiB, but the code is linked 2 GiB lower, where
- * the small code model reaches both it and the RAM below 2 GiB; the page
- * tables make up for the difference.
+ * The ROM ends at 4 GiB, but the code is linked 2 GiB lower, so that the small
+ * code model can address both the ROM and the RAM below 2 GiB. The page tables
+ * map the linked addresses to the ROM.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,18 +11,18 @@
 #ifndef TESTS_NESTED_LAYOUT_H
 #define TESTS_NESTED_LAYOUT_H
 
-/* Physical minus linked address of what is in the ROM. */
+/* Physical minus linked address of code and data in the ROM */
 #define ROM_LINK_OFFSET 0x80000000
 
-/* All guest-physical addresses below 512 GiB appear from here on. */
+/* Direct map of all guest-physical addresses below 512 GiB */
 #define DIRECT_MAP_BASE 0x8000000000
 
-/* Selectors in the descriptor table of start.S. */
+/* Selectors in the GDT of start.S */
 #define SELECTOR_CODE32 0x08
 #define SELECTOR_DATA   0x10
 #define SELECTOR_CODE64 0x18
 
-/* A page below 1 MiB, where the other vCPUs start in real mode. */
+/* Page below 1 MiB where the other vCPUs start in real mode */
 #define TRAMPOLINE_BASE 0x8000
 
 #define MAX_CPUS       16

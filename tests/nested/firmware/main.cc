@@ -1,24 +1,24 @@
 /*
- * The test firmware: asks the runner where to start, and executes a program
+ * Test firmware: asks the runner where to start, and executes a program
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * It reports by lines on the serial port:
+ * It reports to the runner in lines on the serial port:
  *
- *   boot                           the answer is "start INDEX"
- *   ok LINE failures=0             the record of that program line is done
- *   fail LINE failures=N           the same, and it went wrong
- *   note LINE TEXT...              one of the things that went wrong
- *   measure LINE ticks=N calls=N   a measured block is done
- *   audit LINE nonce=N             words are written, the answer is "go"
- *   sync LINE calls=N arrived=N blocked=N      the answer is "go"
- *   serve LINE                     the answers are lines "do INDEX", to execute
- *                                  that record of the program, and "go"
- *   did, cannot                    a record was executed, and it went well or
- *                                  did not
- *   reset LINE calls=N arrived=N blocked=N     "boot" is to follow
- *   done LINE calls=N arrived=N blocked=N      nothing follows
- *   exception ..., fatal ...       nothing follows
+ *   boot                           the runner answers "start INDEX"
+ *   ok LINE failures=0             the record of program line LINE succeeded
+ *   fail LINE failures=N           the record failed
+ *   note LINE TEXT...              description of one failure
+ *   measure LINE ticks=N calls=N   a measured block has ended
+ *   audit LINE nonce=N             the audit words are written; the runner
+ *                                  answers "go"
+ *   sync LINE calls=N arrived=N blocked=N      the runner answers "go"
+ *   serve LINE                     the runner sends lines "do INDEX", each to
+ *                                  execute a record, and finally "go"
+ *   did, cannot                    answer to "do": success or failure
+ *   reset LINE calls=N arrived=N blocked=N     "boot" follows
+ *   done LINE calls=N arrived=N blocked=N      the last line
+ *   exception ..., fatal ...       the last line
  */
 
 #include "cpu.h"
@@ -37,7 +37,7 @@ namespace {
 
 constexpr char PROGRAM_FILE[] = "opt/org.qemu.shared-dma/program";
 
-/* The program goes here: above the firmware's variables. */
+/* Address of the program: above the firmware's variables */
 constexpr uint64_t PROGRAM_BASE = 0x200000;
 constexpr uint64_t PROGRAM_MAX_SIZE = FIRMWARE_RAM_END - PROGRAM_BASE;
 
@@ -63,12 +63,12 @@ const ProgramHeader *load_program()
         header->record_size != sizeof(ProgramRecord) ||
         size != (int64_t)(sizeof(*header) +
                           (uint64_t)header->records * sizeof(ProgramRecord))) {
-        fatal("program-of-another-version");
+        fatal("wrong-program-version");
     }
     return header;
 }
 
-/* Asks the runner, which alone knows how often the machine was reset. */
+/* Asks the runner, which keeps the position in the program across resets. */
 uint64_t ask_for_start()
 {
     char answer[32];
@@ -98,7 +98,7 @@ extern "C" void firmware_main()
         fatal("too-many-cpus");
     }
     if (!smp_init(cpus, header->plain)) {
-        fatal("cpus-do-not-start");
+        fatal("cpus-did-not-start");
     }
 
     if (header->plain) {

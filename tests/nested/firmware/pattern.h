@@ -1,9 +1,9 @@
 /*
- * Test patterns: words that depend on where they are and on a seed
+ * Test patterns: words that depend on their position and on a seed
  *
- * No word of a pattern is zero, and patterns of different seeds, and the
- * patterns for memory and for DMA of the same seed, differ in each word, but
- * for a chance of one in 2^63.
+ * No word of a pattern is zero. Patterns of different seeds differ in every
+ * word, as do the memory and DMA patterns of one seed; the probability that a
+ * word is equal is 2^-63.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,22 +22,22 @@ static inline uint64_t pattern_mix(uint64_t position, uint64_t seed)
     return x | 1;
 }
 
-/* The word at @gpa of memory that holds the pattern. */
+/* Returns the word at @gpa of the memory pattern of @seed. */
 static inline uint64_t memory_pattern(uint64_t gpa, uint64_t seed)
 {
     return pattern_mix(gpa, seed);
 }
 
 /*
- * The word at @offset of what the device writes: the same wherever it goes,
- * since loading the device with something else takes long.
+ * Returns the word at @offset of the DMA pattern of @seed. It does not depend
+ * on the target address, because loading the device with new data is slow.
  */
 static inline uint64_t dma_pattern(uint64_t offset, uint64_t seed)
 {
     return pattern_mix(~offset, seed);
 }
 
-/* The word that an audit writes to the start of the page at @gpa. */
+/* Returns the word that an audit writes to the start of the page at @gpa. */
 static inline uint64_t audit_word(uint64_t gpa, uint64_t nonce)
 {
     return pattern_mix(gpa ^ 1ull << 63, nonce);

@@ -72,7 +72,7 @@ bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn)
 
 void pci_set_pam(bool ram)
 {
-    /* Two fields of 4 bits a byte, but only the upper one in the first. */
+    /* Each byte has two 4-bit fields; the first has only the upper one. */
     pci_write32(HOST_BRIDGE, PAM0, ram ? 0x33333330 : 0);
     pci_write16(HOST_BRIDGE, PAM4, ram ? 0x3333 : 0);
     pci_write16(HOST_BRIDGE, PAM6, ram ? 0x0033 : 0);

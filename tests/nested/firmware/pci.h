@@ -19,8 +19,8 @@ constexpr uint16_t PCI_COMMAND_MEMORY = 0x0002;
 constexpr uint16_t PCI_COMMAND_MASTER = 0x0004;
 
 /*
- * Finds the function with these ids on bus 0 and stores its device and
- * function number.
+ * Finds the function with these IDs on bus 0 and stores its device and
+ * function number. Returns whether there is one.
  */
 bool pci_find(uint16_t vendor, uint16_t device, uint8_t *devfn);
 
@@ -31,9 +31,9 @@ uint16_t pci_read16(uint8_t devfn, uint8_t offset);
 void pci_write16(uint8_t devfn, uint8_t offset, uint16_t value);
 
 /*
- * Programs the attribute map (PAM) of q35's host bridge: all of 0xc0000 to
- * 0xfffff is RAM, or none of it. The host gets another memory map by that, in
- * which RAM below 4 GiB is cut into other pieces.
+ * Programs the PAM registers of q35's host bridge, so that all of 0xc0000 to
+ * 0xfffff is RAM, or none of it. This changes QEMU's memory map, which divides
+ * the RAM below 4 GiB into other pieces.
  */
 void pci_set_pam(bool ram);
 

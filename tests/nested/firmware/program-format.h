@@ -1,13 +1,13 @@
 /*
- * What the runner and the test firmware agree on
+ * Format of compiled programs, for the runner and the test firmware
  *
- * The runner compiles a program text into a ProgramHeader and that many
- * ProgramRecords, and hands them to the firmware as the fw_cfg file
- * opt/org.qemu.shared-dma/program. Everything is little endian.
+ * The runner compiles a program into a ProgramHeader, followed by its
+ * ProgramRecords, and passes it to the firmware as the fw_cfg file
+ * opt/org.qemu.shared-dma/program. All fields are little endian.
  *
- * This header is the only definition: the Python side (wire.py) reads the
- * constants and the fields from here, so keep to one declaration a line,
- * "constexpr TYPE NAME = NUMBER;", "NAME = NUMBER," or "TYPE name;".
+ * The Python side (wire.py) parses the constants and fields from this header,
+ * so put each declaration on one line: "constexpr TYPE NAME = NUMBER;",
+ * "NAME = NUMBER," or "TYPE name;".
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,80 +20,80 @@
 constexpr uint32_t PROGRAM_MAGIC = 0x6d656d67;
 constexpr uint32_t PROGRAM_VERSION = 2;
 
-/* The size of the ROM image, which ends at 4 GiB. */
+/* Size of the ROM image, which ends at 4 GiB. */
 constexpr uint64_t ROM_SIZE = 0x10000;
-/* Below this the firmware keeps its own data: programs stay away. */
+/* End of the firmware's own memory, which programs must not use. */
 constexpr uint64_t FIRMWARE_RAM_END = 0x1000000;
-/* Where the firmware puts the registers of the edu device. */
+/* Address that the firmware assigns to the registers of the edu device. */
 constexpr uint64_t EDU_BAR_BASE = 0xe0000000;
 constexpr uint64_t EDU_BAR_SIZE = 0x100000;
-/* Where it puts the ports and the registers of emulated virtio devices. */
+/* Ports and registers of emulated virtio devices. */
 constexpr uint64_t VIRTIO_BLK_PORT = 0xc000;
 constexpr uint64_t VIRTIO_BLK_BAR_BASE = 0xe0200000;
 constexpr uint64_t VIRTIO_NET_PORT = 0xc100;
 constexpr uint64_t VIRTIO_NET_BAR_BASE = 0xe0201000;
-/* There are no registers of PCI devices from here on. */
+/* End of the registers of PCI devices. */
 constexpr uint64_t BARS_END = 0xe0300000;
 
 enum Opcode : uint16_t {
-    /* The program has ended. */
+    /* End the program. */
     OP_DONE = 0,
-    /* Ask the host to make @pages at @gpa shared, @chunk pages a call. */
+    /* Make @pages at @gpa shared, with @chunk pages in each hypercall. */
     OP_SHARE = 1,
-    /* The same, to private. */
+    /* Make them private. */
     OP_UNSHARE = 2,
     /* Write the pattern of @seed to @size bytes at @gpa. */
     OP_FILL = 3,
     /* Compare @size bytes at @gpa with the pattern of @seed. */
     OP_VERIFY = 4,
-    /* The device writes @size bytes with the DMA pattern of @seed to @gpa. */
+    /* Make the device write the DMA pattern of @seed to @size bytes at @gpa. */
     OP_DMA_TO = 5,
-    /* The device reads @size bytes at @gpa, which hold a pattern of @seed. */
+    /* Make the device read @size bytes at @gpa, with the pattern of @seed. */
     OP_DMA_FROM = 6,
-    /* The shared page at @gpa is the one the device's buffer is seen by. */
+    /* Use the shared page at @gpa to access the device's buffer. */
     OP_SCRATCH = 7,
-    /* Set bus mastering to @size (0 or 1), by a write of @chunk bits. */
+    /* Set bus mastering to @size (0 or 1) by a write of @chunk bits. */
     OP_MASTER = 8,
     /* Run the block up to record @end on @size vCPUs at once. */
     OP_PARALLEL = 9,
     /* Run the block up to record @end @size times. */
     OP_REPEAT = 10,
-    /* Run the block up to record @end, and say how long it took. */
+    /* Run the block up to record @end and report how long it took. */
     OP_MEASURE = 11,
-    /* End of a block. */
+    /* End a block. */
     OP_END = 12,
-    /* Stop until the runner has compared everything. */
+    /* Wait until the runner has compared everything. */
     OP_SYNC = 13,
-    /* Reset the machine and go on with the next record. */
+    /* Reset the machine and continue with the next record. */
     OP_RESET = 14,
-    /* Show RAM below 1 MiB where ROMs are, or not, as @size is 1 or 0. */
+    /* Show (@size is 1) or hide (0) RAM below 1 MiB in place of ROMs. */
     OP_PAM = 15,
-    /* Ask the virtio-mem device for @pages at @gpa, @chunk pages a request. */
+    /* Plug @pages at @gpa of virtio-mem, with @chunk pages in each request. */
     OP_PLUG = 16,
-    /* Give them back. */
+    /* Unplug them. */
     OP_UNPLUG = 17,
-    /* Give back all that the virtio-mem device has, in one request. */
+    /* Unplug all memory of the virtio-mem device in one request. */
     OP_UNPLUG_ALL = 18,
     /*
-     * Write a word to each page of the @size bytes at @gpa, and stop until the
-     * runner has looked at the shared memory there.
+     * Write a word to each page of the @size bytes at @gpa, and wait until the
+     * runner has inspected the shared memory there.
      */
     OP_AUDIT = 19,
-    /* Write @seed, of @size bytes, to memory or registers at @gpa. */
+    /* Write the value @seed of @size bytes to memory or registers at @gpa. */
     OP_POKE = 20,
-    /* What is there, @size bytes, must be @seed. */
+    /* Check that the @size bytes at @gpa have the value @seed. */
     OP_PEEK = 21,
-    /* Wait until it is. */
+    /* Wait until they have this value. */
     OP_AWAIT = 22,
-    /* Write @seed, of @size bytes, to the I/O port @gpa. */
+    /* Write the value @seed of @size bytes to the I/O port @gpa. */
     OP_OUT = 23,
-    /* What is read from there must be @seed. */
+    /* Read @size bytes from the I/O port @gpa, and check for @seed. */
     OP_IN = 24,
-    /* Execute the records that the serial line says, see main.cc. */
+    /* Execute records as requested on the serial line, see main.cc. */
     OP_SERVE = 25,
 };
 
-/* What a virtio-mem device answers, see the VIRTIO specification. */
+/* Responses of a virtio-mem device, see the VIRTIO specification. */
 enum VirtioMemResponse : uint16_t {
     VIRTIO_MEM_ACK = 0,
     VIRTIO_MEM_NACK = 1,
@@ -102,33 +102,33 @@ enum VirtioMemResponse : uint16_t {
 };
 
 enum RecordFlag : uint16_t {
-    /* OP_VERIFY, OP_DMA_FROM: zeroes in place of a pattern. */
+    /* OP_VERIFY, OP_DMA_FROM: expect zeroes instead of a pattern. */
     FLAG_ZERO = 1,
-    /* OP_DMA_*: the IOMMU or the bus must not let it through. */
+    /* OP_DMA_*: the IOMMU or the bus must block it. */
     FLAG_BLOCKED = 2,
-    /* OP_PEEK: any value but that one. */
+    /* OP_PEEK: expect any value but @seed. */
     FLAG_NOT = 4,
 };
 
 /*
- * A record's address is @gpa, plus @cpu_step for each vCPU below the one in a
- * parallel block, plus @loop_step for each round of the innermost repeat block
- * done.
+ * The address of a record is @gpa, plus @cpu_step times the number of the vCPU
+ * in a parallel block, plus @loop_step times the number of completed rounds of
+ * the innermost repeat block.
  */
 struct ProgramRecord {
     uint16_t opcode;
     uint16_t flags;
-    /* Line of the program text, to report results by. */
+    /* Line of the program, which results refer to. */
     uint32_t line;
-    /* What a hypercall (0 or a negative errno) or a request must return. */
+    /* Expected result of a hypercall (0 or -errno) or request. */
     int64_t expect;
     uint64_t gpa;
     uint64_t cpu_step;
     uint64_t loop_step;
-    /* Bytes, or a number of the operation's own. */
+    /* In bytes, or a parameter of the operation. */
     uint64_t size;
     uint64_t pages;
-    /* Pages a hypercall or request is for; 0 for all of them. */
+    /* Pages in each hypercall or request; 0 for all of them. */
     uint64_t chunk;
     uint64_t seed;
     /* Index of the record that ends the block. */
@@ -140,11 +140,11 @@ struct ProgramHeader {
     uint32_t version;
     uint32_t record_size;
     uint32_t records;
-    /* The most vCPUs a parallel block runs on. */
+    /* Number of vCPUs of the largest parallel block. */
     uint32_t cpus;
-    /* Not 0: a guest without private memory, but with a virtio-mem device. */
+    /* If not 0, the guest has virtio-mem instead of private memory. */
     uint32_t plain;
-    /* The region of this device, and what can be plugged at once. */
+    /* Region and block size of the virtio-mem device. */
     uint64_t vmem_base;
     uint64_t vmem_size;
     uint64_t vmem_block;

@@ -1,5 +1,5 @@
 /*
- * The serial line to the runner: lines of text in both directions
+ * Serial line to the runner: lines of text in both directions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,9 +28,9 @@ constexpr uint8_t MODEM_DTR_RTS = 0x03;
 constexpr uint8_t STATUS_DATA_READY = 0x01;
 constexpr uint8_t STATUS_TRANSMIT_EMPTY = 0x20;
 
-/* What an empty transmit FIFO takes: asking less often saves exits. */
+/* Size of the transmit FIFO: polling once for each fill saves exits. */
 constexpr unsigned FIFO_SIZE = 16;
-/* Looking for input costs the host an exit, so do it not all of the time. */
+/* Pauses between two polls for input, each of which costs an exit. */
 constexpr unsigned POLL_PAUSES = 20000;
 
 Spinlock send_lock;
@@ -140,7 +140,7 @@ SerialLine &SerialLine::field_hex(const char *name, uint64_t value)
 
 void SerialLine::append(const char *text)
 {
-    /* One byte is kept for the end of the line. */
+    /* Keep one byte for the newline. */
     while (*text && length_ + 1 < sizeof(text_)) {
         text_[length_++] = *text++;
     }

@@ -1,5 +1,5 @@
 /*
- * The serial line to the runner: lines of text in both directions
+ * Serial line to the runner: lines of text in both directions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,14 +13,14 @@
 void serial_init();
 
 /*
- * Reads a line and leaves out its end. What does not fit in @size, the
- * terminating zero included, is dropped.
+ * Reads a line without its newline. Drops the part that does not fit into
+ * @size bytes, including the terminating zero.
  */
 void serial_read_line(char *line, size_t size);
 
 /*
- * A line to the runner: words, separated by blanks, and sent as a whole when
- * it goes out of scope, also if several vCPUs have something to say.
+ * Line of words separated by blanks. It is sent when it goes out of scope, and
+ * lines of several vCPUs are never mixed.
  */
 class SerialLine {
 public:

@@ -1,5 +1,5 @@
 /*
- * Running something on several vCPUs at once
+ * Jobs that run on several vCPUs at once
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ extern "C" const char start16[], start16_end[];
 
 namespace {
 
-/* A start takes far less, however slow the host is. */
+/* Generous limit for the start of all vCPUs, even on a slow host */
 constexpr uint64_t START_TSC_TICKS = 60'000'000'000;
 
 struct Job {
@@ -26,9 +26,9 @@ struct Job {
 };
 
 Job job;
-/* Counts the jobs, so that a vCPU sees there is a new one. */
+/* Counts the jobs, so that vCPUs notice a new one. */
 unsigned job_number;
-/* vCPUs that run, besides the first one. */
+/* Number of running vCPUs, without the first one. */
 unsigned cpus_running;
 unsigned cpus_ready;
 unsigned cpus_ended;
@@ -50,7 +50,7 @@ void wait_for(const unsigned &counter, unsigned value)
     }
 }
 
-/* All vCPUs come here for each job, so that none is left behind. */
+/* Runs on every vCPU for each job, even if the job needs fewer vCPUs. */
 void take_part(unsigned cpu)
 {
     if (cpu < job.cpus) {
@@ -70,7 +70,7 @@ bool smp_init(unsigned cpus, bool plain)
         return true;
     }
 
-    /* See start.S: what runs there has to be shared. */
+    /* The trampoline must be shared, see start.S. */
     if (!plain && map_gpa_range(TRAMPOLINE_BASE, 1, false)) {
         return false;
     }
@@ -102,7 +102,7 @@ void smp_run(unsigned cpus, void (*function)(unsigned cpu, void *opaque),
     wait_for(cpus_ended, cpus_running + 1);
 }
 
-/* Called from start.S on each vCPU but the first. */
+/* Called by start.S on every vCPU except the first. */
 extern "C" void other_cpu_main(unsigned cpu)
 {
     unsigned jobs_seen = 0;

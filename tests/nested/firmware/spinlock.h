@@ -1,5 +1,5 @@
 /*
- * A lock between vCPUs
+ * Spinlock
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

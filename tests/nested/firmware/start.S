@@ -1,16 +1,17 @@
 /*
- * Reset vector, the way into 64-bit mode, and the interrupt entry points
+ * Reset vector, switch to 64-bit mode, and interrupt entry points
  *
- * All code, descriptor and page tables stay in the ROM. In a guest with private
- * memory, that is the only one which is shared from the start, and it has to be
- * shared: a KVM host without decode assists and next-RIP reads the instructions
- * it intercepts and the page tables they are reached by from the shared memory.
+ * All code, descriptor tables and page tables stay in the ROM. In a guest with
+ * private memory, the ROM is the only memory that is shared from the start. The
+ * tables and the code must be shared: without decode assists and next-RIP, KVM
+ * reads the instructions that it intercepts, and the page tables that map them,
+ * from shared memory.
  *
- * There, the ROM is RAM. In a guest without private memory it is really
- * read-only, and page tables cannot stay there: even if all accessed and dirty
- * bits are set, for an AMD processor that looks something up in the page tables
- * of a guest, this is a write. KVM would take it for one of the instruction
- * that needed the address, and emulate that with the address of the entry.
+ * In such a guest, the ROM is RAM. In a guest without private memory it is
+ * read-only, and page tables cannot stay there: on AMD, the processor's walk of
+ * a guest page table counts as a write, even if all accessed and dirty bits are
+ * set. KVM would attribute this write to the instruction that caused the walk,
+ * and emulate the instruction with the address of the page table entry.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,14 +35,14 @@
 #define PAGE_LARGE          0x0e3
 #define GIB                 0x40000000
 
-/* Where the other tables are from the first on, and how large they are */
+/* Offsets of the other tables from the first one, and the total size */
 #define LOW_MAP             0x1000
 #define DIRECT_MAP          0x2000
 #define PAGE_TABLES_SIZE    0x3000
 
 /*
- * The start of the ROM is also what is copied to TRAMPOLINE_BASE: offsets from
- * the code segment's base are the same in both places.
+ * The start of the ROM is also copied to TRAMPOLINE_BASE: offsets from the base
+ * of the code segment are the same in both places.
  */
     .section .start, "ax"
     .code16
@@ -62,7 +63,7 @@ gdt:
     .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
     .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
 gdt_end:
-/* Has no meaning but that it is written */
+/* Written only to find out whether the ROM is writable */
 rom_word:
     .long   0
 gdt_pointer:
@@ -87,7 +88,7 @@ start32:
     testl   $APIC_BASE_FIRST, %eax
     jz      enable_paging
 
-    /* The first vCPU decides for all: is the ROM written when it is? */
+    /* The first vCPU decides for all whether the ROM is writable. */
     movl    $(page_map + ROM_LINK_OFFSET), page_map_pointer
     movl    rom_word + ROM_LINK_OFFSET, %eax
     notl    %eax
@@ -122,7 +123,7 @@ start64:
     shrl    $CPUID_APIC_ID_SHIFT, %ebx
     cmpl    $MAX_CPUS, %ebx
     jae     stop
-    /* Stacks grow down: vCPU n has the n-th one. */
+    /* Stacks grow down: vCPU n starts at the end of stack n. */
     leal    1(%rbx), %eax
     imull   $CPU_STACK_SIZE, %eax, %eax
     leaq    cpu_stacks(%rax), %rsp
@@ -151,8 +152,8 @@ stop:
     jmp     stop
 
 /*
- * Entry points of the exceptions, EXCEPTION_STUB_SIZE bytes each: they make
- * the frames of all vectors alike (struct ExceptionFrame).
+ * Entry points of the exceptions, EXCEPTION_STUB_SIZE bytes each. They give all
+ * vectors the same stack frame (struct ExceptionFrame).
  */
     .globl exception_stubs
     .balign 16
@@ -160,7 +161,7 @@ exception_stubs:
     .set vector, 0
     .rept 32
     .balign 16
-    /* Vectors 8, 10-14, 17, 21, 29 and 30 come with an error code. */
+    /* The CPU pushes an error code for vectors 8, 10-14, 17, 21, 29 and 30. */
     .if !((1 << vector) & 0x60227d00)
     pushq   $0
     .endif
@@ -175,7 +176,7 @@ exception_common:
     call    handle_exception
     jmp     stop
 
-/* An interrupt whose only purpose is to end a hlt. */
+/* Entry point of the interrupt that ends a hlt. */
     .globl wake_stub
 wake_stub:
     pushq   %rax
@@ -201,9 +202,9 @@ wake_stub:
     iretq
 
 /*
- * Page tables of 1 GiB pages: the first GiB, where the RAM of the firmware
- * is; the last GiB below 4 GiB a second time at the linked address of the
- * ROM, and at its own for the way into 64-bit mode; the direct map.
+ * Page tables with 1 GiB pages. They map the first GiB, with the firmware's
+ * RAM; the last GiB below 4 GiB, at the linked address of the ROM and, for the
+ * switch to 64-bit mode, at its physical address; and the direct map.
  */
     .section .page_tables, "a"
     .balign 4096
@@ -228,7 +229,7 @@ page_map:
     .balign 16
 cpu_stacks:
     .skip   MAX_CPUS * CPU_STACK_SIZE
-/* The page tables in use, and the copy for a guest whose ROM is read-only */
+/* Page tables in use, and the copy for a guest whose ROM is read-only */
 page_map_pointer:
     .skip   4
     .balign 4096

@@ -1,5 +1,5 @@
 /*
- * The few functions of a C library that are needed
+ * The C library functions that the firmware needs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

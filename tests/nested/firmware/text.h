@@ -1,5 +1,5 @@
 /*
- * The few functions of a C library that are needed
+ * The C library functions that the firmware needs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,12 +13,12 @@
 bool text_equal(const char *a, const char *b);
 
 /*
- * If @text is @prefix and a decimal number, stores the number and returns
- * true.
+ * Parses @prefix followed by a decimal number. Stores the number and returns
+ * true, or returns false if @text has another form.
  */
 bool text_parse_number(const char *text, const char *prefix, uint64_t *number);
 
-/* The compiler calls these for copies and clears of its own. */
+/* The compiler generates calls of these. */
 extern "C" void *memcpy(void *to, const void *from, size_t size);
 extern "C" void *memset(void *to, int value, size_t size);
 

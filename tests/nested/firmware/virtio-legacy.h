@@ -8,8 +8,9 @@
 #define TESTS_NESTED_VIRTIO_LEGACY_H
 
 /*
- * Places and enables the ports and registers of those that there are. What is
- * written there is up to the program.
+ * Assigns addresses to the ports and registers of the virtio-blk and virtio-net
+ * devices, if present, and enables them. There is no driver: programs access
+ * the registers themselves.
  */
 void virtio_legacy_init();
 

@@ -1,8 +1,8 @@
 /*
- * A virtio-mem device: memory that is there when the guest asks for it
+ * Driver of a virtio-mem device, which plugs memory when the guest asks for it
  *
- * The driver of a modern virtio PCI device with one queue. There is never more
- * than one request, and the driver waits for its answer.
+ * The device is a modern virtio PCI device with one queue. The driver has at
+ * most one request in flight and waits for its response.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,14 +20,14 @@ namespace {
 constexpr uint16_t VENDOR_ID = 0x1af4;
 constexpr uint16_t DEVICE_ID = 0x1058;
 
-/* Where the registers go: next to those of the edu device. */
+/* Address of the registers: after those of the edu device */
 constexpr uint64_t BAR_BASE = EDU_BAR_BASE + EDU_BAR_SIZE;
 constexpr uint32_t BAR_MAX_SIZE = 0x100000;
 constexpr uint32_t BAR_FLAGS = 0xf;
 constexpr uint32_t BAR_TYPE_MASK = 0x7;
 constexpr uint32_t BAR_TYPE_MEMORY_64 = 0x4;
 
-/* Capabilities say where in which BAR the structures of the device are. */
+/* Capabilities contain the BARs and offsets of the device's structures. */
 constexpr uint8_t CAPABILITY_VENDOR = 0x09;
 constexpr uint8_t CAPABILITY_BAR = 4;
 constexpr uint8_t CAPABILITY_OFFSET = 8;
@@ -109,7 +109,7 @@ struct Response {
     uint16_t state;
 };
 
-/* All that the device accesses; what it writes is volatile. */
+/* Memory that the device accesses; fields that it writes are volatile */
 struct Queue {
     alignas(16) Descriptor descriptors[QUEUE_SIZE];
     struct {
@@ -134,7 +134,7 @@ volatile CommonConfig *common;
 volatile MemConfig *config;
 volatile uint16_t *doorbell;
 
-/* Variables have the same linked and physical address. */
+/* Variables have identical linked and physical addresses. */
 uint64_t physical(const volatile void *variable)
 {
     return reinterpret_cast<uint64_t>(variable);
@@ -147,8 +147,8 @@ void set_address(volatile uint32_t (&halves)[2], const volatile void *variable)
 }
 
 /*
- * Device registers of 64 bits: they only change by this driver's requests, and
- * so may be read in halves.
+ * Reads a 64-bit device register in halves. This is safe because registers only
+ * change by requests of this driver.
  */
 uint64_t read64(const volatile uint64_t &value)
 {
@@ -158,7 +158,7 @@ uint64_t read64(const volatile uint64_t &value)
     return halves[0] | (uint64_t)halves[1] << 32;
 }
 
-/* Places a BAR at BAR_BASE, if it is one of 64 bits that is not too large. */
+/* Sets a BAR to BAR_BASE. Returns false if it is not 64-bit or too large. */
 bool place_bar(uint8_t devfn, uint8_t bar)
 {
     const uint8_t at = PCI_BASE_ADDRESS_0 + bar * sizeof(uint32_t);
@@ -186,7 +186,7 @@ const char *map_structures(uint8_t devfn)
         const uint32_t head = pci_read32(devfn, at);
         const unsigned structure = head >> 24;
 
-        /* The device prefers what comes first. */
+        /* The device prefers the first one of each kind. */
         if ((head & 0xff) == CAPABILITY_VENDOR && structure < STRUCTURES &&
             !found[structure]) {
             found[structure] = at;
@@ -203,14 +203,14 @@ const char *map_structures(uint8_t devfn)
             return "no-modern-virtio-device";
         }
         if ((uint8_t)pci_read32(devfn, found[i] + CAPABILITY_BAR) != bar) {
-            return "structures-in-several-bars";
+            return "virtio-structures-in-several-bars";
         }
         address[i] = BAR_BASE + pci_read32(devfn, found[i] + CAPABILITY_OFFSET);
     }
     if (!place_bar(devfn, bar)) {
-        return "unknown-kind-of-bar";
+        return "unsupported-bar-type";
     }
-    /* The device reads the queue, so that it has to be bus master. */
+    /* The device must be bus master to access the queue. */
     pci_write16(devfn, PCI_COMMAND, PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 
     common = at_gpa<volatile CommonConfig>(address[STRUCTURE_COMMON]);
@@ -270,8 +270,9 @@ void start_queue()
 }
 
 /*
- * Makes a request; the device then must have plugged @plugged bytes more, if
- * it agrees to that.
+ * Sends a request. If the device acknowledges it, its plugged size must have
+ * grown by @plugged bytes; otherwise it must not have changed. Returns the
+ * response, or a negative number if the plugged size is wrong.
  */
 int64_t make_request(const Request &request, uint64_t plugged)
 {
@@ -279,7 +280,7 @@ int64_t make_request(const Request &request, uint64_t plugged)
     const uint16_t index = queue.available.index;
 
     queue.request = request;
-    /* Always the same descriptors */
+    /* All requests use the same descriptors. */
     queue.available.ring[index % QUEUE_SIZE] = 0;
     asm volatile("" : : : "memory");
     queue.available.index = index + 1;
@@ -323,7 +324,7 @@ const char *virtio_mem_init(uint64_t base, uint64_t size, uint64_t block)
         read64(config->usable_region_size) != size ||
         read64(config->requested_size) != size ||
         read64(config->block_size) != block) {
-        return "virtio-mem-of-another-size-or-place";
+        return "unexpected-virtio-mem-config";
     }
     if (read64(config->plugged_size)) {
         return "virtio-mem-plugged-at-start";

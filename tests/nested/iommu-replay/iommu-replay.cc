@@ -1,16 +1,16 @@
 /*
- * Holds the model IOMMU against the kernel's
+ * Compares the model of the IOMMU with the kernel's IOMMU
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Draws maps and unmaps at random, executes each on the model and in the
- * kernel, and stops at the first that they do not agree about.  Now and then
- * it also compares what both have mapped, page by page, how many entries are
- * left, and how many pages are pinned.  At the end every rule of the model must
- * have decided often enough.
+ * Executes random maps and unmaps on the model and in the kernel, and stops at
+ * the first call with different results.  At intervals it also compares what is
+ * mapped, page by page, the number of entries left, and the number of pinned
+ * pages.  At the end, every rule of the model must have been applied a minimum
+ * number of times.
  *
- * Status 0: they agree; 1: they do not, or a rule was not tried; 2: it could
- * not be tried.
+ * Exit status: 0 if both agree; 1 if they differ or a rule was applied too
+ * rarely; 2 if the comparison could not run.
  */
 
 #include "tests/model/iommu-model.h"
@@ -34,27 +34,27 @@ namespace {
 
 constexpr uint64_t kPage = IommuModel::kPageSize;
 
-/* Where most happens, and how far from the ends of what is allowed the rest */
+/* Range of most calls, and distance of the others from the allowed borders */
 constexpr uint64_t kArenaIova = UINT64_C(1) << 32;
 constexpr uint64_t kArenaPages = 8192;
 constexpr uint64_t kEdgePages = 24;
 
 /*
- * Memory: a hole, writable pages, pages that are not, a hole.  Always in the
- * same place, as calls that a seed draws depend on it.
+ * Memory: a hole, writable pages, read-only pages, a hole.  Its address is
+ * fixed, because the calls that a seed generates depend on it.
  */
 constexpr uintptr_t kMemoryAddress = UINT64_C(1) << 45;
 constexpr uint64_t kHolePages = 64;
 constexpr uint64_t kWritablePages = 2048;
 constexpr uint64_t kReadonlyPages = 64;
 
-/* Steps from one comparison of everything to the next, anywhere in a phase */
+/* Steps between two full comparisons; coprime to kPhaseSteps */
 constexpr uint64_t kCompareEvery = 1777;
 
-/* Each rule has to decide about at least one call in so many */
+/* Each rule must apply to at least one call out of this many */
 constexpr uint64_t kWantedOneIn = 500;
 
-/* Steps in which there are more maps, or more unmaps, than the other */
+/* Steps with a constant proportion of maps and unmaps */
 constexpr uint64_t kPhaseSteps = 400;
 
 struct Call {
@@ -65,7 +65,7 @@ struct Call {
     bool readonly;
 };
 
-/* A rule that must have decided often enough */
+/* A rule that must have been applied often enough */
 struct Required {
     bool is_map;
     IommuRule rule;
@@ -132,8 +132,8 @@ public:
         return compare_all() && empty();
     }
 
-    /* Whether every rule was tried */
-    bool tell_counts(uint64_t steps)
+    /* Print the counters.  Return whether every rule was applied enough. */
+    bool report_counts(uint64_t steps)
     {
         bool good = true;
         uint64_t wanted = steps / kWantedOneIn;
@@ -154,14 +154,14 @@ public:
                " of them pinned; at most %zu mappings\n",
                pages_compared_, most_pinned_, most_mappings_);
         if (most_pinned_ == 0) {
-            printf("never was anything pinned when that was compared\n");
+            printf("no page was pinned in any comparison\n");
             good = false;
         }
         auto check = [&](const Required &required) {
             int i = static_cast<int>(required.rule);
 
             if (counts_[required.is_map][i] < wanted) {
-                printf("only %" PRIu64 " times: %s: %s; wanted: %" PRIu64 "\n",
+                printf("only %" PRIu64 " times: %s: %s; expected %" PRIu64 "\n",
                        counts_[required.is_map][i],
                        required.is_map ? "map" : "unmap",
                        iommu_rule_name(required.rule), wanted);
@@ -181,7 +181,7 @@ public:
     }
 
 private:
-    /* Of its own: what std::uniform_int_distribution draws is not specified */
+    /* std::uniform_int_distribution would differ between libraries. */
     uint64_t below(uint64_t limit) { return random_() % limit; }
 
     bool one_in(uint64_t n) { return below(n) == 0; }
@@ -201,7 +201,7 @@ private:
             mprotect(memory, size, PROT_READ | PROT_WRITE) < 0) {
             die("no memory: %s", strerror(errno));
         }
-        /* Pins of the zero page would not count. */
+        /* Pins of the zero page are not counted, so write to all pages. */
         memset(memory, 0x5a, size);
         if (mprotect(memory + writable_size, size - writable_size, PROT_READ) <
             0) {
@@ -233,7 +233,7 @@ private:
         add_window(-kPage);
     }
 
-    /* Drawing */
+    /* Generate random calls */
 
     uint64_t draw_iova()
     {
@@ -273,23 +273,23 @@ private:
     uint64_t draw_bad_vaddr()
     {
         switch (below(6)) {
-        case 0: /* maybe not all of it */
+        case 0: /* may begin in the hole before the memory */
             return memory_ - below(4) * kPage;
-        case 1: /* fine if only to be read */
+        case 1: /* valid for reading only */
             return memory_ + (kWritablePages + below(kReadonlyPages)) * kPage;
         case 2:
             return memory_ + (kWritablePages - below(8)) * kPage;
         case 3:
             return memory_ +
                    (kWritablePages + kReadonlyPages - below(3)) * kPage;
-        case 4: /* the kernel's */
+        case 4: /* kernel address */
             return UINT64_C(1) << 63 | below(1 << 20) * kPage;
-        default: /* the last pages there are */
+        default: /* last pages of the address space */
             return -(1 + below(8)) * kPage;
         }
     }
 
-    /* A mapping of the model, or one of nothing if it has none */
+    /* Return a mapping of the model, or a made-up one if there is none. */
     IommuMapping draw_mapping()
     {
         const IommuModel::Mappings &mappings = model_.mappings();
@@ -304,7 +304,7 @@ private:
         return it == mappings.end() ? mappings.begin()->second : it->second;
     }
 
-    /* The mapping that is @n further up, or the last */
+    /* Return the @n-th mapping after @mapping, or the last one. */
     IommuMapping further(const IommuMapping &mapping, uint64_t n)
     {
         auto it = model_.mappings().find(mapping.iova);
@@ -318,6 +318,7 @@ private:
         return it->second;
     }
 
+    /* Make a call invalid, probably. */
     void spoil(Call &call)
     {
         do {
@@ -334,7 +335,7 @@ private:
             case 3:
                 call.size = 0;
                 break;
-            case 4: /* about as large as can be */
+            case 4: /* close to the maximum */
                 call.size = one_in(3) ? UINT64_MAX - below(2 * kPage)
                                       : -(below(4) * kPage);
                 break;
@@ -350,7 +351,7 @@ private:
             case 8:
                 call.vaddr = draw_bad_vaddr();
                 break;
-            default: /* to the end of the address space of memory */
+            default: /* to the end of the virtual address space */
                 call.size = -call.vaddr;
                 break;
             }
@@ -366,23 +367,23 @@ private:
         switch (below(20)) {
         case 0:
         case 1:
-        case 2: /* right behind */
+        case 2: /* directly after a mapping */
             call.iova = mapping.iova + mapping.size;
             break;
-        case 3: /* right before */
+        case 3: /* directly before it */
             call.iova = mapping.iova - call.size;
             break;
-        case 4: /* the same again */
+        case 4: /* the same range */
             call.iova = mapping.iova;
             call.size = mapping.size;
             break;
-        case 5: /* from in it */
+        case 5: /* starting inside it */
             call.iova = mapping.iova + below(mapping.size / kPage) * kPage;
             break;
-        case 6: /* up to its first page */
+        case 6: /* ending with its first page */
             call.iova = mapping.iova - call.size + kPage;
             break;
-        case 7: /* around it */
+        case 7: /* enclosing it */
             call.iova = mapping.iova - below(4) * kPage;
             call.size = mapping.size + (4 + below(4)) * kPage;
             break;
@@ -399,7 +400,7 @@ private:
         return call;
     }
 
-    /* Ranges that leave little or nothing: too often, all would be empty */
+    /* Generate an unmap that leaves little or nothing; must be rare. */
     void draw_large_unmap(Call &call)
     {
         switch (below(6)) {
@@ -431,25 +432,25 @@ private:
         uint64_t other_part = (1 + below(other.size / kPage)) * kPage;
 
         switch (below(20)) {
-        case 0: /* several, and holes between */
+        case 0: /* several mappings and the holes between them */
         case 1:
             call.iova = mapping.iova;
             call.size = other.last() - mapping.iova + 1;
             break;
-        case 2: /* and a hole before */
+        case 2: /* and a hole before them */
             call.iova = mapping.iova - kPage;
             call.size = other.last() - call.iova + 1;
             break;
-        case 3: /* and a hole behind */
+        case 3: /* and a hole after them */
             call.iova = mapping.iova;
             call.size = other.last() - call.iova + 1 + kPage;
             break;
-        case 4: /* several, and part of the last */
+        case 4: /* several, but only part of the last one */
         case 5:
             call.iova = mapping.iova;
             call.size = other.last() - call.iova + 1 - (other_part - kPage);
             break;
-        case 6: /* part of the first, and several */
+        case 6: /* several, but only part of the first one */
             call.iova = mapping.iova + (part - kPage);
             call.size = other.last() - call.iova + 1;
             break;
@@ -471,7 +472,7 @@ private:
         case 11: /* anything */
         case 12:
             break;
-        case 13: /* one, with a little around */
+        case 13: /* one, extended by unaligned amounts */
             call.iova = mapping.iova - below(kPage);
             call.size = mapping.last() - call.iova + 1 + below(kPage);
             break;
@@ -484,7 +485,7 @@ private:
             call.size = mapping.size;
             break;
         }
-        /* The large ones are for the phases that get rid of mappings. */
+        /* Large unmaps are more frequent in phases with few maps. */
         if (one_in(percent_maps_ < 50 ? 25 : 400)) {
             draw_large_unmap(call);
         }
@@ -494,7 +495,7 @@ private:
         return call;
     }
 
-    /* Executing and comparing */
+    /* Execute and compare */
 
     void print_call(const char *what, const Call &call)
     {
@@ -509,7 +510,7 @@ private:
         putchar('\n');
     }
 
-    /* Returns whether model and kernel agree. */
+    /* Execute a call on both. Return whether the results are equal. */
     bool execute(const Call &call, bool verbose, bool counts = true)
     {
         uint64_t model_bytes = 0;
@@ -538,7 +539,7 @@ private:
             most_mappings_ = model_.mappings().size();
         }
         if (verbose || !agree) {
-            print_call(agree ? "" : ": they do not agree", call);
+            print_call(agree ? "" : ": model and kernel differ", call);
             printf("  model:  %s (%s), %" PRIu64 " bytes unmapped\n"
                    "  kernel: %s, %" PRIu64 " bytes unmapped\n",
                    error_name(model_ret), iommu_rule_name(model_.last_rule()),
@@ -571,8 +572,8 @@ private:
             most_pinned_ = pinned;
         }
         /*
-         * Mapping what is no memory tells whether there is a mapping, and
-         * changes nothing.
+         * Mapping a hole in the memory always fails and changes nothing.  The
+         * error shows whether the IOVA is mapped.
          */
         for (const IovaRange &window : windows_) {
             for (uint64_t i = 0; i <= (window.last - window.first) / kPage;
@@ -589,7 +590,7 @@ private:
         return true;
     }
 
-    /* Get rid of all mappings, one by one, so that every size is compared. */
+    /* Unmap all mappings one by one, to compare the size of each. */
     bool empty()
     {
         while (!model_.mappings().empty()) {
@@ -622,11 +623,10 @@ private:
 constexpr char kUsage[] =
     "Usage: iommu-replay BACKEND DEVICE SEED STEPS [--verbose]\n"
     "\n"
-    "Executes STEPS random maps and unmaps on a model of the IOMMU and on the\n"
-    "kernel's, and compares. BACKEND is type1, with /dev/vfio/GROUP as "
-    "DEVICE,\n"
-    "or iommufd, with /dev/vfio/devices/vfioN. The same SEED draws the same\n"
-    "calls. --verbose prints all of them.\n";
+    "Executes STEPS random maps and unmaps on a model of the IOMMU and in the\n"
+    "kernel, and compares the results. BACKEND is type1, with DEVICE\n"
+    "/dev/vfio/GROUP, or iommufd, with DEVICE /dev/vfio/devices/vfioN. SEED\n"
+    "determines the calls. --verbose prints each of them.\n";
 
 uint64_t parse_number(const char *name, const char *text)
 {
@@ -657,7 +657,7 @@ int replay_main(int argc, char **argv)
     } else if (!strcmp(argv[1], "iommufd")) {
         kind = IommuKind::kIommufd;
     } else {
-        die("%s: no such backend: there are type1 and iommufd", argv[1]);
+        die("%s: unknown backend; use type1 or iommufd", argv[1]);
     }
 
     uint64_t seed = parse_number("SEED", argv[3]);
@@ -667,7 +667,7 @@ int replay_main(int argc, char **argv)
     if (!replay.run(steps, verbose)) {
         return 1;
     }
-    return replay.tell_counts(steps) ? 0 : 1;
+    return replay.report_counts(steps) ? 0 : 1;
 }
 
 } /* namespace */

@@ -1,5 +1,5 @@
 /*
- * The kernel's IOMMU, behind the interface of its model
+ * The kernel's IOMMU, with the interface of its model
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -36,8 +36,8 @@ void die(const char *format, ...)
 namespace {
 
 /*
- * iommufd's interface: <linux/iommufd.h> is younger than the oldest system
- * that this is compiled on, and <linux/vfio.h> lacks the last two there.
+ * iommufd's interface: the oldest supported build machine has no
+ * <linux/iommufd.h>, and a <linux/vfio.h> without the last two structures.
  */
 struct IoasAlloc {
     uint32_t size;
@@ -107,7 +107,7 @@ int open_device(const char *path)
     return fd;
 }
 
-/* What must succeed */
+/* Execute an ioctl that must succeed. */
 void call(int fd, unsigned long request, const char *name, void *argument)
 {
     if (ioctl(fd, request, argument) < 0) {
@@ -115,7 +115,7 @@ void call(int fd, unsigned long request, const char *name, void *argument)
     }
 }
 
-/* Returns 0 or -errno. */
+/* Execute an ioctl. Return 0 or -errno. */
 int try_call(int fd, unsigned long request, void *argument)
 {
     return ioctl(fd, request, argument) < 0 ? -errno : 0;
@@ -207,7 +207,7 @@ private:
             }
             offset = header->next;
         }
-        die("VFIO_IOMMU_GET_INFO does not tell capability %u", id);
+        die("VFIO_IOMMU_GET_INFO has no capability %u", id);
     }
 
     int container_;
@@ -270,7 +270,7 @@ public:
 
         call(iommufd_, kIoasIovaRanges, "IOMMU_IOAS_IOVA_RANGES", &request);
         if (request.out_iova_alignment != IommuModel::kPageSize) {
-            die("IOVAs are aligned to %" PRIu64 ", not to pages",
+            die("IOVA alignment is %" PRIu64 ", not a page",
                 request.out_iova_alignment);
         }
         ranges.resize(request.num_iovas);
@@ -282,7 +282,7 @@ private:
     uint32_t ioas_;
 };
 
-/* The whole of a small file */
+/* Read a small file completely. Return its size. */
 size_t read_file(const char *path, char *buffer, size_t size)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -304,7 +304,7 @@ size_t read_file(const char *path, char *buffer, size_t size)
     return done;
 }
 
-/* A line "@name NUMBER" of /proc/vmstat */
+/* Return NUMBER from the line "@name NUMBER" of /proc/vmstat. */
 uint64_t find_count(const char *text, const char *name)
 {
     const char *at = strstr(text, name);
@@ -340,7 +340,7 @@ uint64_t kernel_pinned_pages()
     static char text[1 << 16];
     int fd = open("/proc/sys/vm/stat_refresh", O_WRONLY | O_CLOEXEC);
 
-    /* Processors have counters of their own, added up now and then. */
+    /* Make the kernel add up its per-CPU counters. */
     if (fd < 0 || write(fd, "1", 1) != 1) {
         die("/proc/sys/vm/stat_refresh: %s", strerror(errno));
     }

@@ -1,10 +1,10 @@
 /*
- * The kernel's IOMMU, behind the interface of its model
+ * The kernel's IOMMU, with the interface of its model
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A VFIO container or an iommufd IOAS, with a device attached, so that what is
- * mapped is pinned and in the IOMMU's page tables.  It lives as long as the
+ * A VFIO container or an iommufd IOAS with a device attached, so that mapped
+ * memory is pinned and in the IOMMU's page tables.  It exists as long as the
  * process.
  */
 
@@ -20,22 +20,22 @@
 
 namespace shared_dma {
 
-/* Print what is wrong, printf-like, and exit with status 2. */
+/* Print an error message, as with printf(), and exit with status 2. */
 [[noreturn]] __attribute__((format(printf, 1, 2))) void die(const char *format,
                                                             ...);
 
 class KernelIommu {
 public:
     /*
-     * @device is /dev/vfio/GROUP for type1v2 and /dev/vfio/devices/vfioN for
-     * iommufd.  Does not return if something is missing.
+     * Open @device, which is /dev/vfio/GROUP for type1v2 and
+     * /dev/vfio/devices/vfioN for iommufd.  Exits on failure.
      */
     static std::unique_ptr<KernelIommu> open(IommuKind kind,
                                              const char *device);
 
     virtual ~KernelIommu() = default;
 
-    /* As those of IommuModel. */
+    /* See IommuModel. */
     virtual int map(uint64_t iova, uint64_t size, uint64_t vaddr,
                     bool readonly) = 0;
     virtual int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped) = 0;
@@ -44,10 +44,10 @@ public:
     virtual std::vector<IovaRange> allowed() = 0;
 };
 
-/* vfio_iommu_type1.dma_entry_limit */
+/* Return vfio_iommu_type1.dma_entry_limit. */
 uint32_t kernel_entry_limit();
 
-/* How many pages the kernel has pinned, for whomever. */
+/* Return the number of pages that the kernel has pinned for anyone. */
 uint64_t kernel_pinned_pages();
 
 } /* namespace shared_dma */

@@ -1,5 +1,5 @@
 /*
- * What a test wants to fail, and what became of it
+ * Fault injection: the calls that a test wants to fail, and what happened
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@ pthread_once_t opened = PTHREAD_ONCE_INIT;
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 EdgeControl *control;
 
-/* Without a file nothing fails. */
+/* Maps the control file. Without one no call fails. */
 void open_control()
 {
     const char *path = getenv("KERNEL_EDGE_CONTROL");
@@ -44,7 +44,7 @@ volatile EdgeControl *locked_control()
     return control;
 }
 
-/* Counts a call, and returns whether it is one that fails. */
+/* Counts a call. Returns whether it must fail. */
 bool has_to_fail(volatile EdgeControl *c, EdgeKind kind)
 {
     if (c->mode == EDGE_OFF || !(c->kinds & 1u << kind)) {

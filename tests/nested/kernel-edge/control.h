@@ -1,9 +1,10 @@
 /*
- * What a test wants to fail, and what became of it
+ * Fault injection: the calls that a test wants to fail, and what happened
  *
- * A test writes this to a file, at any time, whose name is in the environment
- * (KERNEL_EDGE_CONTROL). The Python side (edge.py) reads the fields from here:
- * keep to one declaration a line, "NAME = NUMBER," or "TYPE name;".
+ * A test writes an EdgeControl to the file that is named by the environment
+ * variable KERNEL_EDGE_CONTROL, at any time. The Python side (edge.py) parses
+ * the fields from this header, so put each declaration on one line:
+ * "NAME = NUMBER," or "TYPE name;".
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,41 +25,41 @@ enum EdgeKind : uint32_t {
 
 enum EdgeMode : uint32_t {
     EDGE_OFF = 0,
-    /* The chosen call fails. */
+    /* The nth call fails. */
     EDGE_ONCE = 1,
-    /* And all later ones of its kind. */
+    /* The nth call and all later ones of its kind fail. */
     EDGE_STICKY = 2,
 };
 
 struct EdgeControl {
-    /* What is wanted: an EdgeMode. */
+    /* Set by the test. An EdgeMode */
     uint32_t mode;
-    /* Which of the calls of these kinds fails, from 1 on. */
+    /* Number of the call that fails, counted from 1 over all kinds in @kinds */
     uint32_t nth;
-    /* Bits, by EdgeKind. */
+    /* Bit mask of 1 << EdgeKind */
     uint32_t kinds;
-    /* Conversions come as memory faults in place of hypercalls. */
+    /* Not 0: show hypercalls that convert memory as memory faults. */
     uint32_t implicit;
     /*
-     * The kernel goes on only with the results that it accepts for SEV-SNP and
-     * TDX guests.
+     * Not 0: accept only those results of conversions that the kernel accepts
+     * for SEV-SNP and TDX guests.
      */
     uint32_t strict;
-    /* In the order of EdgeKind: what a call of that kind fails with. */
+    /* In the order of EdgeKind: errno of failing calls */
     uint32_t error_attributes;
     uint32_t error_map;
     uint32_t error_unmap;
     uint32_t error_free_shared;
     uint32_t error_free_private;
 
-    /* What came of it. Calls of these kinds: */
+    /* Set by the library. Calls of the kinds in @kinds */
     uint32_t calls;
-    /* How many failed, and the kind of the first one. */
+    /* Number of failed calls, and the kind of the first one */
     uint32_t hits;
     uint32_t hit_kind;
-    /* Conversions that came as memory faults. */
+    /* Conversions that were shown as memory faults */
     uint32_t faults;
-    /* In the order of EdgeKind: all calls, whatever is wanted. */
+    /* In the order of EdgeKind: all calls, in any mode */
     uint32_t count_attributes;
     uint32_t count_map;
     uint32_t count_unmap;
@@ -66,13 +67,13 @@ struct EdgeControl {
     uint32_t count_free_private;
 };
 
-/* Returns what a call of that kind has to fail with, or 0. */
+/* Counts a call. Returns the errno to fail it with, or 0. */
 uint32_t edge_error(EdgeKind kind);
 
-/* Whether a hypercall has to be shown as a memory fault; counts it then. */
+/* Whether to show a hypercall as a memory fault. Counts it if so. */
 bool edge_is_implicit();
 
-/* Whether results of conversions are those of SEV-SNP and TDX guests. */
+/* Whether to accept only the results that SEV-SNP and TDX guests can get. */
 bool edge_is_strict();
 
 #endif

@@ -1,5 +1,5 @@
 /*
- * The calls to the kernel that a conversion consists of
+ * System calls and structures of the kernel that conversions use
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * <linux/kvm.h> and <linux/vfio.h> are older than most of this where it is
- * compiled, and <linux/iommufd.h> is missing there.
+ * Build machines may have <linux/kvm.h> and <linux/vfio.h> without most of
+ * these definitions, and no <linux/iommufd.h>.
  */
 constexpr unsigned long KVM_RUN_CALL = 0xae80;
 constexpr unsigned long KVM_SET_USER_MEMORY_REGION2_CALL = 0x40a0ae49;
@@ -49,15 +49,15 @@ struct KvmMemoryAttributes {
 static_assert(sizeof(KvmMemoryAttributes) ==
               (KVM_SET_MEMORY_ATTRIBUTES_CALL >> 16 & 0x3fff));
 
-/* <sys/mman.h> can be older than that, too. */
+/* <sys/mman.h> may lack MADV_DONTNEED_LOCKED as well. */
 constexpr int ADVICE_DONTNEED_LOCKED = 24;
 
 constexpr uint64_t KVM_ATTRIBUTE_PRIVATE = 1 << 3;
 
-/* The start of what the kernel and user space share of a vCPU. */
+/* Start of struct kvm_run, which the kernel and user space share per vCPU. */
 struct KvmRun {
     uint8_t request_interrupt_window;
-    /* KVM_RUN is to return at once, with EINTR. */
+    /* Makes KVM_RUN return at once, with EINTR. */
     uint8_t immediate_exit;
     uint8_t other[6];
     uint32_t exit_reason;

@@ -1,9 +1,9 @@
 /*
- * Stands between QEMU and the kernel: a library to be preloaded
+ * Preloaded library that intercepts QEMU's calls to the kernel
  *
- * It says in the kernel's trace what QEMU is about to do with guest memory, so
- * that the order of that and of the IOMMU's events can be checked; and it lets
- * calls fail that a test has chosen, without executing them.
+ * It announces QEMU's operations on guest memory in the kernel's trace, so that
+ * their order relative to IOMMU events can be checked. It also fails the calls
+ * that a test selects, without executing them.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +24,7 @@
 
 namespace {
 
-/* An access is repeated as long as what it asks for has failed. */
+/* Whether a call of this thread failed since its last memory fault. */
 thread_local bool has_failed __attribute__((tls_model("initial-exec"))) = false;
 
 int fail(uint32_t error)
@@ -46,7 +46,7 @@ int do_ioctl(int fd, unsigned long request, void *argument)
     return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
 }
 
-/* An ioctl of a kind that a test can let fail. */
+/* Executes an ioctl, unless the test wants it to fail. */
 int try_ioctl(EdgeKind kind, int fd, unsigned long request, void *argument)
 {
     const uint32_t error = error_of(kind);
@@ -93,7 +93,7 @@ int set_memory_region(int fd, unsigned long request, void *argument)
     return 0;
 }
 
-/* The kernel may map pages of its own for a moment. */
+/* Attaches a container: the kernel may map pages of its own meanwhile. */
 int attach(int fd, unsigned long request, void *argument)
 {
     trace_edge("attaching", 0, 0);
@@ -104,7 +104,7 @@ int attach(int fd, unsigned long request, void *argument)
     return ret;
 }
 
-/* The same pages that QEMU sees of the vCPU that this thread runs. */
+/* Maps the kvm_run structure of the vCPU that this thread runs. */
 KvmRun *map_run(int fd)
 {
     static thread_local KvmRun *run __attribute__((tls_model("initial-exec"))) =
@@ -120,8 +120,8 @@ KvmRun *map_run(int fd)
 }
 
 /*
- * A guest that converts by a hypercall can be made to look like one that
- * accesses the memory in the other way.
+ * Turns an explicit conversion into an implicit one: shows the hypercall as a
+ * memory fault. Returns false if the test does not want this.
  */
 bool make_memory_fault(KvmRun *run)
 {
@@ -149,9 +149,9 @@ bool is_conversion(const KvmRun *run)
 }
 
 /*
- * Take the result of a conversion as Linux 7.3 does of guests that are no
- * software-protected VMs.  This one is, and gets it in the form that it knows.
- * Returns false if the kernel would not go on.
+ * Validates the result of a conversion like Linux 7.3 does for guests other
+ * than software-protected VMs, and translates it for this guest, which is one.
+ * Returns false if the kernel would reject the result.
  */
 bool take_result(KvmRun *run)
 {
@@ -164,7 +164,7 @@ bool take_result(KvmRun *run)
     return true;
 }
 
-/* Whether the last exit was an access, which the guest makes again. */
+/* Whether the last exit was an access, which the guest will repeat. */
 bool is_access(const KvmRun *run)
 {
     return run->exit_reason == KVM_EXIT_REASON_MEMORY_FAULT &&
@@ -173,7 +173,7 @@ bool is_access(const KvmRun *run)
 
 int run_vcpu(int fd, unsigned long request, void *argument)
 {
-    /* The last exit was a conversion, whose result the kernel takes now. */
+    /* Whether the kernel is about to read the result of a conversion. */
     static thread_local bool has_result
         __attribute__((tls_model("initial-exec"))) = false;
 
@@ -208,7 +208,7 @@ void trace_free(uint64_t gpa, uint64_t size)
     trace_edge("free", gpa, size);
 }
 
-/* Whether a call frees memory that a guest may see. */
+/* Announces and detects calls that free guest memory. */
 bool frees_guest_memory(const void *address, size_t size, int advice)
 {
     const uint64_t at = reinterpret_cast<uintptr_t>(address);
@@ -263,7 +263,7 @@ EXPORTED int madvise(void *address, size_t size, int advice) noexcept
     return static_cast<int>(syscall(SYS_madvise, address, size, advice));
 }
 
-/* Holes are only punched to free memory. */
+/* QEMU punches holes only to free guest memory. */
 EXPORTED int fallocate64(int fd, int mode, off64_t offset, off64_t size)
 {
     if (mode & FALLOC_FL_PUNCH_HOLE) {

@@ -1,5 +1,5 @@
 /*
- * Where the guest sees memory of QEMU
+ * KVM's memory slots: guest addresses of QEMU's memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -33,7 +33,7 @@ KvmMemoryRegion2 *find_free()
             return &known;
         }
     }
-    /* A test that does not see everything must not pass. */
+    /* A test must not pass if it misses events. */
     abort();
 }
 

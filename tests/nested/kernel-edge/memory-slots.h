@@ -1,5 +1,5 @@
 /*
- * Where the guest sees memory of QEMU
+ * KVM's memory slots: guest addresses of QEMU's memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,20 +9,20 @@
 
 #include "kernel-abi.h"
 
-/* A slot was set: one of size 0 is gone. */
+/* Records a slot; size 0 removes it. */
 void slots_set(const KvmMemoryRegion2 &region);
 
-/* What the slot holds now; size 0 if nothing. */
+/* Returns the region of a slot; its size is 0 if the slot is empty. */
 KvmMemoryRegion2 slots_get(uint32_t slot);
 
 /*
- * Calls @function for each part of a range of shared memory that the guest has
- * in a slot. Returns whether there was one.
+ * Calls @function for each part of a range of QEMU's memory that is in a slot.
+ * Returns whether there was one.
  */
 bool slots_find(uint64_t address, uint64_t size,
                 void (*function)(uint64_t gpa, uint64_t size));
 
-/* Whether it is the guest_memfd of a slot. */
+/* Whether @fd is the guest_memfd of a slot. */
 bool slots_is_guest_memfd(int fd);
 
 #endif

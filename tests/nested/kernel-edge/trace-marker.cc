@@ -1,5 +1,5 @@
 /*
- * Lines in the kernel's trace
+ * Writes lines to the kernel's trace
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -42,7 +42,7 @@ void trace_edge(const char *word, uint64_t gpa, uint64_t size)
             snprintf(line, sizeof(line), "edge %s 0x%" PRIx64 " 0x%" PRIx64,
                      word, gpa, size);
 
-        /* A test that does not see everything must not pass. */
+        /* A test must not pass if it misses events. */
         if (write(marker, line, length) != length) {
             abort();
         }

@@ -1,5 +1,5 @@
 /*
- * Lines in the kernel's trace
+ * Writes lines to the kernel's trace
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,9 +10,9 @@
 #include <stdint.h>
 
 /*
- * Writes "edge WORD GPA SIZE" to the file that the environment names
- * (KERNEL_EDGE_TRACE), so that it has its place among the kernel's own events.
- * errno stays as it is.
+ * Writes "edge WORD GPA SIZE" to the kernel's trace marker, so that the line is
+ * ordered among the kernel's own events. The environment variable
+ * KERNEL_EDGE_TRACE names the file. Preserves errno.
  */
 void trace_edge(const char *word, uint64_t gpa, uint64_t size);
 
