@@ -66,7 +66,7 @@ enum Opcode : uint16_t {
     OP_SYNC = 13,
     /* Reset the machine and continue with the next record. */
     OP_RESET = 14,
-    /* Show (@size is 1) or hide (0) RAM below 1 MiB in place of ROMs. */
+    /* Show (@size is 1) or hide (0) RAM below 1 MiB instead of ROMs. */
     OP_PAM = 15,
     /* Plug @pages at @gpa of virtio-mem, with @chunk pages in each request. */
     OP_PLUG = 16,

@@ -34,7 +34,7 @@ namespace {
 
 constexpr uint64_t kPage = IommuModel::kPageSize;
 
-/* Range of most calls, and distance of the others from the allowed borders */
+/* Range of most calls; distance of the others from the allowed boundaries */
 constexpr uint64_t kArenaIova = UINT64_C(1) << 32;
 constexpr uint64_t kArenaPages = 8192;
 constexpr uint64_t kEdgePages = 24;
