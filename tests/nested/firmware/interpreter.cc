@@ -479,7 +479,7 @@ void Interpreter::run_block(const Context &context, size_t index)
     }
 }
 
-/* Executes the records from @begin to before @end. */
+/* Executes the records from @begin up to but excluding @end. */
 void Interpreter::run_range(const Context &context, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i++) {
