@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The library kernel-edge in the level 1 machine: see kernel-edge/control.h."""
+
+from pathlib import Path
+
+from harness import NESTED
+from harness.l1 import L1Machine
+from harness.wire import read_header
+
+EDGE_PATH = '/lib/kernel-edge.so'
+
+_MARKER_PATH = '/sys/kernel/tracing/trace_marker'
+_CONTROL_PATH = '/run/kernel-edge'
+
+CONSTANTS, _STRUCTS = read_header(NESTED / 'kernel-edge/control.h')
+_CONTROL = _STRUCTS['EdgeControl']
+
+KINDS = ('attributes', 'map', 'unmap', 'free_shared', 'free_private')
+
+
+def edge_library(build: Path) -> Path:
+    """Where the library is when it was built."""
+    return build / 'core/tests/nested/kernel-edge/kernel-edge.so'
+
+
+class Edge:
+    """What the library is to do in the QEMU that is started with it."""
+
+    def __init__(self, l1: L1Machine, trace: bool) -> None:
+        self._l1 = l1
+        self.set()
+        self.environment = {'LD_PRELOAD': EDGE_PATH,
+                            'KERNEL_EDGE_CONTROL': _CONTROL_PATH}
+        if trace:
+            self.environment['KERNEL_EDGE_TRACE'] = _MARKER_PATH
+
+    def set(self, **fields: int) -> None:
+        """Sets the fields of struct EdgeControl, all others to 0."""
+        self._l1.check(self.set_command(**fields))
+
+    @staticmethod
+    def set_command(**fields: int) -> str:
+        """The shell command that sets them."""
+        octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
+        # In place: the library sees what is in the file's memory.
+        return f"printf '{octal}' 1<>{_CONTROL_PATH}"
+
+    def get(self) -> dict[str, int]:
+        """Returns the fields, with the library's answers."""
+        return self.parse(self._l1.check(self.GET_COMMAND))
+
+    # Says what there is
+    GET_COMMAND = f'od -An -v -tu4 {_CONTROL_PATH}'
+
+    @staticmethod
+    def parse(output: str) -> dict[str, int]:
+        """What GET_COMMAND has said."""
+        return dict(zip(_CONTROL.fields, map(int, output.split())))
