@@ -2,7 +2,6 @@
 
 """The level 2 machine: the guest with private memory under test."""
 
-import re
 import select
 import shlex
 import time
@@ -182,6 +181,20 @@ class L2Machine:
                 device += f',x-shared-dma-extent={machine.shared_dma_extent}'
             command += ['-device', device]
         self.command = shlex.join(command)
+
+    def add_options(self, *options: str) -> None:
+        """Adds options of QEMU, before it is started."""
+        self.command += shlex.join(['', *options])
+
+    def run_in_shell(self, setup: str, prefix: str = '') -> None:
+        """Has a shell execute @setup, and then QEMU with @prefix before it."""
+        self.command = shlex.join(
+            ['sh', '-c', f'{setup}; exec {prefix}{self.command}'])
+
+    def limit_locked_memory(self, size: int) -> None:
+        """Lets QEMU lock so many bytes only. Needs setpriv in level 1."""
+        self.run_in_shell(f'ulimit -l {size >> 10}',
+                          '/bin/setpriv --bounding-set=-ipc_lock ')
 
     def start(self) -> None:
         environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value

@@ -12,7 +12,7 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
@@ -163,12 +163,12 @@ class ProgramRun:
 
     # Setting up the level 1 machine
 
-    def _bind(self, l1: L1Machine) -> str:
+    def bind(self, l1: L1Machine) -> str:
         return bind_edu(l1)
 
     def _bind_device(self, l1: L1Machine) -> str:
         """Gives the device to vfio-pci. Returns its address."""
-        bdf = self._bind(l1)
+        bdf = self.bind(l1)
         bus, device, function = (int(part, 16)
                                  for part in re.split('[:.]', bdf)[1:])
         self._sid = bus << 8 | device << 3 | function
@@ -355,7 +355,7 @@ class ProgramRun:
         self.figures.pages_shared_peak = max(
             pages, self.figures.pages_shared_peak)
 
-    def _compare_state(self, name: str, line: int, l1: L1Machine,
+    def compare_state(self, name: str, line: int, l1: L1Machine,
                        l2: L2Machine, event: Event) -> None:
         self._note_shared()
         layout = l2.layout() if self.figures.device else None
@@ -392,7 +392,7 @@ class ProgramRun:
 
     # Talking to the firmware
 
-    def _read_serial(self, l2: L2Machine) -> str:
+    def read_serial(self, l2: L2Machine) -> str:
         """Returns the next line, unless QEMU is gone or time is up."""
         while True:
             line = l2.serial.read_line(_ALIVE_INTERVAL)
@@ -410,7 +410,7 @@ class ProgramRun:
         """Waits for the report of that event, and returns what it says."""
         notes: list[str] = []
         while True:
-            word, *rest = self._read_serial(l2).split() or ['']
+            word, *rest = self.read_serial(l2).split() or ['']
             if word == 'note':
                 notes.append(' '.join(rest))
                 continue
@@ -429,7 +429,7 @@ class ProgramRun:
                           f'of "{event.word} {event.record.line}"')
 
     def _wait_boot(self, l2: L2Machine) -> None:
-        line = self._read_serial(l2)
+        line = self.read_serial(l2)
         if line != 'boot':
             raise L2Error(f'the guest says "{line}" instead of "boot"')
         self.figures.booted = True
@@ -459,7 +459,7 @@ class ProgramRun:
                     start = self.program.records.index(record) + 1
                     l2.serial.write_line(f'start {start}')
                 else:
-                    self._compare_state(name, record.line, l1, l2, event)
+                    self.compare_state(name, record.line, l1, l2, event)
                     self._note_vmem(record.line)
                 if event.word == 'sync':
                     if self._recorder:
@@ -566,9 +566,9 @@ class ProgramRun:
                 l1.kill()
             self.figures.failed_checks = self.checks.failed
 
-    def _more_options(self) -> str:
-        """Options of QEMU that a test needs besides."""
-        return ''
+    def more_options(self) -> Sequence[str]:
+        """Return options of QEMU that a test needs besides."""
+        return ()
 
     def _start_recording(self) -> None:
         if self.options.record:
@@ -584,7 +584,7 @@ class ProgramRun:
             self._edge = Edge(l1, self._watches_edge)
             self._edge.set(implicit=int(self.program.machine.implicit))
             l2.environment = self._edge.environment
-        l2.command += self._more_options()
+        l2.add_options(*self.more_options())
         if self.options.verbose:
             self.checks.comment(f'level 2: {l2.command}')
         self.prepare(l1, l2)

@@ -20,6 +20,8 @@ from harness.initramfs import MissingError
 from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
 from harness.session import BUILD, Built, Machines, find_built
 
+BACKENDS = ('type1', 'iommufd')
+
 _LOG = logging.getLogger('nested')
 
 
@@ -74,9 +76,15 @@ def machines(built: Built, pytestconfig: pytest.Config) -> Iterator[Machines]:
             made.kill()
 
 
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend of VFIO."""
+    return request.param
+
+
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """Call a test again if the level 1 machine hung, and look at its checks."""
+    """Call a test, again if level 1 hung, and look at its checks."""
     test = pyfuncitem.obj
     made = pyfuncitem.stash.get(CHECKS, None)
 

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """What QEMU's monitor says of shared memory and of DMA to it.
@@ -9,30 +8,23 @@ there is must be told of, and not too often. Without private memory or devices
 there is nothing, and that is no error.
 """
 
-import argparse
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+import pytest
 
-# pylint: disable=wrong-import-position
-from bench import Bench, Options  # noqa: E402
-from intervals import IntervalSet  # noqa: E402
-from l1 import L1Machine  # noqa: E402
-from l2 import PROGRAM_PATH, L2Error, L2Machine  # noqa: E402
-from program import MIB, PAGE_SIZE, Program, compile_program  # noqa: E402
-from session import (Built, Machines, add_build_option,  # noqa: E402
-                     bench_files, check_program, l1_memory, run_test)
-from tap import Tap  # noqa: E402
-from wire import CONSTANTS  # noqa: E402
+from harness.checks import Checks
+from harness.intervals import IntervalSet
+from harness.l1 import L1Machine
+from harness.l2 import L2Error, L2Machine
+from harness.program import MIB, PAGE_SIZE, Program, compile_program
+from harness.program_run import Options, ProgramRun
+from harness.session import Machines
+from harness.wire import CONSTANTS
 
-BACKENDS = ('type1', 'iommufd')
 EVENT = 'GUEST_MEMFD_CONVERSION_FAILED'
 
 _BAR = (CONSTANTS['EDU_BAR_BASE'],
@@ -78,7 +70,7 @@ share AREA 4M expect ENOSPC
 sync
 '''
 
-PROGRAMS = {'look': _LOOK, 'limit': _LIMIT}
+_TIMEOUT = 900.0
 
 
 def _ranges(items: list[dict[str, int]], start: str) -> IntervalSet:
@@ -107,24 +99,15 @@ def _all_pages(l2: L2Machine, query: str, what: str, start: str,
         yield {**whole, 'pieces': items}
 
 
-class Look(Bench):
+class Look(ProgramRun):
     """A run that asks the monitor wherever the guest stops."""
-
-    def __init__(self, name: str, program: Program, options: Options,
-                 tap: Tap) -> None:
-        super().__init__(program, options, tap)
-        self._name = name
-        self.tap = tap
-
-    def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
-        l1.check(f'cp /firmware/{self._name}.bin {PROGRAM_PATH}')
 
     def check(self, good: bool, line: int, text: str, details: object = ''
               ) -> None:
-        self.tap.check(good, f'line {line}: {text}', str(details))
+        self.checks.check(good, f'line {line}: {text}', str(details))
 
     def _look_at_blocks(self, l2: L2Machine, line: int) -> None:
-        shared = self._oracle.shared
+        shared = self.oracle.shared
         found = IntervalSet()
         for block in _all_pages(l2, 'query-guest-memfd', 'ranges', 'offset',
                                 {}):
@@ -161,7 +144,7 @@ class Look(Bench):
                    f'{block["id"]}: {len(expected)} cells', window)
 
     def _look_at_container(self, l2: L2Machine, line: int) -> None:
-        kernel = self._replay.maps.mapped()
+        kernel = self.replay.maps.mapped()
         kernel.remove(*_BAR)
         containers = list(_all_pages(l2, 'x-query-vfio-dma', 'extents', 'iova',
                                      {}))
@@ -172,7 +155,7 @@ class Look(Bench):
         extents = info['window']['extents']
         mapped = [extent for extent in extents if extent['mapped']]
         sizes = [extent['size'] for extent in extents]
-        master = self._oracle.master
+        master = self.oracle.master
         self.check(
             _ranges(mapped, 'iova') == kernel and
             info['mapped-size'] == kernel.total() and
@@ -180,7 +163,7 @@ class Look(Bench):
             f'{len(mapped)} extents are mapped, and the kernel maps the same',
             f'{info}\nkernel: {kernel}')
         self.check(
-            _ranges(extents, 'iova') == self._oracle.shared and
+            _ranges(extents, 'iova') == self.oracle.shared and
             info['pieces'] == extents and info['extents'] == len(extents) and
             info['populated-size'] == sum(sizes) and
             info['largest-extent'] == max(sizes) and
@@ -273,8 +256,9 @@ class Look(Bench):
 class Limit(Look):
     """A run of a guest that asks for more than there is."""
 
-    def __init__(self, *args: Any) -> None:
-        super().__init__(*args)
+    def __init__(self, program: Program, options: Options, checks: Checks
+                 ) -> None:
+        super().__init__(program, options, checks)
         self._events: list[dict[str, Any]] = []
 
     def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
@@ -311,18 +295,23 @@ class Limit(Look):
         self._look_at_info(l2, line)
 
 
-def run_program(machines: Machines, name: str, backend: str, tap: Tap
-                ) -> None:
-    program = programs()[name]
-    options = Options(backend, False, 900, program.machine.dma_entry_limit,
-                      machines.built.qemu_python, False)
-    run = (Limit if name == 'limit' else Look)(name, program, options, tap)
-    memory = l1_memory(program, check_program(program, backend))
-    run.run(lambda: machines.start(memory, 1))
+def test_queries(machines: Machines, backend: str, checks: Checks) -> None:
+    machines.play(Look(compile_program(_LOOK, 'look'),
+                       machines.options(backend, _TIMEOUT), checks))
 
 
-def check_without_anything(built: Built, machine: str, tap: Tap) -> None:
+def test_failures(machines: Machines, checks: Checks) -> None:
+    """Only type1 has a limit of entries."""
+    program = compile_program(_LIMIT, 'limit')
+    machines.play(Limit(program, machines.options(
+        'type1', _TIMEOUT, program.machine.dma_entry_limit), checks))
+
+
+@pytest.mark.parametrize('machine', ('none', 'q35'))
+def test_without_anything(machine: str, machines: Machines, checks: Checks
+                          ) -> None:
     """A machine without private memory, VFIO devices and KVM."""
+    built = machines.built
     commands: list[dict[str, object]] = [
         {'execute': 'qmp_capabilities'}, {'execute': 'query-guest-memfd'},
         {'execute': 'x-query-vfio-dma'},
@@ -340,49 +329,8 @@ def check_without_anything(built: Built, machine: str, tap: Tap) -> None:
         check=False, timeout=300)
     answers = [json.loads(line).get('return')
                for line in result.stdout.splitlines() if '"return"' in line]
-    tap.check(result.returncode == 0 and answers == [
+    checks.check(result.returncode == 0 and answers == [
         {}, [], [], [], 'No RAM block has a guest_memfd.\r\n',
         'There is no VFIO container.\r\n', {}],
         f'-accel tcg -M {machine}: nothing is shared, and nothing mapped',
         f'{result.stdout}')
-
-
-def programs() -> dict[str, Program]:
-    return {name: compile_program(text, name)
-            for name, text in PROGRAMS.items()}
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_build_option(parser)
-    parser.add_argument('--backend', choices=BACKENDS,
-                        help='only this one of VFIO (default: both)')
-    return parser.parse_args()
-
-
-def files(built: Built) -> dict[str, bytes]:
-    return {**bench_files(built),
-            **{f'/firmware/{name}.bin': program.pack()
-               for name, program in programs().items()}}
-
-
-def main() -> int:
-    args = parse_arguments()
-
-    def test(machines: Machines, tap: Tap) -> None:
-        for machine in 'none', 'q35':
-            check_without_anything(machines.built, machine, tap)
-        for backend in BACKENDS:
-            if args.backend not in (None, backend):
-                continue
-            for name in PROGRAMS:
-                # iommufd has no such limit.
-                if name != 'limit' or backend == 'type1':
-                    tap.comment(f'{name}, {backend}')
-                    run_program(machines, name, backend, tap)
-
-    return run_test(args.build, files, test)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """Four vCPUs convert memory while all else happens, and nothing is lost.
@@ -12,29 +11,22 @@ A guest or a monitor that does not answer is a failure, which says where each
 thread of QEMU is.
 """
 
-import argparse
-import shlex
-import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+from harness.checks import Checks
+from harness.l1 import L1Machine
+from harness.l2 import L2Error, L2Machine, Manager
+from harness.oracle import Event
+from harness.program import Program, compile_program
+from harness.program_run import Options, ProgramRun, bind_edus
+from harness.session import L1_MIN_MIB, Machines
 
-# pylint: disable=wrong-import-position
-from arguments import whole_number  # noqa: E402
-from bench import Bench, Options, bind_edus  # noqa: E402
-from l1 import L1Machine  # noqa: E402
-from l2 import L2Error, L2Machine, Manager  # noqa: E402
-from oracle import Fault  # noqa: E402
-from program import Program, compile_program  # noqa: E402
-from session import (Built, Machines, add_build_option,  # noqa: E402
-                     check_program, program_files, run_test)
-from tap import Tap  # noqa: E402
-
-L1_MIB = 4096
+# Rounds, with a reset after each but the last, and how often each vCPU repeats
+# its conversions in one: the areas have room for 240 times
+ROUNDS = 3
+COUNT = 60
 
 # For all rounds; on an idle machine each takes some 10 seconds
 TIMEOUT = 1200.0
@@ -45,9 +37,6 @@ _PLUG_LINES = 4
 # The second device, and where it is plugged
 _SECOND = 'edu1'
 _PORT = 'port0'
-
-# The gate of its container stays closed: its layout only listens
-_LAYOUT_KIND = 'vfio-dma-layout'
 
 _HEAD = """\
 memory 512M blocks 2
@@ -141,24 +130,25 @@ def program_text(rounds: int, count: int) -> str:
     return text
 
 
-class RacesBench(Bench):
+class Races(ProgramRun):
     """Runs the program; while the guest works, it does much else."""
 
-    def __init__(self, program: Program, options: Options, tap: Tap) -> None:
-        super().__init__(program, options, tap)
+    def __init__(self, program: Program, options: Options, checks: Checks
+                 ) -> None:
+        super().__init__(program, options, checks)
         self._second_bdf = ''
         self._steps: Iterator[None] | None = None
         self._converted = 0
         self._has_own_container = False
         self.done: Counter[str] = Counter()
 
-    def _bind(self, l1: L1Machine) -> str:
+    def bind(self, l1: L1Machine) -> str:
         first, self._second_bdf = bind_edus(l1, 2)
         return first
 
-    def _more_options(self) -> str:
-        return shlex.join(['', '-object', 'iommufd,id=iommufd1', '-device',
-                           f'pcie-root-port,id={_PORT},addr=4,chassis=1'])
+    def more_options(self) -> Sequence[str]:
+        return ('-object', 'iommufd,id=iommufd1', '-device',
+                f'pcie-root-port,id={_PORT},addr=4,chassis=1')
 
     # What happens besides
 
@@ -170,7 +160,7 @@ class RacesBench(Bench):
     def _plug(self, l2: L2Machine, own_container: bool) -> None:
         arguments = {'driver': 'vfio-pci', 'id': _SECOND, 'bus': _PORT,
                      'host': self._second_bdf}
-        is_iommufd = self._options.backend == 'iommufd'
+        is_iommufd = self.options.backend == 'iommufd'
         if is_iommufd != own_container:
             arguments['iommufd'] = 'iommufd0' if is_iommufd else 'iommufd1'
         l2.execute('device_add', arguments)
@@ -216,29 +206,28 @@ class RacesBench(Bench):
                 self._unplug(l2)
                 yield
 
-    def _read_serial(self, l2: L2Machine) -> str:
+    def read_serial(self, l2: L2Machine) -> str:
         """Does a step after the other until the guest says something."""
-        while l2.is_connected and time.monotonic() < self._deadline:
+        while l2.is_connected and time.monotonic() < self.deadline:
             line = l2.serial.read_line(0)
             if line is not None:
                 return line
             self._steps = self._steps or self._all_steps(l2)
             next(self._steps)
-        return super()._read_serial(l2)
+        return super().read_serial(l2)
 
     # Comparing
 
-    def _compare_state(self, name: str, line: int, l1: L1Machine,
-                       l2: L2Machine, faults: list[Fault]) -> None:
-        super()._compare_state(name, line, l1, l2, faults)
+    def compare_state(self, name: str, line: int, l1: L1Machine,
+                      l2: L2Machine, event: Event) -> None:
+        super().compare_state(name, line, l1, l2, event)
         if not self._has_own_container:
             return
         self.done['compared'] += 1
-        sizes = [l2.execute('qom-get', {'path': path,
-                                        'property': 'populated-size'})
-                 for path in l2.find_objects(_LAYOUT_KIND)]
-        expected = self._oracle.shared.total()
-        self._tap.check(
+        # The gate of its own container stays closed: its layout only listens.
+        sizes = [layout.populated_size for layout in l2.layouts()]
+        expected = self.oracle.shared.total()
+        self.checks.check(
             sizes == [expected, expected],
             f'{name}: the container that came while memory was converted '
             'knows the same pages', f'sizes {sizes}, expected {expected}')
@@ -246,12 +235,12 @@ class RacesBench(Bench):
     def compare_done(self) -> None:
         """A test in which nothing else happened would show nothing."""
         done = self.done
-        self._tap.check(
+        self.checks.check(
             all(done[what] for what in ('same', 'own', 'unplug',
                                         'while converting')),
             'devices came and went, and the monitor was asked, while memory '
             'was converted', str(done))
-        self._tap.comment(
+        self.checks.comment(
             f'{done["queries"]} times the monitor was asked, in '
             f'{done["while converting"]} of them memory had been converted '
             f'since the last time; a device came {done["same"]} times to the '
@@ -259,49 +248,9 @@ class RacesBench(Bench):
             f'was compared {done["compared"]} times')
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument('--rounds', type=whole_number(1), default=3,
-                        metavar='N',
-                        help='rounds, with a reset after each but the last '
-                        '(default: %(default)s)')
-    parser.add_argument('--count', type=whole_number(1, 240), default=60,
-                        metavar='N',
-                        help='how often each vCPU repeats its conversions '
-                        'in a round (default: %(default)s, at most 240)')
-    parser.add_argument('--backend', choices=('type1', 'iommufd'),
-                        help='only this one')
-    parser.add_argument('--show', action='store_true',
-                        help='print the program, and run nothing')
-    add_build_option(parser)
-    return parser.parse_args()
-
-
-def main() -> int:
-    args = parse_arguments()
-    text = program_text(args.rounds, args.count)
-    if args.show:
-        print(text, end='')
-        return 0
-    program = compile_program(text, 'races')
-    backends = [args.backend] if args.backend else ['type1', 'iommufd']
-    check_program(program, backends[0])
-
-    def files(built: Built) -> dict[str, bytes]:
-        return program_files(program, built)
-
-    def test(machines: Machines, tap: Tap) -> None:
-        for backend in backends:
-            bench = RacesBench(program, Options(
-                backend, False, TIMEOUT, 0, machines.built.qemu_python, False),
-                tap)
-            bench.run(lambda: machines.start(L1_MIB, 2))
-            bench.compare_done()
-            tap.comment(bench.summary())
-    return run_test(args.build, files, test)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+def test_races(machines: Machines, backend: str, checks: Checks) -> None:
+    program = compile_program(program_text(ROUNDS, COUNT), 'races')
+    races = Races(program, machines.options(backend, TIMEOUT), checks)
+    machines.play(races, L1_MIN_MIB, 2)
+    races.compare_done()
+    checks.comment(races.summary())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """What cannot work with private memory is refused, with a clear error.
@@ -8,29 +7,21 @@ told to do it: QEMU goes on, and is as it was. What is refused works without
 private memory; and what looks like it and works is not refused.
 """
 
-import argparse
 import json
 import shlex
-import sys
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+import pytest
 
-# pylint: disable=wrong-import-position
-from bench import bind_edus  # noqa: E402
-from initramfs import find_tool  # noqa: E402
-from l1 import L1Machine  # noqa: E402
-from l2 import FIRMWARE_PATH, PROGRAM_PATH  # noqa: E402
-from program import compile_program  # noqa: E402
-from session import Built, Machines, add_build_option, run_test  # noqa: E402
-from tap import Tap  # noqa: E402
-from wire import PROGRAM_FILE  # noqa: E402
-
-
-L1_MIB = 4096
+from harness.checks import Checks
+from harness.initramfs import find_tool
+from harness.l1 import L1Machine
+from harness.l2 import FIRMWARE_PATH, PROGRAM_PATH
+from harness.program import compile_program
+from harness.program_run import bind_edus
+from harness.session import Machines
+from harness.wire import PROGRAM_FILE
 
 # Long enough for QEMU to start, and to be killed if it does
 QEMU_TIMEOUT = 30
@@ -65,7 +56,7 @@ GUEST = ['-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
 # Shell commands: wait for a line of the guest, but not for ever
 WAIT = ('i=0; until grep -qs "^{}" ' + SERIAL + ' || [ $i = 200 ]; '
         'do sleep 0.1; i=$((i+1)); done; ')
-START = WAIT.format('boot') + 'echo start 0 >&4; ' + WAIT.format('done')
+BEGIN = WAIT.format('boot') + 'echo start 0 >&4; ' + WAIT.format('done')
 
 FILE = '/run/ram'
 DIMMS = ['-m', '512M,slots=4,maxmem=2G']
@@ -105,14 +96,19 @@ def hmp(line: str, answer: str, status: str = 'running') -> Command:
                    status)
 
 
-def assign(bdf: str, options: str = '') -> list[str]:
-    return ['-device', f'vfio-pci,host={bdf}{options}']
+# In place of the addresses of the devices, which only the machine knows
+DEVICES = ('DEVICE0', 'DEVICE1')
 
 
-def extent_refusals(bdfs: list[str]) -> list[Refusal]:
+def assign(device: str = DEVICES[0], options: str = '') -> list[str]:
+    return ['-device', f'vfio-pci,host={device}{options}']
+
+
+def extent_refusals() -> list[Refusal]:
     refused = [
         Refusal(f'extents of "{size}"',
-                PRIVATE + assign(bdfs[0], f',x-shared-dma-extent={size}'),
+                PRIVATE + assign(
+                    options=f',x-shared-dma-extent={size}'),
                 f"x-shared-dma-extent: '{size}' is neither 'auto' nor 'page' "
                 'nor a power of two from 4K to 1T')
         for size in ('pages', '3M', '2K', '2T', '-1', '0')]
@@ -120,16 +116,14 @@ def extent_refusals(bdfs: list[str]) -> list[Refusal]:
         refused.append(Refusal(
             'devices of a container that want different extents' + backend,
             PRIVATE + ['-object', 'iommufd,id=iommufd0'] +
-            assign(bdfs[0], ',x-shared-dma-extent=page' + backend) +
-            assign(bdfs[1], ',x-shared-dma-extent=2M' + backend),
+            assign(DEVICES[0], ',x-shared-dma-extent=page' + backend) +
+            assign(DEVICES[1], ',x-shared-dma-extent=2M' + backend),
             "x-shared-dma-extent=2M contradicts 'page', which another device "
             'of the same VFIO container has'))
     return refused
 
 
-def refusals(bdf: str) -> list[Refusal]:
-    """Options are completed by what all machines here have."""
-    device = assign(bdf)
+def device_refusals() -> list[Refusal]:
     return [
         Refusal('vhost-vdpa, which pins all memory', PRIVATE + VDPA,
                 'Cannot set discarding of RAM broken'),
@@ -140,13 +134,13 @@ def refusals(bdf: str) -> list[Refusal]:
                 'virtio-mem-pci does not work in a guest with private memory; '
                 'use pc-dimm'),
         Refusal('an assigned device behind a virtual IOMMU, type1',
-                PRIVATE + ['-device', 'intel-iommu,caching-mode=on'] + device,
+                PRIVATE + ['-device', 'intel-iommu,caching-mode=on'] + assign(),
                 'a virtual IOMMU cannot be used for devices that are assigned '
                 'to a guest with private memory'),
         Refusal('an assigned device behind a virtual IOMMU, iommufd',
                 PRIVATE + ['-device', 'intel-iommu,caching-mode=on',
-                           '-object', 'iommufd,id=iommufd0',
-                           '-device', f'vfio-pci,host={bdf},iommufd=iommufd0'],
+                           '-object', 'iommufd,id=iommufd0'] +
+                assign(options=',iommufd=iommufd0'),
                 'a virtual IOMMU cannot be used for devices that are assigned '
                 'to a guest with private memory'),
         Refusal('SMM', PRIVATE + ['-machine', 'smm=on'],
@@ -334,6 +328,82 @@ OLD_KVM = Refusal('private memory on a KVM without software-protected VMs',
                            'CONFIG_KVM_SW_PROTECTED_VM')
 
 
+# What is refused above works for a guest without private memory. Otherwise it
+# might be refused for a reason of this test.
+WORKING_WITHOUT = {
+    'vhost-vdpa': VDPA,
+    'memory that is read-only': [
+        *DIMMS, *file_backend('readonly=on,share=on'),
+        '-device', 'pc-dimm,memdev=ram0'],
+    'NVDIMM and virtio-pmem': [
+        *DIMMS, '-machine', 'nvdimm=on', *file_backend('share=on'),
+        '-device', 'nvdimm,memdev=ram0',
+        '-object', 'memory-backend-ram,id=ram1,size=64M',
+        '-device', 'virtio-pmem-pci,memdev=ram1'],
+    '-only-migratable and -incoming': [
+        '-only-migratable', '-incoming', 'defer'],
+}
+
+PRIVATE_SLOTS = [*PRIVATE, *DIMMS, '-machine', 'nvdimm=on',
+                 '-device', 'pcie-root-port,id=slot0']
+# Options of QEMU, and commands. Those that are refused are tried twice: the
+# second time must say the same.
+COMMANDS = {
+    'private memory': (
+        PRIVATE_SLOTS,
+        2 * (untracked_commands() + plug_commands()) + 2 * [LOADVM]),
+    'private memory, dirty ring': (
+        [*PRIVATE_SLOTS, *DIRTY_RING], 2 * untracked_commands()),
+    'private memory, PAM of q35': (PRIVATE, pam_commands(0x90)),
+    'private memory, PAM of i440fx': (
+        [*PRIVATE, '-machine', 'pc'], pam_commands(0x58)),
+    'plain memory': (['-machine', 'q35'], PLAIN_COMMANDS),
+    'plain memory, dirty ring': (
+        ['-machine', 'q35', *DIRTY_RING], PLAIN_RING_COMMANDS),
+}
+
+
+class Host:
+    """The level 1 machine on which QEMUs are started, one after the other."""
+
+    def __init__(self, machines: Machines) -> None:
+        self._machines = machines
+        self._l1: L1Machine | None = None
+        self._bdfs: list[str] = []
+
+    @property
+    def l1(self) -> L1Machine:
+        """The machine, which is started first if it is not there."""
+        if self._l1 is None or self._machines.l1 is not self._l1:
+            self._l1 = start_l1(self._machines)
+            self._bdfs = bind_edus(self._l1, len(DEVICES))
+            self._l1.check(
+                'vdpa dev add name vdpa0 mgmtdev vdpasim_net; '
+                f'truncate -s 512M {FILE}; mkdir -p /run/huge /dev/shm; '
+                'mount -t tmpfs none /dev/shm; '
+                'mount -t hugetlbfs none /run/huge; '
+                'echo 256 >/proc/sys/vm/nr_hugepages')
+        return self._l1
+
+    def run(self, command: str) -> tuple[int, str]:
+        """Execute a shell command with a QEMU in it."""
+        return self.l1.run(command, 2 * QEMU_TIMEOUT)
+
+    def qemu(self, options: list[str]) -> str:
+        """Return the command that starts QEMU with these options."""
+        command = qemu_command(options)
+        # Which also starts the machine
+        assert self.l1
+        for name, bdf in zip(DEVICES, self._bdfs):
+            command = command.replace(name, bdf)
+        return command
+
+    def start_and_quit(self, options: list[str]) -> tuple[str, int, str]:
+        """Return the command, its status, and what QEMU says."""
+        command = self.qemu([*options, '-S', '-monitor', 'stdio'])
+        return command, *self.run(f'echo quit | {command}')
+
+
 def qemu_command(options: list[str]) -> str:
     accel = [] if '-accel' in options else ['-accel', 'kvm']
     return shlex.join([
@@ -343,168 +413,111 @@ def qemu_command(options: list[str]) -> str:
         '-bios', FIRMWARE_PATH, *options])
 
 
-def check_refusal(l1: L1Machine, refusal: Refusal, tap: Tap) -> None:
-    command = qemu_command(refusal.options)
-    status, output = l1.run(command, 2 * QEMU_TIMEOUT)
+def start_l1(machines: Machines, kernel_arguments: str = '') -> L1Machine:
+    return machines.start({
+        FIRMWARE_PATH: machines.built.firmware.read_bytes(),
+        PROGRAM_PATH: compile_program(_PROGRAM, 'guest').pack(),
+        **find_tool('vdpa', 'iproute2')},
+        devices=len(DEVICES), kernel_arguments=kernel_arguments)
+
+
+@pytest.fixture(scope='module')
+def host(machines: Machines) -> Host:
+    """One level 1 machine for all tests of this module."""
+    return Host(machines)
+
+
+def check_refusal(refusal: Refusal, command: str, status: int, output: str,
+                  checks: Checks) -> None:
     # 1 is an orderly exit: a crash or the timeout has another status
-    tap.check(status == 1 and refusal.message in output,
-              f'refused: {refusal.name}',
-              f'{command}\nstatus {status}, expected 1 and: '
-              f'{refusal.message}\n{output}')
+    checks.check(status == 1 and refusal.message in output,
+                 f'refused: {refusal.name}',
+                 f'{command}\nstatus {status}, expected 1 and: '
+                 f'{refusal.message}\n{output}')
 
 
-def start_and_quit(l1: L1Machine, options: list[str]) -> tuple[str, int, str]:
-    """The command, its status, and what QEMU says before it quits."""
-    command = qemu_command([*options, '-S', '-monitor', 'stdio'])
-    return command, *l1.run(f'echo quit | {command}', 2 * QEMU_TIMEOUT)
+REFUSALS = [*device_refusals(), *extent_refusals(), *memory_refusals()]
 
 
-def check_works_without(l1: L1Machine, name: str, options: list[str],
-                        tap: Tap) -> None:
-    """What is refused above works for a guest without private memory.
-
-    Otherwise it might be refused for a reason of this bench.
-    """
-    command, status, output = start_and_quit(l1, ['-machine', 'q35', *options])
-    tap.check(status == 0, f'without private memory: {name}',
-              f'{command}\nstatus {status}\n{output}')
+@pytest.mark.parametrize('refusal', REFUSALS, ids=lambda each: each.name)
+def test_refused(refusal: Refusal, host: Host, checks: Checks) -> None:
+    command = host.qemu(refusal.options)
+    check_refusal(refusal, command, *host.run(command), checks)
 
 
-def check_works(l1: L1Machine, name: str, options: list[str], tap: Tap
-                ) -> None:
+@pytest.mark.parametrize('name', WORKING_WITHOUT)
+def test_works_without_private_memory(name: str, host: Host, checks: Checks
+                                      ) -> None:
+    command, status, output = host.start_and_quit(
+        ['-machine', 'q35', *WORKING_WITHOUT[name]])
+    checks.check(status == 0, f'without private memory: {name}',
+                 f'{command}\nstatus {status}\n{output}')
+
+
+@pytest.mark.parametrize('name', WORKING)
+def test_works(name: str, host: Host, checks: Checks) -> None:
     """A guest with private memory converts some of it, and finds it right."""
-    command = qemu_command([*PRIVATE, *GUEST, *options, '-monitor', 'stdio'])
-    status, output = l1.run(
+    command = host.qemu([*PRIVATE, *GUEST, *WORKING[name],
+                         '-monitor', 'stdio'])
+    status, output = host.run(
         f'rm -f {SERIAL} {ANSWERS}; mkfifo {ANSWERS}; '
-        f'(exec 4<>{ANSWERS}; {START} echo quit) | {command}',
-        2 * QEMU_TIMEOUT)
-    said = l1.run(f'cat {SERIAL}')[1].replace('\r', '').splitlines()
-    tap.check(status == 0 and said[:1] == ['boot'] and
-              said[-1].startswith('done ') and
-              all(line.startswith('ok ') for line in said[1:-1]),
-              f'works: {name}',
-              '\n'.join([command, f'status {status}', output, *said]))
+        f'(exec 4<>{ANSWERS}; {BEGIN} echo quit) | {command}')
+    said = host.l1.run(f'cat {SERIAL}')[1].replace('\r', '').splitlines()
+    checks.check(status == 0 and said[:1] == ['boot'] and
+                 said[-1].startswith('done ') and
+                 all(line.startswith('ok ') for line in said[1:-1]),
+                 f'works: {name}',
+                 '\n'.join([command, f'status {status}', output, *said]))
 
 
-def check_starts(l1: L1Machine, name: str, options: list[str], tap: Tap
-                 ) -> None:
-    command, status, output = start_and_quit(l1, [*PRIVATE, *options])
-    tap.check(status == 0, f'starts: {name}',
-              f'{command}\nstatus {status}\n{output}')
+@pytest.mark.parametrize('name', STARTING)
+def test_starts(name: str, host: Host, checks: Checks) -> None:
+    command, status, output = host.start_and_quit(
+        [*PRIVATE, *STARTING[name]])
+    checks.check(status == 0, f'starts: {name}',
+                 f'{command}\nstatus {status}\n{output}')
 
 
-def check_commands(l1: L1Machine, name: str, options: list[str],
-                   commands: list[Command], tap: Tap) -> None:
+@pytest.mark.parametrize('name', COMMANDS)
+def test_commands(name: str, host: Host, checks: Checks) -> None:
     """QEMU answers as expected, and is still there after each command."""
+    options, commands = COMMANDS[name]
     lines = ['{"execute": "qmp_capabilities"}']
     for command in commands:
         lines += command.lines()
     lines.append('{"execute": "quit"}')
-    qemu = qemu_command([*options, '-qmp', 'stdio'])
-    status, output = l1.run(f'printf "%s\\n" {shlex.join(lines)} | {qemu}',
-                            2 * QEMU_TIMEOUT)
+    qemu = host.qemu([*options, '-qmp', 'stdio'])
+    status, output = host.run(f'printf "%s\\n" {shlex.join(lines)} | {qemu}')
     answers = [line for line in output.splitlines()
                if line.startswith(('{"return"', '{"error"'))][1:]
     for command, answer, running in zip(commands, answers[::2],
                                         answers[1::2]):
-        tap.check(command.answer in answer and
-                  f'"status": "{command.status}"' in running,
-                  f'{name}: {command.lines()[0]}',
-                  f'{answer}\n{running}\nexpected: {command.answer}, and '
-                  f'{command.status}')
-    tap.check(status == 0 and len(answers) == 2 * len(commands) + 1,
-              f'{name}: QEMU quits when told to',
-              f'{qemu}\nstatus {status}\n{output}')
+        checks.check(command.answer in answer and
+                     f'"status": "{command.status}"' in running,
+                     f'{name}: {command.lines()[0]}',
+                     f'{answer}\n{running}\nexpected: {command.answer}, and '
+                     f'{command.status}')
+    checks.check(status == 0 and len(answers) == 2 * len(commands) + 1,
+                 f'{name}: QEMU quits when told to',
+                 f'{qemu}\nstatus {status}\n{output}')
 
 
-def check_warning(l1: L1Machine, bdf: str, extent: str, warns: bool,
-                  tap: Tap) -> None:
+@pytest.mark.parametrize('extent, warns', (('page', True), ('auto', False)))
+def test_warning(extent: str, warns: bool, host: Host, checks: Checks) -> None:
     """Whether there may be too few IOMMU entries is known at the start."""
-    command, status, output = start_and_quit(
-        l1, PRIVATE + assign(bdf, f',x-shared-dma-extent={extent}'))
+    command, status, output = host.start_and_quit(
+        PRIVATE + assign(options=f',x-shared-dma-extent={extent}'))
     warning = 'x-shared-dma-extent=page can take up to'
-    tap.check(status == 0 and (warning in output) == warns,
-              f'extents of "{extent}": ' + ('a' if warns else 'no') +
-              ' warning that entries may run out',
-              f'{command}\nstatus {status}\n{output}')
+    checks.check(status == 0 and (warning in output) == warns,
+                 f'extents of "{extent}": ' + ('a' if warns else 'no') +
+                 ' warning that entries may run out',
+                 f'{command}\nstatus {status}\n{output}')
 
 
-def check_memory(l1: L1Machine, tap: Tap) -> None:
-    l1.check(f'truncate -s 512M {FILE}; mkdir -p /run/huge /dev/shm; '
-             'mount -t tmpfs none /dev/shm; '
-             'mount -t hugetlbfs none /run/huge; '
-             'echo 256 >/proc/sys/vm/nr_hugepages')
-    for refusal in memory_refusals():
-        check_refusal(l1, refusal, tap)
-    check_works_without(l1, 'memory that is read-only',
-                        DIMMS + file_backend('readonly=on,share=on') +
-                        ['-device', 'pc-dimm,memdev=ram0'], tap)
-    check_works_without(l1, 'NVDIMM and virtio-pmem', [
-        *DIMMS, '-machine', 'nvdimm=on', *file_backend('share=on'),
-        '-device', 'nvdimm,memdev=ram0',
-        '-object', 'memory-backend-ram,id=ram1,size=64M',
-        '-device', 'virtio-pmem-pci,memdev=ram1'], tap)
-    check_works_without(l1, '-only-migratable and -incoming', [
-        '-only-migratable', '-incoming', 'defer'], tap)
-    for name, options in WORKING.items():
-        check_works(l1, name, options, tap)
-    for name, options in STARTING.items():
-        check_starts(l1, name, options, tap)
-    l1.check('echo 0 >/proc/sys/vm/nr_hugepages')
-
-
-def check_all_commands(l1: L1Machine, tap: Tap) -> None:
-    """All of them twice: the second try must say the same."""
-    private = [*PRIVATE, *DIMMS, '-machine', 'nvdimm=on',
-               '-device', 'pcie-root-port,id=slot0']
-    check_commands(l1, 'private memory', private,
-                   2 * (untracked_commands() + plug_commands()) + 2 * [LOADVM],
-                   tap)
-    check_commands(l1, 'private memory, dirty ring', [*private, *DIRTY_RING],
-                   2 * untracked_commands(), tap)
-    check_commands(l1, 'private memory, PAM of q35', PRIVATE,
-                   pam_commands(0x90), tap)
-    check_commands(l1, 'private memory, PAM of i440fx',
-                   [*PRIVATE, '-machine', 'pc'], pam_commands(0x58), tap)
-    check_commands(l1, 'plain memory', ['-machine', 'q35'], PLAIN_COMMANDS,
-                   tap)
-    check_commands(l1, 'plain memory, dirty ring',
-                   ['-machine', 'q35', *DIRTY_RING], PLAIN_RING_COMMANDS, tap)
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_build_option(parser)
-    return parser.parse_args()
-
-
-def test(machines: Machines, tap: Tap) -> None:
-    l1 = machines.start(L1_MIB, 2)
-    l1.check('vdpa dev add name vdpa0 mgmtdev vdpasim_net')
-    check_works_without(l1, 'vhost-vdpa', VDPA, tap)
-    bdfs = bind_edus(l1, 2)
-    for refusal in refusals(bdfs[0]) + extent_refusals(bdfs):
-        check_refusal(l1, refusal, tap)
-    check_memory(l1, tap)
-    check_all_commands(l1, tap)
-    check_warning(l1, bdfs[0], 'page', True, tap)
-    check_warning(l1, bdfs[0], 'auto', False, tap)
+def test_old_kvm(machines: Machines, checks: Checks) -> None:
+    """The KVM of this machine has no software-protected VMs."""
+    l1 = start_l1(machines, 'kvm.tdp_mmu=0')
+    command = qemu_command(OLD_KVM.options)
+    check_refusal(OLD_KVM, command, *l1.run(command, 2 * QEMU_TIMEOUT),
+                  checks)
     l1.power_off()
-
-    l1 = machines.start(L1_MIB, 2, 'kvm.tdp_mmu=0')
-    check_refusal(l1, OLD_KVM, tap)
-    l1.power_off()
-
-
-def files(built: Built) -> dict[str, bytes]:
-    return {FIRMWARE_PATH: built.firmware.read_bytes(),
-            PROGRAM_PATH: compile_program(_PROGRAM, 'guest').pack(),
-            **find_tool('vdpa', 'iproute2')}
-
-
-def main() -> int:
-    return run_test(parse_arguments().build, files, test)
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
 
 """Memory that a guest flips between private and shared is freed each time.
@@ -7,27 +6,23 @@ A guest touches all its memory in either state, over and over. What the kernel
 has for it must depend on the state only, not on how often it changed.
 """
 
-import argparse
-import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 
-HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE))
+import pytest
 
-# pylint: disable=wrong-import-position
-from bench import Bench, Options  # noqa: E402
-from l1 import L1Machine  # noqa: E402
-from l2 import PROGRAM_PATH, L2Machine  # noqa: E402
-from program import MIB, Program, compile_program  # noqa: E402
-from session import (Built, Machines, add_build_option,  # noqa: E402
-                     bench_files, check_program, l1_memory, run_test)
-from tap import Tap  # noqa: E402
-from usage import Usage, measure  # noqa: E402
+from harness.checks import Checks
+from harness.l1 import L1Machine
+from harness.l2 import L2Machine
+from harness.program import MIB, Program, compile_program
+from harness.program_run import Options, ProgramRun
+from harness.session import Machines
+from harness.usage import Usage, measure
 
 FLIPS = 10
-DEFAULT_MIB = 16
+# Flipped each time
+SIZE_MIB = 16
 
 
 @dataclass(frozen=True)
@@ -36,10 +31,10 @@ class Run:
 
     backing: str
     backend: str
-    options: str = ''
+    options: tuple[str, ...] = ()
 
 
-_LOCKED = ' -overcommit mem-lock=on-fault'
+_LOCKED = ('-overcommit', 'mem-lock=on-fault')
 
 RUNS = {'ram': Run('ram', 'type1'), 'memfd': Run('memfd', 'iommufd'),
         'memfd-private': Run('memfd-private', 'iommufd'),
@@ -93,13 +88,12 @@ end
 '''
 
 
-class Flips(Bench):
+class Flips(ProgramRun):
     """A run that measures whenever the guest waits."""
 
-    def __init__(self, program: Program, options: Options, tap: Tap,
-                 qemu_options: str) -> None:
-        super().__init__(program, options, tap)
-        self.program = program
+    def __init__(self, program: Program, options: Options, checks: Checks,
+                 qemu_options: Sequence[str]) -> None:
+        super().__init__(program, options, checks)
         self._qemu_options = qemu_options
         self.before: Usage | None = None
         self.after: Usage | None = None
@@ -107,11 +101,9 @@ class Flips(Bench):
         self.shared: list[Usage] = []
 
     def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
-        l1.check(f'cp /firmware/{self.program.machine.backing}.bin '
-                 f'{PROGRAM_PATH}')
         self.before = measure(l1)
 
-    def _more_options(self) -> str:
+    def more_options(self) -> Sequence[str]:
         return self._qemu_options
 
     def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
@@ -127,16 +119,17 @@ class Flips(Bench):
 class Judge:
     """Says what is wrong with the figures of a run."""
 
-    def __init__(self, run: Flips, name: str, size: int, tap: Tap) -> None:
+    def __init__(self, run: Flips, name: str, size: int, checks: Checks
+                 ) -> None:
         self._run = run
         self._name = name
         self._size = size
-        self._tap = tap
+        self._checks = checks
 
     def _steady(self, what: str, field: str, usages: list[Usage],
                 expected: int, slack: int) -> None:
         values = [getattr(usage, field) for usage in usages]
-        self._tap.check(
+        self._checks.check(
             bool(values) and all(abs(value - expected) <= slack
                                  for value in values),
             f'{self._name}: {what}: {expected >> 10} KiB' +
@@ -151,7 +144,7 @@ class Judge:
         values = [getattr(usage, field) for usage in usages]
         growth = int(median(after - before for before, after in
                             zip(values, values[2:]))) // 2
-        self._tap.check(
+        self._checks.check(
             growth <= _PER_FLIP,
             f'{self._name}: {what} does not grow with each flip: '
             f'{growth >> 10} KiB',
@@ -190,8 +183,8 @@ class Judge:
         run = self._run
         if len(run.private) != FLIPS + 1 or len(run.shared) != FLIPS or \
                 not run.before or not run.after:
-            self._tap.check(False, f'{self._name}: the guest makes {FLIPS} '
-                            'flips')
+            self._checks.check(False, f'{self._name}: the guest makes {FLIPS} '
+                               'flips')
             return
         self._check_backings()
         first = run.private[0]
@@ -216,59 +209,18 @@ class Judge:
                          [run.after], getattr(run.before, field), _SLACK)
 
 
-def programs(size_mib: int) -> dict[str, Program]:
-    """By what memory is made of."""
+def make_program(backing: str, size_mib: int) -> Program:
     first = FLIPS // 2
-    texts = {backing: _PROGRAM.format(
+    return compile_program(_PROGRAM.format(
         size=size_mib, backing=backing, first=first, rest=FLIPS - first,
         flip_2m=_FLIP.format(first=0, chunk=' chunk 2M'),
-        flip_whole=_FLIP.format(first=first, chunk=''))
-        for backing in _COUNTED}
-    return {backing: compile_program(text, backing)
-            for backing, text in texts.items()}
+        flip_whole=_FLIP.format(first=first, chunk='')), backing)
 
 
-def check_run(machines: Machines, name: str, program: Program, size: int,
-              tap: Tap) -> None:
-    backend = RUNS[name].backend
-    run = Flips(program, Options(
-        backend, False, 600 + size / MIB * 10, 0, machines.built.qemu_python,
-        False), tap, RUNS[name].options)
-    memory = l1_memory(program, check_program(program, backend))
-    run.run(lambda: machines.start(memory, 1))
-    Judge(run, f'{name}, {backend}', size, tap).check()
-
-
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    add_build_option(parser)
-    parser.add_argument('--size', type=int, default=DEFAULT_MIB, metavar='MIB',
-                        help='how much is flipped (default: %(default)s)')
-    parser.add_argument('--only', choices=RUNS, metavar='KIND',
-                        help='memory of this kind only: ' + ', '.join(RUNS))
-    args = parser.parse_args()
-    if args.size < DEFAULT_MIB or args.size % 2:
-        parser.error(f'--size is an even number from {DEFAULT_MIB} on')
-    return args
-
-
-def main() -> int:
-    args = parse_arguments()
-    compiled = programs(args.size)
-
-    def test(machines: Machines, tap: Tap) -> None:
-        for name, run in RUNS.items():
-            if args.only in (None, name):
-                check_run(machines, name, compiled[run.backing],
-                          args.size * MIB, tap)
-
-    def files(built: Built) -> dict[str, bytes]:
-        return {**bench_files(built),
-                **{f'/firmware/{backing}.bin': program.pack()
-                   for backing, program in compiled.items()}}
-
-    return run_test(args.build, files, test)
-
-
-if __name__ == '__main__':
-    sys.exit(main())
+@pytest.mark.parametrize('name', RUNS)
+def test_flips(name: str, machines: Machines, checks: Checks) -> None:
+    run = RUNS[name]
+    flips = Flips(make_program(run.backing, SIZE_MIB), machines.options(
+        run.backend, 600 + SIZE_MIB * 10), checks, run.options)
+    machines.play(flips)
+    Judge(flips, f'{name}, {run.backend}', SIZE_MIB * MIB, checks).check()
