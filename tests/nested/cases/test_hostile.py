@@ -24,8 +24,8 @@ from harness.session import (Machines, check_complaints, check_quit,
 from harness.wire import CONSTANTS
 
 TIMEOUT = 300
-# Lines that QEMU may say in each case, and more for each time that it stops the
-# guest for good: it shows all registers then
+# Lines that QEMU may say in each case, and more for each time that it stops
+# the guest for good: it shows all registers then
 MAX_LINES = 60
 STOP_LINES = 25
 
@@ -249,7 +249,8 @@ dma-from AREA+300M 4K seed 2 arrives
 sync # compare
 '''
 
-SHM_OPTIONS = ('-object', f'memory-backend-ram,id=shm,size={SHM_SIZE},share=on',
+SHM_OPTIONS = ('-object',
+               f'memory-backend-ram,id=shm,size={SHM_SIZE},share=on',
                '-device', f'ivshmem-plain,memdev=shm,addr={SHM_SLOT:#x}')
 SMALL_OPTIONS = ('-object', 'memory-backend-file,id=small,share=on,size=512M,'
                  f'mem-path={SMALL_FOLDER}/memory',
@@ -277,8 +278,8 @@ BAD_FAULTS: tuple[Harm, ...] = (
     ('share 1T 1G', 'running'),
     ('share BAR 1M', 'running'))
 
-# What the guest accesses; what QEMU is told of it as long as it tries, and what
-# becomes of the guest
+# What the guest accesses; the error that QEMU gets as long as it tries, and
+# what becomes of the guest
 FAILING_FAULTS = (
     ('share 80M 64K', errno.EINVAL, 'internal-error'),
     ('unshare 64M 64K', errno.EINVAL, 'internal-error'),

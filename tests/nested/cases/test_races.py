@@ -2,10 +2,11 @@
 
 """Four vCPUs convert memory while all else happens, and nothing is lost.
 
-They convert neighbouring and overlapping ranges without QEMU's big lock. At the
-same time a device does DMA, memory slots and bus mastering change, the machine
-is reset, a second device comes and goes, and the monitor asks for the state:
-all of this with the big lock held. After each round everything is compared.
+They convert neighbouring and overlapping ranges without QEMU's big lock. At
+the same time a device does DMA, memory slots and bus mastering change, the
+machine is reset, a second device comes and goes, and the monitor asks for the
+state: all of this with the big lock held. After each round everything is
+compared.
 
 A guest or a monitor that does not answer is a failure, which says where each
 thread of QEMU is.

@@ -134,7 +134,8 @@ def device_refusals() -> list[Refusal]:
                 'virtio-mem-pci does not work in a guest with private memory; '
                 'use pc-dimm'),
         Refusal('an assigned device behind a virtual IOMMU, type1',
-                PRIVATE + ['-device', 'intel-iommu,caching-mode=on'] + assign(),
+                PRIVATE + ['-device', 'intel-iommu,caching-mode=on'] +
+                assign(),
                 'a virtual IOMMU cannot be used for devices that are assigned '
                 'to a guest with private memory'),
         Refusal('an assigned device behind a virtual IOMMU, iommufd',

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The library kernel-edge in the level 1 machine: see kernel-edge/control.h."""
+"""The library kernel-edge in level 1: see kernel-edge/control.h."""
 
 from pathlib import Path
 

@@ -5,6 +5,7 @@
 firmware/main.cc lists what it says.
 """
 
+import math
 import time
 
 from harness.l2 import L2Error, L2Machine
@@ -18,16 +19,23 @@ _QUIET = 5.0
 class Firmware:
     """Talks to the firmware of a guest."""
 
-    def __init__(self, l2: L2Machine, timeout: float) -> None:
-        """@timeout: seconds that the guest may take in all"""
+    def __init__(self, l2: L2Machine, timeout: float,
+                 answer_timeout: float = math.inf) -> None:
+        """@timeout: seconds that the guest may take in all
+
+        @answer_timeout: seconds that it may take to say something
+        """
         self._l2 = l2
         self._deadline = time.monotonic() + timeout
+        self._answer_timeout = answer_timeout
 
     def read(self) -> str:
         """Return the next line.
 
         Raises L2Error if QEMU ended, or if time is up.
         """
+        deadline = min(self._deadline,
+                       time.monotonic() + self._answer_timeout)
         while True:
             line = self._l2.serial.read_line(_ALIVE_INTERVAL)
             if line is not None:
@@ -35,7 +43,7 @@ class Firmware:
             status = self._l2.exit_status()
             if status is not None:
                 raise L2Error(f'QEMU ended with status {status}')
-            if time.monotonic() > self._deadline:
+            if time.monotonic() > deadline:
                 raise L2Error('the guest says nothing: time is up')
 
     def expect(self, *words: str) -> list[str]:

@@ -46,7 +46,7 @@ class L1Error(Exception):
 
 
 class L1Hung(L1Error):
-    """The level 1 machine does nothing at all any more: see harness/hang.py."""
+    """The level 1 machine does nothing any more: see harness/hang.py."""
 
 
 def port_path(port: int) -> str:

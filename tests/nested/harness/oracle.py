@@ -311,8 +311,8 @@ class Oracle:
                              'fill it again')
         if record.op == 'fill' or record.op == 'dma-to' and not record.blocked:
             self._renew([(gpa, gpa + size)])
-        # What a poke writes is compared by a peek only, which no parallel block
-        # has.
+        # What a poke writes is compared by a peek only, which cannot be in a
+        # parallel block.
         if self._actions and record.op != 'poke':
             self._actions.access(gpa, gpa + size,
                                  record.op in ('fill', 'dma-to'))

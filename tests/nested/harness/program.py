@@ -22,14 +22,15 @@ MIB = 1 << 20
 HUGE_PAGE = 2 * MIB
 GIB = 1 << 30
 
-# What the guest's shared memory can be made of; first what it is by default
-# Of conversions: the guest's register, or what KVM accepts for such guests
+# The results of conversions: the guest's register, or what KVM accepts from
+# guests of that type
 RESULTS = ('rax', 'snp', 'tdx')
 
+# What the guest's shared memory can be made of, the default first
 BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 
-# Of virtio-mem: blocks, the most of them in a request, and what can be answered
-# to one that is not carried out
+# virtio-mem: blocks, the most of them in a request, and the answers to one
+# that is not carried out
 _DEFAULT_BLOCK = 2 * MIB
 _MAX_REQUEST_BLOCKS = 0xffff
 _ANSWERS = ('NACK', 'BUSY', 'ERROR')
@@ -86,7 +87,8 @@ class Record:
     def pack(self, results: str = RESULTS[0]) -> bytes:
         expect = self.expect
         # All that a guest of another type hears is that it failed.
-        if self.op in ('share', 'unshare') and expect and results != RESULTS[0]:
+        if self.op in ('share', 'unshare') and expect and \
+                results != RESULTS[0]:
             expect = -errno.EINVAL
         flags = ((CONSTANTS['FLAG_ZERO'] if self.zero else 0) |
                  (CONSTANTS['FLAG_BLOCKED'] if self.blocked else 0) |
@@ -192,7 +194,8 @@ _BLOCKS = {'parallel', 'repeat', 'measure'}
 class _Compiler:
     """Compiles one text; keeps what is known at the current line."""
 
-    def __init__(self, name: str, memory: int | None, cpus: int | None) -> None:
+    def __init__(self, name: str, memory: int | None, cpus: int | None
+                 ) -> None:
         self._file = name
         self._memory = memory
         self._cpus = cpus

@@ -135,7 +135,8 @@ class ProgramRun:
     # counted
     follows_kernel = True
 
-    def __init__(self, program: Program, options: Options, checks: Checks) -> None:
+    def __init__(self, program: Program, options: Options, checks: Checks
+                 ) -> None:
         self.program = program
         self.options = options
         self.checks = checks
@@ -269,8 +270,8 @@ class ProgramRun:
     def _compare_qemu(self, name: str, managers: list[Manager]) -> None:
         if not managers:
             if self._has_managers:
-                self.checks.comment('this QEMU has no guest-memfd-manager: what '
-                                    'it believes is not compared')
+                self.checks.comment('this QEMU has no query-guest-memfd: '
+                                    'what it believes is not compared')
             self._has_managers = False
             return
         believed = sum(manager.shared_size for manager in managers)
@@ -356,7 +357,7 @@ class ProgramRun:
             pages, self.figures.pages_shared_peak)
 
     def compare_state(self, name: str, line: int, l1: L1Machine,
-                       l2: L2Machine, event: Event) -> None:
+                      l2: L2Machine, event: Event) -> None:
         self._note_shared()
         layout = l2.layout() if self.figures.device else None
         if self._trace:
@@ -492,8 +493,8 @@ class ProgramRun:
                 any(r.op == 'unshare' and not r.expect
                     for r in program.records):
             freed = self.replay.edge.counts['free']
-            self.checks.check(freed > 0, 'shared memory that became private was '
-                              'seen to be freed')
+            self.checks.check(freed > 0, 'shared memory that became private '
+                              'was seen to be freed')
 
     def _compare_end(self, l1: L1Machine) -> None:
         self._compare_implicit()
@@ -526,8 +527,9 @@ class ProgramRun:
         self.checks.check(status == 0, 'QEMU ends when told to',
                           f'status {status}\n{l2.stderr()}')
         said = l2.stderr().splitlines()
-        self.checks.check(len(said) <= self.max_lines, f'QEMU has said at most '
-                          f'{self.max_lines} lines', '\n'.join(
+        self.checks.check(len(said) <= self.max_lines,
+                          f'QEMU has said at most {self.max_lines} lines',
+                          '\n'.join(
                             [f'{len(said)} lines, of which the first are:',
                              *said[:_SHOWN]]))
         if self._has_managers:
@@ -548,9 +550,10 @@ class ProgramRun:
             self._run_on(l1)
             l1.check_stalled()
             complaints = l1.complaints()
-            self.checks.check(not complaints,
-                              'the kernel of level 1 has nothing to complain of',
-                              '\n'.join(complaints))
+            self.checks.check(
+                not complaints,
+                'the kernel of level 1 has nothing to complain of',
+                '\n'.join(complaints))
             l1.power_off()
         except L1Hung:
             raise

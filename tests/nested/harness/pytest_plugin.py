@@ -8,6 +8,7 @@ happens when the level 1 machine hangs; and results as TAP, for meson.
 
 import functools
 import logging
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
+    # Whoever ends this wants the machines ended, too.
+    signal.signal(signal.SIGTERM,
+                  lambda *_: pytest.exit('terminated', returncode=2))
     if config.getoption('--tap'):
         config.pluginmanager.unregister(name='terminalreporter')
         config.pluginmanager.register(TapReporter(config), 'tap-reporter')
@@ -86,15 +90,15 @@ def backend(request: pytest.FixtureRequest) -> str:
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     """Call a test, again if level 1 hung, and look at its checks."""
     test = pyfuncitem.obj
-    made = pyfuncitem.stash.get(CHECKS, None)
+    made = pyfuncitem.stash[CHECKS] if CHECKS in pyfuncitem.stash else None
 
     def start_again(reason: str) -> None:
         if made:
             made.clear()
             made.comment(reason)
-        shared = pyfuncitem.funcargs.get('machines')
-        if shared:
-            shared.kill()
+        machines = pyfuncitem.funcargs.get('machines')
+        if isinstance(machines, Machines):
+            machines.kill()
 
     @functools.wraps(test)
     def call(**arguments: object) -> None:

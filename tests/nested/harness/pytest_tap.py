@@ -53,7 +53,7 @@ class TapReporter:
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_makereport(self, item: pytest.Item) -> Iterator[None]:
         yield
-        self._checks = item.stash.get(CHECKS, None)
+        self._checks = item.stash[CHECKS] if CHECKS in item.stash else None
         self._is_explained = item.stash.get(MADE_CHECKS_FAIL, False)
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
@@ -81,9 +81,10 @@ class TapReporter:
         with self._writer() as tap:
             tap.bail_out(f'pytest failed\n{excrepr}')
 
-    def pytest_keyboard_interrupt(self) -> None:
+    def pytest_keyboard_interrupt(
+            self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
         with self._writer() as tap:
-            tap.bail_out('interrupted')
+            tap.bail_out(str(excinfo.value) or 'interrupted')
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:
         if exitstatus not in (pytest.ExitCode.INTERRUPTED,

@@ -428,7 +428,7 @@ class Generator:
 
     def generate(self) -> str:
         """Returns the text of the program."""
-        choices = {
+        choices: dict[Callable[[], None], int] = {
             self._convert: 24, self._stride: 10, self._parallel: 24,
             self._fill: 8, self._verify: 12, self._dma_to: 5,
             self._dma_from: 4, self._switch_master: 4, self._pam: 3,

@@ -156,11 +156,10 @@ class Machines:
         """
         program, options = run.program, run.options
         oracle = check_program(program, options.backend)
-        if devices is None:
-            devices = int(options.backend != 'none')
+        count = int(options.backend != 'none') if devices is None else devices
         files = {**program_files(program, self.built), **(more_files or {})}
         run.run(lambda: self.start(
-            files, memory_mib or l1_memory(program, oracle), devices,
+            files, memory_mib or l1_memory(program, oracle), count,
             icount=options.icount))
 
     def options(self, backend: str, timeout: float,

@@ -276,9 +276,9 @@ class TraceReplay:
             self.edge.take(name, start, size, self.maps)
 
     def _apply(self) -> None:
-        for _, *event in sorted(self._pending):
+        for _, name, start, size in sorted(self._pending):
             try:
-                self._apply_one(*event)
+                self._apply_one(name, start, size)
             except TraceError as error:
                 self.errors.append(str(error))
         self.edge.check_all(self.maps)

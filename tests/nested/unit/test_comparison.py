@@ -28,6 +28,10 @@ def row(name: str, backends: tuple[str, ...] = ('type1',)) -> Row:
     return next(row for row in all_rows(backends) if row.name == name)
 
 
+def failed(name: str, diagnostics: str) -> Result:
+    return Result(False, name, diagnostics)
+
+
 class FailureTest(unittest.TestCase):
 
     def test_message_of_qemu(self) -> None:
@@ -45,7 +49,7 @@ class FailureTest(unittest.TestCase):
         self.assertEqual(describe_failure(True, []), '')
 
     def test_qemu_ends(self) -> None:
-        failures = [Result(False, 'the level 2 machine works',
+        failures = [failed('the level 2 machine works',
                            f'QEMU ended with status 1\n{DEVICE_ERROR}\n')]
         message = 'vfio 0000:00:02.0: no room: Device or resource busy'
         self.assertEqual(describe_failure(False, failures),
@@ -54,40 +58,44 @@ class FailureTest(unittest.TestCase):
                          f'breaks off: {message}')
 
     def test_qemu_ends_silently(self) -> None:
-        failures = [Result(False, 'the level 2 machine works',
+        failures = [failed('the level 2 machine works',
                            'QEMU ended with status 1\n')]
         self.assertEqual(describe_failure(False, failures),
                          'does not start: QEMU ended with status 1')
 
     def test_monitor_does_not_answer(self) -> None:
-        failures = [Result(False, 'the level 2 machine works',
-                           f'QMP command quit : TimeoutError\n{DEVICE_ERROR}\n')]
+        failures = [failed('the level 2 machine works',
+                           'QMP command quit : TimeoutError\n'
+                           f'{DEVICE_ERROR}\n')]
         self.assertEqual(describe_failure(True, failures),
                          'stands still: QMP command quit : TimeoutError')
 
     def test_conversion_fails(self) -> None:
         call = '16 hypercall cpu=0 gpa=0x10 pages=0x7f ret=-28 expected=0'
-        failures = [Result(False, 'line 16, sync: 1 conversion calls', 'guest says 0'),
-                    Result(False, 'line 15: repeat 8', f'note\n{call}\nfailures=1')]
+        failures = [failed('line 16, sync: 1 conversion calls',
+                           'guest says 0'),
+                    failed('line 15: repeat 8',
+                           f'note\n{call}\nfailures=1')]
         self.assertEqual(describe_failure(True, failures),
                          'fails, ENOSPC: line 16, gpa=0x10 pages=0x7f')
 
     def test_qemu_ends_after_a_failure(self) -> None:
-        failures = [Result(False, 'line 16: share 16M 1G', '16 hypercall cpu=0 gpa=0x10 '
-                           'pages=0x7f ret=-28 expected=0'),
-                    Result(False, 'the level 2 machine works',
+        failures = [failed('line 16: share 16M 1G', '16 hypercall cpu=0 '
+                           'gpa=0x10 pages=0x7f ret=-28 expected=0'),
+                    failed('the level 2 machine works',
                            'QEMU ended\nqemu: why')]
         self.assertEqual(describe_failure(True, failures), 'breaks off: why')
 
     def test_level_1_breaks(self) -> None:
         self.assertEqual(
-            describe_failure(False, [Result(False, 'the level 1 machine works',
-                                            'level 1: no file\nmore')]),
+            describe_failure(False, [failed('the level 1 machine works',
+                                     'level 1: no file\nmore')]),
             'no result: level 1: no file')
 
     def test_anything_else(self) -> None:
         self.assertEqual(
-            describe_failure(True, [Result(False, 'no event was lost', '5 were lost')]),
+            describe_failure(True, [failed('no event was lost',
+                                           '5 were lost')]),
             'wrong: no event was lost')
 
 

@@ -333,7 +333,8 @@ class OracleTest(RefusalTest):
             'dma-to 64M 8 seed 1 arrives\n', 'scratch')
 
     def test_peak(self) -> None:
-        oracle, _, _ = run('share 64M 2M\nunshare 64M 2M\nfill 64M 1M seed 1\n')
+        oracle, _, _ = run('share 64M 2M\nunshare 64M 2M\n'
+                           'fill 64M 1M seed 1\n')
         self.assertEqual(oracle.peak_shared, 2 * MIB + 65536)
         self.assertEqual(oracle.touched, MIB)
 

@@ -99,7 +99,8 @@ class CompilerTest(unittest.TestCase):
         self.assertEqual(compile_text('').machine.backing, 'ram')
         self.assertEqual(compile_text('backing hugetlb').machine.backing,
                          'hugetlb')
-        self.assert_refused('backing disk', 'text:1: backing is ram or .*"disk"')
+        self.assert_refused('backing disk',
+                            'text:1: backing is ram or .*"disk"')
 
     def test_devices(self) -> None:
         program = compile_text('device virtio-blk\ndevice virtio-net\n'
@@ -141,7 +142,8 @@ class CompilerTest(unittest.TestCase):
         self.assertEqual(expected('results rax'), -errno.ENOSPC)
         self.assertEqual(expected('results snp'), -errno.EINVAL)
         self.assertEqual(expected('results tdx'), -errno.EINVAL)
-        self.assert_refused('results sev', 'text:1: results are those of .*sev')
+        self.assert_refused('results sev',
+                            'text:1: results are those of .*sev')
 
     def test_implicit(self) -> None:
         self.assertFalse(compile_text('').machine.implicit)
