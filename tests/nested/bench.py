@@ -29,9 +29,9 @@ from trace_follower import TRACING, TraceFollower
 from wire import CONSTANTS
 
 sys.path.append(str(Path(__file__).resolve().parent.parent.parent /
-                    'scripts/lib'))
+                    'scripts'))
 # pylint: disable=wrong-import-position
-from dma_map import Recorder, take_snapshot  # noqa: E402
+from dma_map.query import Recorder, take_snapshot  # noqa: E402
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
 
