@@ -106,7 +106,8 @@ own_files()
             \( -path ./build -o -name .git -o -name __pycache__ \) -prune \
             -o -type f ! -name '*~' ! -name '*.pyc' -print | sed 's|^\./||')
     fi | sort -u | while IFS= read -r file; do
-        if [ -e "$repo_root/$file" ]; then
+        # A link to a folder is none
+        if [ -f "$repo_root/$file" ]; then
             printf '%s\n' "$file"
         fi
     done

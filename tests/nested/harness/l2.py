@@ -2,6 +2,7 @@
 
 """The level 2 machine: the guest with private memory under test."""
 
+import importlib
 import select
 import shlex
 import time
@@ -9,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dma_map.qmp_library import load_qmp
 from harness.intervals import IntervalSet
 from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
 from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
-from harness.qmp import load_qmp
 from harness.wire import PROGRAM_FILE
 
 # Files of the level 1 machine
@@ -229,11 +230,12 @@ class L2Machine:
     def connect(self, python_dir: Path) -> None:
         """Connects to QEMU's monitor, with QEMU's own Python library."""
         self._library = load_qmp(python_dir)
+        legacy = importlib.import_module('qemu.qmp.legacy')
         sock = self._l1.sockets[QMP_PORT]
         # The library would wait for a greeting for ever.
         if not select.select([sock], [], [], _QMP_TIMEOUT)[0]:
             raise L2Error('QEMU does not open its monitor')
-        self._qmp = self._library.legacy.QEMUMonitorProtocol(sock)
+        self._qmp = legacy.QEMUMonitorProtocol(sock)
         self._qmp.settimeout(_QMP_TIMEOUT)
         self._qmp.connect()
         self._commands = {command['name']

@@ -10,14 +10,13 @@ IOMMU (through the DMA that arrives or faults). Wherever the program says
 
 import json
 import re
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TextIO
 
-from harness import NESTED
+from dma_map.query import Recorder, take_snapshot
 from harness.checks import Checks
 from harness.edge import Edge
 from harness.figures import Figures, Measurement, State, VmemState
@@ -29,10 +28,6 @@ from harness.program import HUGE_PAGE, PAGE_SIZE, RESULTS, Program
 from harness.trace import TraceReplay
 from harness.trace_follower import TRACING, TraceFollower
 from harness.wire import CONSTANTS
-
-sys.path.append(str(NESTED.parent.parent / 'scripts/lib'))
-# pylint: disable=wrong-import-position
-from dma_map import Recorder, take_snapshot  # noqa: E402
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
 
@@ -529,9 +524,8 @@ class ProgramRun:
         said = l2.stderr().splitlines()
         self.checks.check(len(said) <= self.max_lines,
                           f'QEMU has said at most {self.max_lines} lines',
-                          '\n'.join(
-                            [f'{len(said)} lines, of which the first are:',
-                             *said[:_SHOWN]]))
+                          f'{len(said)} lines, of which the first are:\n' +
+                          '\n'.join(said[:_SHOWN]))
         if self._has_managers:
             unexpected = [line for line in said
                           if not is_expected(line)]

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from dma_map import (Cell, Range, Rates, Snapshot, State, Strip, clean,
-                     make_strip, short_size, size_text)
+from dma_map.query import (Cell, Range, Rates, Snapshot, State, Strip, clean,
+                           make_strip, short_size, size_text)
 
 # A span is a text and what it is: a State, or one of these
 PLAIN = 'plain'
@@ -24,7 +24,8 @@ LETTERS = {State.HOLE: ' ', State.PRIVATE: '.', State.SHARED: 'S',
            State.LARGE: 'G', State.MIDDLE: 'M', State.SMALL: 'K',
            State.WAITING: 'W', State.MISSING: '!'}
 NAMES = {State.PRIVATE: 'private', State.SHARED: 'shared, no device',
-         State.LARGE: 'mapped, 1G and more', State.MIDDLE: 'mapped, 1M and more',
+         State.LARGE: 'mapped, 1G and more',
+         State.MIDDLE: 'mapped, 1M and more',
          State.SMALL: 'mapped, below 1M', State.WAITING: 'waits for the gate',
          State.MISSING: 'not mapped!'}
 _SHADES = '░▒▓█'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What QEMU says of shared memory and DMA to it: asked for, kept, cut in cells.
+"""Query, record and rasterize the state of shared memory and DMA to it.
 
 A snapshot is what both queries answered at one moment. It is kept as a line of
 JSON; the cells of its windows are kept as runs, as most have neighbours like

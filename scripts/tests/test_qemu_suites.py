@@ -5,8 +5,8 @@
 import json
 import unittest
 
-from qemu_suites import (FAILED, GREEN, SKIPPED, WHOLE, Comparison, parse_log,
-                         parse_tap)
+from lib.qemu_suites import (FAILED, GREEN, SKIPPED, WHOLE, Comparison,
+                             parse_log, parse_tap)
 
 
 class Tap(unittest.TestCase):

@@ -9,9 +9,9 @@ own, and colours for light and dark pages.
 from typing import Any
 from xml.sax.saxutils import escape
 
-from dma_map import (Cell, Part, Range, Snapshot, State, Strip, clean,
-                     make_strip, short_size, size_text)
-from dma_map_text import (NAMES, budget_text, container_name, gate_word,
+from dma_map.query import (Cell, Part, Range, Snapshot, State, Strip, clean,
+                           make_strip, short_size, size_text)
+from dma_map.text import (NAMES, budget_text, container_name, gate_word,
                           total_text)
 
 WIDTH = 800
@@ -289,7 +289,8 @@ def _document(title: str, height: int, elements: list[str]) -> str:
         '<?xml version="1.0" encoding="UTF-8"?>',
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
         f'height="{height}" viewBox="0 0 {WIDTH} {height}" role="img">',
-        f'<title>{escape(clean(title))}</title>', f'<style>\n{_style()}\n</style>',
+        f'<title>{escape(clean(title))}</title>',
+        f'<style>\n{_style()}\n</style>',
         f'<rect width="{WIDTH}" height="{height}" rx="8" class="border"/>',
         f'<rect x="1" y="1" width="{WIDTH - 2}" height="{height - 2}" rx="7" '
         'class="ground"/>', *elements, '</svg>', ''])
