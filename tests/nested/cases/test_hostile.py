@@ -16,7 +16,7 @@ from harness.edge import CONSTANTS as CONSTANTS_EDGE
 from harness.edge import Edge
 from harness.firmware import Firmware
 from harness.l1 import L1Machine
-from harness.l2 import L2Error, L2Machine, Layout
+from harness.l2 import L2Error, L2Machine, Layout, wait_until
 from harness.program import MIB, Program, compile_program
 from harness.program_run import bind_edu
 from harness.session import (Machines, check_complaints, check_quit,
@@ -24,6 +24,7 @@ from harness.session import (Machines, check_complaints, check_quit,
 from harness.wire import CONSTANTS
 
 TIMEOUT = 300
+FREE_TIMEOUT = 10.0
 # Lines that QEMU may say in each case, and more for each time that it stops
 # the guest for good: it shows all registers then
 MAX_LINES = 60
@@ -356,8 +357,16 @@ class Guest:
         self.firmware.start(record)
 
     def blocks(self) -> int:
-        """How many RAM blocks have private memory."""
+        """Return how many RAM blocks have private memory."""
         return len(self.l2.managers())
+
+    def wait_blocks(self, blocks: int) -> bool:
+        """Wait until there are so many of them, and return whether they are.
+
+        QEMU deletes an object first, and frees its RAM block after an RCU
+        grace period.
+        """
+        return wait_until(lambda: self.blocks() == blocks, FREE_TIMEOUT)
 
     def expect(self, when: str, shared: int, mapped: int | None) -> None:
         """What QEMU has to say. mapped is None if there is no container."""
@@ -462,7 +471,7 @@ def test_memory_comes_and_goes(machines: Machines, backend: str,
             guest.go_to_sync()
             guest.l2.wait_event('DEVICE_DELETED')
             guest.l2.execute('object-del', {'id': 'dimm-memory'})
-            guest.check(guest.blocks() == blocks,
+            guest.check(guest.wait_blocks(blocks),
                         f'turn {turn}, gone: nothing is left of it')
             guest.expect(f'turn {turn}, gone', own, own)
             guest.firmware.go()

@@ -6,6 +6,7 @@ import importlib
 import select
 import shlex
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,16 @@ _EJECT_BUS = 0xcd0
 _POLL_INTERVAL = 0.1
 _QMP_TIMEOUT = 30.0
 _QUIT_TIMEOUT = 30.0
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Waits until it is true. Returns whether it is, in so many seconds."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(_POLL_INTERVAL)
+    return condition()
 
 
 class L2Error(Exception):
@@ -213,13 +224,10 @@ class L2Machine:
         return int(output) if output.isdigit() else None
 
     def wait_exit(self) -> int | None:
-        end = time.monotonic() + _QUIT_TIMEOUT
-        while time.monotonic() < end:
-            status = self.exit_status()
-            if status is not None:
-                return status
-            time.sleep(_POLL_INTERVAL)
-        return None
+        """Waits for QEMU to end. Returns its status, or None if it does not.
+        """
+        wait_until(lambda: self.exit_status() is not None, _QUIT_TIMEOUT)
+        return self.exit_status()
 
     def stderr(self) -> str:
         return self._l1.run(f'cat {_STDERR_PATH}')[1]
