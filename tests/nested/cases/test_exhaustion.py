@@ -70,8 +70,7 @@ dma-to LARGE+16M-4K 4K seed 4 arrives
 sync
 '''
 
-# What may be said of as many failures as there are above, and whatever else
-# there is to say
+# QEMU may say so many lines, about all failures above and everything else
 _MAX_LINES = 20
 
 
@@ -164,7 +163,7 @@ end
 sync
 '''
 
-# What QEMU needs besides the guest's memory, and more
+# More than QEMU needs besides the guest's memory
 _OWN_MIB = 64
 _CGROUP = '/sys/fs/cgroup/guest'
 _GUEST_TIMEOUT = 300.0
@@ -291,7 +290,7 @@ def test_cgroup_large_enough(machines: Machines, backend: str, checks: Checks
 
 def test_cgroup_of_mappings(machines: Machines, backend: str, checks: Checks
                             ) -> None:
-    """What each mapping takes."""
+    """Measure the memory that each mapping takes."""
     guest = CgroupGuest(machines, backend, _EXTENTS, None, checks)
     kernel: list[int] = []
     own: list[int] = []

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Each call to the kernel that a conversion makes fails, one after the other.
+"""Each call to the kernel that a conversion makes fails, one by one.
 
 All kinds of conversions, with the gate closed and open, and the maps with
 which the gate opens; then all calls of a kind, also those that undo something.
@@ -28,7 +28,7 @@ _BLOCK = 256 * MIB
 _KIB = 1024
 _AREA = 64 * MIB
 _AREA_SIZE = 8 * MIB
-# Where one RAM block ends and the next one begins
+# The border between two RAM blocks
 _BORDER_AREA = _BLOCK - 2 * MIB
 _BORDER_AREA_SIZE = 4 * MIB
 
@@ -81,7 +81,7 @@ def _named(*names: str) -> tuple[Scenario, ...]:
                  if scenario.name in names)
 
 
-# What is done while nothing is mapped, and when what is mapped stays so
+# Done while nothing is mapped, and after the gate was closed
 _NEVER_OPEN = (
     *_named('a mixed range to shared', 'pages of two RAM blocks to shared'),
     Scenario('three pieces to shared',
@@ -95,12 +95,12 @@ _NEVER_OPEN = (
 _CLOSED_AGAIN = _named('pages of two RAM blocks to private',
                        'parts of extents to private')
 
-# What is not the same with extents of a page each
+# Those that are different with extents of a page each
 _PAGES = _named('a mixed range to shared', 'pages of two RAM blocks to shared',
                 'a mixed range to private',
                 'pages of two RAM blocks to private')
 
-# Where all calls of a kind fail from one on, and which kinds that are
+# Scenarios in which all calls of a kind fail from one on, and the kinds
 _STICKY = {
     'a page to shared': ('free_private',),
     'a mixed range to shared': ('attributes', 'map'),
@@ -117,7 +117,7 @@ _CLEAN_UP = (unshare(_AREA, _AREA_SIZE),
 # Has the layout try again what went wrong
 _OTHER = share(_AREA + _AREA_SIZE - 4 * _KIB, 4 * _KIB)
 
-# All that is ever done, each once: the lines of the guest's program
+# All steps, each once: the lines of the guest's program
 _STEPS = list(dict.fromkeys([
     *_CLEAN_UP, MASTER_ON, MASTER_OFF, _OTHER,
     *(step for scenario in (*_SMALL, *_LARGE, *_NEVER_OPEN, _OPENING)
@@ -129,7 +129,7 @@ class StickySweep(Sweep):
 
     def _excepted(self, kind: str, step: Step
                   ) -> tuple[IntervalSet, IntervalSet]:
-        """What may be mapped, and of what KVM may be wrong, for a while."""
+        """Return what may be mapped, and KVM be wrong about, for a while."""
         memory = step.gpa, step.gpa + step.size
         if kind == 'unmap':
             return IntervalSet([memory]), IntervalSet()

@@ -33,7 +33,7 @@ STOP_LINES = 25
 ROM_SIZE = CONSTANTS['ROM_SIZE']
 PAGE = 4096
 
-# Of the memory that is plugged; it is 256 MiB from 4 GiB on
+# The memory that is plugged
 DIMM_BASE = 4 << 30
 DIMM_SIZE = 256 * MIB
 
@@ -164,7 +164,7 @@ pam off
 sync # compare
 '''
 SLOTS_RANGES = 1000
-# What QEMU may have to tell KVM of the memory below 1 MiB with each change
+# Calls of QEMU for the memory below 1 MiB with each change
 MOST_ATTRIBUTES = 16
 # Shared memory in a BAR, in a slot of its own
 SHM_SLOT = 0x11
@@ -219,7 +219,7 @@ out CONFIG_DATA 2 width 16
 sync # compare
 '''
 
-# In a file system that has memory for a part of the guest's
+# A file system with too little memory for the guest
 SMALL_FOLDER = '/run/small'
 SMALL_SIZE = 64 * MIB
 
@@ -261,8 +261,8 @@ SMALL_COMMAND = (f'mkdir -p {SMALL_FOLDER} && mount -t tmpfs '
 MEMORY_OPTIONS = ('-m', '512M,slots=2,maxmem=2G')
 PORT_OPTIONS = ('-device', 'pcie-root-port,id=port0,addr=4,chassis=1')
 
-# What the guest does to itself, one after the other, and the state in which it
-# must be then, if there is only one.
+# Lines that the guest executes, one after the other, and the state in which it
+# must be then, if there is only one
 Harm = tuple[str, str]
 
 # Its code, its first instruction, its stacks and variables, and all memory
@@ -279,8 +279,8 @@ BAD_FAULTS: tuple[Harm, ...] = (
     ('share 1T 1G', 'running'),
     ('share BAR 1M', 'running'))
 
-# What the guest accesses; the error that QEMU gets as long as it tries, and
-# what becomes of the guest
+# Lines that the guest executes, the error that QEMU gets as long as it tries,
+# and the state of the guest then
 FAILING_FAULTS = (
     ('share 80M 64K', errno.EINVAL, 'internal-error'),
     ('unshare 64M 64K', errno.EINVAL, 'internal-error'),
@@ -288,7 +288,7 @@ FAILING_FAULTS = (
     ('unshare 64M 64K', errno.ENOMEM, 'running'),
 )
 
-# Where it starts after each reset
+# The line at which it starts after each reset
 START = 'share 64M 1M'
 
 

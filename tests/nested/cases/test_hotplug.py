@@ -32,11 +32,11 @@ _PORT_SLOTS = (4, 5)
 
 _DISPLAY_SLOT = 0x12
 
-# In a page of the firmware: where there is something of less than a page
+# Offsets in the firmware for something that is less than a page
 _ROM_OFFSETS = (0x8000, 0x87f0, 0x8ff0, _ROM_SIZE - 0x1000)
 
-# What the level 1 machine has so that a device can lose its bus: a root port
-# for one of them, and where that has the bus's number
+# A root port for one device of the level 1 machine, so that the device can
+# lose its bus, and the register for the number of the bus
 _BRIDGED = ('-device', 'pcie-root-port,id=bridge,chassis=9',
             '-device', f'{EDU},bus=bridge')
 _SECONDARY_BUS = 0x19

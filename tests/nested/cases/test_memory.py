@@ -43,19 +43,19 @@ RUNS = {'ram': Run('ram', 'type1'), 'memfd': Run('memfd', 'iommufd'),
         'ram-locked': Run('ram', 'type1', _LOCKED),
         'memfd-locked': Run('memfd', 'type1', _LOCKED)}
 
-# Where the shared memory is counted
+# The counters of shared memory
 _COUNTED = {'ram': 'anonymous', 'ram-shared': 'shmem', 'memfd': 'shmem',
             'memfd-private': 'anonymous', 'hugetlb': 'huge'}
 
-# Where the file's pages are that stay behind the copies of them
+# The counters of pages of a file that stay behind their copies
 _BEHIND = {'memfd-private': 'shmem'}
 
-# What QEMU's own needs grow by with the first flip, and what counts differ by
-# from flip to flip for reasons of their own
+# QEMU's own memory may grow by so much with the first flip, and counts may
+# differ by so much from flip to flip for other reasons
 _OWN = 6 * MIB
 _SLACK = 2 * MIB
 
-# What all of level 1 may need more with each flip; the pieces that are
+# All of level 1 may need so much more with each flip; the pieces that are
 # converted are larger
 _PER_FLIP = MIB // 4
 

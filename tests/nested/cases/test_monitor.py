@@ -53,7 +53,7 @@ sync
 _FAILURES = 400
 # Events come no more often than every five seconds.
 _EVENT_INTERVAL = 6
-# How many mappings there can be where the kernel has no limit
+# The number of mappings where the kernel has no limit
 _IOMMUFD_LIMIT = 1 << 20
 _LIMIT = f'''
 memory 256M

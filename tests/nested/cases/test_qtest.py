@@ -20,7 +20,7 @@ from harness.session import Machines, check_complaints
 
 DEVICES = 2
 
-# Of one test program, on a machine that does many other things
+# For one test program, on a busy machine
 TEST_TIMEOUT = 600
 
 # libqtest wants to see an architecture in the name

@@ -32,7 +32,7 @@ COUNT = 60
 # For all rounds; on an idle machine each takes some 10 seconds
 TIMEOUT = 1200.0
 
-# What QEMU says of a device, at most, when it comes and goes
+# The lines that QEMU says at most when a device comes and goes
 _PLUG_LINES = 4
 
 # The second device, and where it is plugged
@@ -151,7 +151,7 @@ class Races(ProgramRun):
         return ('-object', 'iommufd,id=iommufd1', '-device',
                 f'pcie-root-port,id={_PORT},addr=4,chassis=1')
 
-    # What happens besides
+    # Other work beside the conversions
 
     @property
     def max_lines(self) -> int:

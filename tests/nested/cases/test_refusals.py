@@ -2,9 +2,9 @@
 
 """What cannot work with private memory is refused, with a clear error.
 
-That is so at the start, when something is plugged, and when the monitor is
-told to do it: QEMU goes on, and is as it was. What is refused works without
-private memory; and what looks like it and works is not refused.
+QEMU refuses it at the start, when something is plugged, and when the monitor
+is told to do it; then QEMU goes on as before. What is refused works without
+private memory, and similar things that do work are not refused.
 """
 
 import json
@@ -32,7 +32,7 @@ PRIVATE = ['-machine', 'q35,kernel-irqchip=split,'
 VDPA = ['-device', 'vhost-vdpa-device-pci,vhostdev=/dev/vhost-vdpa-0']
 
 
-# Whether memory is what it should be, in either state
+# Checks memory in either state
 _PROGRAM = '''
 memory 512M
 let AREA = 64M
@@ -96,7 +96,7 @@ def hmp(line: str, answer: str, status: str = 'running') -> Command:
                    status)
 
 
-# In place of the addresses of the devices, which only the machine knows
+# Placeholders for the addresses of the devices
 DEVICES = ('DEVICE0', 'DEVICE1')
 
 
@@ -195,7 +195,7 @@ def memory_refusals() -> list[Refusal]:
     ]
 
 
-# What memory and the machine can be made of
+# Memory and machines that work
 WORKING = {
     'memory-backend-ram': machine_memory('ram'),
     'memory-backend-ram,share=on': machine_memory('ram,share=on'),
@@ -244,7 +244,7 @@ STARTING = {
 
 
 def untracked_commands() -> list[Command]:
-    """What would follow changes of memory; QEMU is then as it was before.
+    """Return commands that would track changes of memory.
 
     Commands of the human monitor return their errors.
     """
@@ -297,7 +297,7 @@ LOADVM = hmp('loadvm x', 'private memory cannot be restored', 'restore-vm')
 
 
 def pam_commands(register: int) -> list[Command]:
-    """Writes what a guest can: what is seen below 1 MiB, in all four modes.
+    """Return writes of a guest that show memory below 1 MiB in all four modes.
 
     Read-only is one of them, for memory with a guest_memfd, too.
     """
@@ -310,7 +310,7 @@ def pam_commands(register: int) -> list[Command]:
     return commands
 
 
-# What is refused above, without private memory
+# Commands that are refused above, without private memory
 PLAIN_COMMANDS = [
     Command('calc-dirty-rate', {'calc-time': 1, 'mode': 'dirty-bitmap'},
             '{"return": {}}'),

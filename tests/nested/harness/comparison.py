@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What programs take on several QEMUs, side by side.
+"""The table that compares several QEMUs.
 
 A row of the table says which runs it needs, and what it makes of their
 outcomes; it starts nothing itself.
@@ -41,7 +41,7 @@ _L2_CHECK = 'the level 2 machine works'
 
 
 def device_name(backend: str) -> str:
-    """How the table calls it."""
+    """Returns the name of a backend in the table."""
     return 'no device' if backend == 'none' else backend
 
 
@@ -63,7 +63,7 @@ class Run:
 
 @dataclass
 class Outcome:
-    """What came of a run; failure is empty if all was right."""
+    """The outcome of a run; failure is empty if all was right."""
 
     figures: Figures = field(default_factory=Figures)
     failure: str = ''
@@ -74,9 +74,9 @@ Outcomes = dict[Run, Outcome]
 
 
 def qemu_message(stderr: str) -> str:
-    """What a QEMU that ended has said, its name and warnings left out.
+    """Returns the error message of a QEMU that ended.
 
-    And what it always says.
+    Its name, warnings and expected lines are left out.
     """
     lines = [line for line in map(str.strip, stderr.splitlines())
              if line and not is_expected(line)]
@@ -91,13 +91,13 @@ def _error_name(number: int) -> str:
 
 
 def describe_failure(booted: bool, failures: list[Result]) -> str:
-    """Says in a line what went wrong.
+    """Describes in a line what went wrong.
 
     A machine that is gone, or a call that failed, is the cause of all else.
     """
     for result in failures:
         name = result.name
-        # What the run noticed, and what QEMU said
+        # The first line is the harness's, the others are QEMU's
         first, _, stderr = result.diagnostics.partition('\n')
         if name == _L2_CHECK and first.endswith(TimeoutError.__name__):
             return f'stands still: {first}'
@@ -117,7 +117,7 @@ def describe_failure(booted: bool, failures: list[Result]) -> str:
 # Figures as text
 
 def entries(state: State, before: State | None = None) -> str:
-    """IOMMU entries in a state, or what came to them since another one."""
+    """Formats the IOMMU entries in a state, or those since another one."""
     if state.extents is not None:
         since = before.extents if before else 0
         return '-' if since is None else str(state.extents - since)
@@ -129,7 +129,8 @@ def entries(state: State, before: State | None = None) -> str:
 
 
 def instructions(count: int, without: int | None) -> str:
-    """A count, its difference to that without a device, and the ratio."""
+    """Formats a count, with difference and ratio to that without a device.
+    """
     text = f'{count / 1e6:.1f} M'
     if without:
         text += f', {(count - without) / 1e6:+.1f} M, {count / without:.3f}x'
@@ -137,9 +138,9 @@ def instructions(count: int, without: int | None) -> str:
 
 
 def latency(figures: Figures, command: str, phase: str) -> str:
-    """Median and longest time of a command, if this QEMU has it.
+    """Formats median, longest time and number of times of a command.
 
-    And how many times there are.
+    "-" if this QEMU does not have it.
     """
     for each in figures.latencies:
         if (each.command, each.phase) == (command, phase):
@@ -149,7 +150,7 @@ def latency(figures: Figures, command: str, phase: str) -> str:
 
 
 def pace(seconds: float, count: int) -> str:
-    """How often something was done, and in how long."""
+    """Formats how often something was done, and in what time."""
     return f'{count} in {seconds:.0f} s'
 
 
@@ -172,14 +173,14 @@ class Row:
     is_long: bool = False
 
     def runs(self) -> list[Run]:
-        """What has to be run, each once."""
+        """Returns what has to be run, each once."""
         return list(dict.fromkeys(run for line in self.lines
                                   for run in line.runs))
 
 
 def _line(label: str, runs: tuple[Run, ...],
           cell: Callable[[list[Outcome]], str]) -> Line:
-    """A line that says what failed, if anything of it did."""
+    """Returns a line that shows a failure, if there was one."""
     def checked(outcomes: Outcomes) -> str:
         needed = [outcomes[run] for run in runs]
         for outcome in needed:
@@ -218,7 +219,7 @@ def _entries(backends: tuple[str, ...]) -> Row:
 
 
 def _measured(outcomes: list[Outcome]) -> str:
-    """Instructions of a run, against those of the next one."""
+    """Formats instructions of a run, compared with those of the next one."""
     count, *without = (outcome.figures.measurements[0].ticks
                        for outcome in outcomes)
     return instructions(count, without[0] if without else None)
@@ -310,7 +311,7 @@ def _stalls(backends: tuple[str, ...]) -> Row:
 
 
 def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
-    """The table."""
+    """Returns the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends),
             # The limit is type1's
@@ -318,9 +319,9 @@ def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
 
 
 def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:
-    """The table as text, with a column for each QEMU.
+    """Formats the table as text, with a column for each QEMU.
 
-    What does not fit in a cell is a note below it.
+    Texts that do not fit in a cell become notes below the table.
     """
     notes: list[str] = []
 

@@ -20,12 +20,12 @@ KINDS = ('attributes', 'map', 'unmap', 'free_shared', 'free_private')
 
 
 def edge_library(build: Path) -> Path:
-    """Where the library is when it was built."""
+    """Returns the path of the library in a build folder."""
     return build / 'core/tests/nested/kernel-edge/kernel-edge.so'
 
 
 class Edge:
-    """What the library is to do in the QEMU that is started with it."""
+    """Controls the library in a QEMU that is started with it."""
 
     def __init__(self, l1: L1Machine, trace: bool) -> None:
         self._l1 = l1
@@ -41,19 +41,19 @@ class Edge:
 
     @staticmethod
     def set_command(**fields: int) -> str:
-        """The shell command that sets them."""
+        """Returns the shell command that sets them."""
         octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
-        # In place: the library sees what is in the file's memory.
+        # Not truncated: the library has mapped the file.
         return f"printf '{octal}' 1<>{_CONTROL_PATH}"
 
     def get(self) -> dict[str, int]:
         """Returns the fields, with the library's answers."""
         return self.parse(self._l1.check(self.GET_COMMAND))
 
-    # Says what there is
+    # Prints the fields
     GET_COMMAND = f'od -An -v -tu4 {_CONTROL_PATH}'
 
     @staticmethod
     def parse(output: str) -> dict[str, int]:
-        """What GET_COMMAND has said."""
+        """Parses the output of GET_COMMAND."""
         return dict(zip(_CONTROL.fields, map(int, output.split())))

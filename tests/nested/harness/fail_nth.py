@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Each call to the kernel that a conversion makes fails, one after the other.
+"""Lets each call to the kernel fail that a conversion makes, one by one.
 
 A guest converts memory. The first call that QEMU makes for it fails, then,
 from the same state, the second one, and so on until a round in which none was
@@ -34,7 +34,7 @@ from harness.wire import CONSTANTS as FORMAT
 _BAR = (FORMAT['EDU_BAR_BASE'],
         FORMAT['EDU_BAR_BASE'] + FORMAT['EDU_BAR_SIZE'])
 
-# What each kind of call can fail with
+# The errors of each kind of call
 ERRORS = {
     'attributes': (errno.ENOMEM, errno.EINVAL),
     'map': (errno.ENOMEM, errno.ENOSPC, errno.EFAULT, errno.EBUSY),
@@ -47,7 +47,7 @@ _TIMEOUT = 1800.0
 _ANSWER_TIMEOUT = 60.0
 # More calls than any of the conversions makes
 _MAX_NTH = 200
-# By how much QEMU's heap may grow, and the kernel's count of it be wrong
+# QEMU's heap may grow by so much, or the kernel's count of it be wrong
 _SLACK_KIB = 512
 # Without it the kernel puts huge pages where there were a few small ones
 _THP_PATH = '/sys/kernel/mm/transparent_hugepage/enabled'
@@ -81,7 +81,7 @@ def unshare(gpa: int, size: int) -> Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A step of which calls fail, in a state that others have made."""
+    """A step whose calls fail, in a state that other steps have made."""
 
     name: str
     setup: tuple[Step, ...]
@@ -102,7 +102,7 @@ def serving_program(machine: Machine, steps: Iterable[Step]) -> Program:
 
 
 class Case:
-    """One round: what was to fail, and what is wrong after it."""
+    """One round: the call that failed, and the problems after it."""
 
     def __init__(self, nth: int, error: int) -> None:
         self.nth = nth
@@ -120,7 +120,7 @@ def _problems(cases: list[Case]) -> list[str]:
 
 
 class Guest:
-    """A guest that does what it is told, and what must be true of it."""
+    """A guest that does steps when it is told, and what must be true then."""
 
     def __init__(self, l1: L1Machine, l2: L2Machine, edge: Edge,
                  ram: IntervalSet, steps: Sequence[Step]) -> None:
@@ -153,7 +153,7 @@ class Guest:
         return True
 
     def adopt_private(self, step: Step) -> None:
-        """What a failed conversion could not make shared again is private."""
+        """Notes as private what a failed conversion could not undo."""
         for start, end in IntervalSet(self.replay.edge.private.clipped(
                 step.gpa, step.gpa + step.size)):
             self.shared.remove(start, end)
@@ -164,9 +164,9 @@ class Guest:
                 raise L2Error(f'{step} fails, although no call does')
 
     def release(self) -> str:
-        """Catches up with the kernel; no call fails any more.
+        """Catches up with the kernel, and lets no call fail any more.
 
-        Returns what the library has counted until then.
+        Returns what the library has counted so far.
         """
         return self.trace.catch_up(f'{Edge.GET_COMMAND} && '
                                    f'{Edge.set_command()}')
@@ -196,9 +196,9 @@ class Guest:
 
     def kernel_differences(self, reachable: IntervalSet = IntervalSet(),
                            unsure: IntervalSet = IntervalSet()) -> list[str]:
-        """What the kernel has that is not as it must be, by its trace.
+        """Returns how the kernel's state, by its trace, is wrong.
 
-        Some memory may be mapped in any case, and KVM be wrong of some.
+        @reachable may be mapped in any case, and KVM be wrong about @unsure.
         """
         exposures, exposed = self.replay.edge.take_exposures()
         found = [*self.replay.errors[:_SHOWN], *self._compare_kvm(unsure)]
@@ -211,19 +211,19 @@ class Guest:
         return found
 
     def unfreed(self) -> list[str]:
-        """Where there is shared memory that nobody can use."""
+        """Returns where there is shared memory that nobody can use."""
         unfreed = IntervalSet(
             part for start, end in self._ram.minus(self.shared)
             for part in self.replay.edge.backed.clipped(start, end))
         return [f'not freed: {unfreed}'] if unfreed else []
 
     def unmapped(self) -> list[str]:
-        """What a device has to reach, but cannot."""
+        """Returns memory that a device has to reach, but cannot."""
         missing = self.shared.minus(self._mapped())
         return [f'not mapped: {missing}'] if self.is_master and missing else []
 
     def qemu_differences(self) -> list[str]:
-        """What QEMU believes that is not so."""
+        """Returns how QEMU's state is wrong."""
         found = list(self._compare_layout(self._mapped()))
         believed = sum(manager.shared_size for manager in self._l2.managers())
         if believed != self.shared.total():
@@ -237,7 +237,7 @@ class Guest:
         return mapped
 
     def resources(self) -> dict[str, int]:
-        """What QEMU has, which must not grow."""
+        """Returns resources of QEMU, which must not grow."""
         text = self._l1.check(
             f'cd /proc/$(cat {PID_PATH}) && echo fds $(ls fd | wc -l) && '
             "sed -nE 's/^(VmLck|VmPin|RssAnon):(.*) kB$/\\1 \\2/p' status")
@@ -264,7 +264,7 @@ class Sweep:
         self.hits: Counter[tuple[str, int]] = Counter()
 
     def set_up(self, scenario: Scenario) -> None:
-        """From any state, as far as this area is concerned."""
+        """Makes the state of a scenario, from any other state."""
         for step in self._clean_up:
             if any(self.guest.shared.clipped(step.gpa,
                                              step.gpa + step.size)):
@@ -326,7 +326,7 @@ class Sweep:
             try:
                 cases += self._run_nth(scenario, nth)
             except L2Error as error:
-                # What was wrong before can be the reason.
+                # An earlier problem can be the reason.
                 raise L2Error('\n'.join([*_problems(cases), str(error)])
                               ) from error
             if len(cases) == before:
@@ -340,7 +340,7 @@ class Sweep:
             ')', '\n'.join(bad))
 
     def run_all(self, scenarios: tuple[Scenario, ...]) -> None:
-        # What is done for the first time can take memory that stays.
+        # The first time of anything can take memory that stays.
         for scenario in scenarios:
             self.set_up(scenario)
             self.guest.must(scenario.step)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The figures of a run: what was counted and measured."""
+"""The figures of a run."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Measurement:
-    """What a measured block took."""
+    """The cost of a measured block."""
 
     name: str
     ticks: int
@@ -16,11 +16,11 @@ class Measurement:
 
 @dataclass
 class State:
-    """Of the guest's memory, when something was compared."""
+    """The guest's memory at a comparison."""
 
     line: int
     pages_shared: int
-    # What is known of the IOMMU's entries: QEMU may not count them, and the
+    # IOMMU entries, as far as they are known: QEMU may not count them, and the
     # kernel is not looked at while instructions are counted
     extents: int | None
     map_events: int | None
@@ -28,7 +28,7 @@ class State:
 
 @dataclass
 class VmemState:
-    """Of a virtio-mem device, when something was compared."""
+    """A virtio-mem device at a comparison."""
 
     line: int
     blocks_plugged: int
@@ -37,10 +37,10 @@ class VmemState:
 
 @dataclass
 class Latency:
-    """How long a command of the monitor took, in ms."""
+    """The times that a command of the monitor took, in ms."""
 
     command: str
-    # What the guest did meanwhile
+    # The phase of the guest
     phase: str
     median: float
     longest: float
@@ -49,7 +49,7 @@ class Latency:
 
 @dataclass
 class Load:
-    """What the guest did while the monitor was asked."""
+    """The work of the guest while the monitor was asked."""
 
     seconds: float
     conversions: int
@@ -58,7 +58,7 @@ class Load:
 
 @dataclass
 class Figures:
-    """What there is to tell of a run."""
+    """All figures of a run."""
 
     device: str | None = None
     backend: str = ''
@@ -72,7 +72,7 @@ class Figures:
     map_events_live: int = 0
     map_events_peak: int = 0
     map_events_total: int = 0
-    # Of QEMU's layout: IOMMU entries when last compared, and at most
+    # IOMMU entries of QEMU's layout: at the last comparison, and at most
     extents: int = 0
     extents_peak: int = 0
     splits: int = 0

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What is done when the level 1 machine hangs, in one place for all tests."""
+"""The policy for a level 1 machine that hangs, for all tests and commands."""
 
 from collections.abc import Callable
 from typing import TypeVar
@@ -9,7 +9,7 @@ from harness.l1 import L1Hung
 
 _T = TypeVar('_T')
 
-# How the report of a repeated attempt begins
+# The report of a repeated attempt begins like this
 REPEATED = 'repeated, because the level 1 machine hung'
 
 

@@ -28,7 +28,7 @@ _MODE_FILE = 0o100755
 
 
 class MissingError(Exception):
-    """Something needed is not there: the message says how to get it."""
+    """A file is missing: the message says how to get it."""
 
 
 def find_blob(name: str) -> Path:
@@ -106,14 +106,14 @@ def _libraries(binary: Path) -> list[Path]:
 
 
 def program_files(path: Path) -> dict[str, bytes]:
-    """A program, to be put into /bin, and the libraries that it needs."""
+    """Returns a program, for /bin, and the libraries that it needs."""
     files = {str(library): library.read_bytes()
              for library in _libraries(path)}
     return {f'/bin/{path.name}': path.read_bytes(), **files}
 
 
 def find_tool(name: str, package: str) -> dict[str, bytes]:
-    """A program of this machine, and the libraries that it needs."""
+    """Finds a program of this machine and the libraries that it needs."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
     if path is None:
         raise MissingError(f'there is no {name}: install the package '
@@ -143,7 +143,7 @@ def _prune(folder: Path) -> None:
 
 
 def base_image(qemu: Path, cache: Path) -> Path:
-    """The image with everything but what changes from run to run.
+    """Returns the image with everything that is the same in each run.
 
     It is made if there is none in the folder cache with this content.
     """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What the image of a Linux kernel for x86 says of itself."""
+"""Reads the image of a Linux kernel for x86."""
 
 from pathlib import Path
 
 from harness.initramfs import MissingError
 
-# Of the boot protocol: a magic number, and where the version is, counted from
+# The boot protocol: a magic number, and where the version is, counted from
 # the end of the boot sector
 _MAGIC = slice(0x202, 0x206)
 _VERSION_POINTER = slice(0x20e, 0x210)
@@ -14,11 +14,11 @@ _SECTOR = 0x200
 
 
 def kernel_release(image: Path) -> str:
-    """The release of that kernel, such as 6.12.1."""
+    """Returns the release of that kernel, such as 6.12.1."""
     data = image.read_bytes()
     if data[_MAGIC] != b'HdrS':
-        raise MissingError(f'{image} is no image of a Linux kernel: give a '
-                           'bzImage')
+        raise MissingError(f'{image} is not the image of a Linux kernel: '
+                           'give a bzImage')
     at = int.from_bytes(data[_VERSION_POINTER], 'little') + _SECTOR
     version = data[at:data.index(0, at)].decode(errors='replace')
     return version.partition(' ')[0]

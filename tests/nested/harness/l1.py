@@ -34,7 +34,7 @@ _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
                     r'write (?P<write>[01])')
 
-# What a kernel says when something is wrong with it
+# Messages of a kernel that has a problem
 _COMPLAINT = re.compile(
     r'WARNING:|BUG:|Oops|Kernel panic|kernel BUG|Call Trace|'
     r'blocked for more than|general protection|detected stall|'
@@ -50,7 +50,7 @@ class L1Hung(L1Error):
 
 
 def port_path(port: int) -> str:
-    """The device file of a port in the level 1 machine."""
+    """Returns the device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
 
 
@@ -197,7 +197,7 @@ class L1Machine:
         raise L1Hung(f'the level 1 machine does not come up: {self._ended()}')
 
     def _ended(self) -> str:
-        """How QEMU ended, if it did, and what it and the kernel said."""
+        """Describes the end of QEMU, if any, and what it and Linux said."""
         try:
             status = f'QEMU ended with status {self._process.wait(1)}'
         except subprocess.TimeoutExpired:
@@ -238,7 +238,7 @@ class L1Machine:
             return ''
 
     def complaints(self) -> list[str]:
-        """Lines of the kernel's log that tell of a fault in it."""
+        """Returns lines of the kernel's log that report a problem."""
         return [line for line in self.console().splitlines()
                 if _COMPLAINT.search(line)]
 
@@ -263,7 +263,7 @@ class L1Machine:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
 
     def new_faults(self) -> list[tuple[int, int, bool]]:
-        """DMA faults since the last call: source id, address, is a write."""
+        """Returns new DMA faults: source id, address, and "is a write"."""
         text = self._faults.read_text() if self._faults.exists() else ''
         # The last line may not be complete.
         lines = text.splitlines(keepends=True)

@@ -66,7 +66,7 @@ class L2Error(Exception):
 
 @dataclass
 class Manager:
-    """What QEMU says of one RAM block with private memory."""
+    """What QEMU reports about one RAM block with private memory."""
 
     id: str
     size: int
@@ -78,7 +78,7 @@ class Manager:
 
 @dataclass
 class Layout:
-    """What QEMU says of the mappings of one VFIO container."""
+    """What QEMU reports about the mappings of one VFIO container."""
 
     devices: tuple[str, ...]
     open: bool
@@ -124,7 +124,7 @@ def _private_guest(machine: Machine) -> list[str]:
 
 
 def _plain_guest(machine: Machine) -> list[str]:
-    """A guest without private memory, but with a virtio-mem device.
+    """Returns options for a guest with virtio-mem and no private memory.
 
     Without SMM, its memory map is that of the guests with private memory; and
     it may look at what is not plugged.
@@ -140,7 +140,7 @@ def _plain_guest(machine: Machine) -> list[str]:
 
 
 def _backends(machine: Machine) -> list[str]:
-    """Memory backends, where the machine's own one will not do."""
+    """Returns options for memory backends, where the default will not do."""
     if machine.blocks == 1 and machine.backing == BACKINGS[0]:
         return []
     size = (machine.memory >> 20) // machine.blocks
@@ -164,7 +164,7 @@ class L2Machine:
         self._qmp: Any = None
         self._library: Any = None
         self._commands: set[str] = set()
-        # Of QEMU, when it is started
+        # Environment variables for QEMU
         self.environment: dict[str, str] = {}
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
         command = [
@@ -219,7 +219,7 @@ class L2Machine:
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:
-        """How QEMU ended, or None if it did not."""
+        """Returns the status with which QEMU ended, or None."""
         output = self._l1.run(f'cat {_STATUS_PATH}')[1].strip()
         return int(output) if output.isdigit() else None
 
@@ -288,7 +288,7 @@ class L2Machine:
         return self.execute('human-monitor-command', {'command-line': line})
 
     def unplug(self, device: str, acpi_bus: int) -> None:
-        """Also does what the guest would: eject the device.
+        """Unplugs a device, and ejects it as the guest would.
 
         Root ports have numbers that QEMU gave their buses for ACPI, from 0 on
         for the last one.
@@ -300,7 +300,7 @@ class L2Machine:
         self.wait_event('DEVICE_DELETED')
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """What QMP events of that name have said; others are forgotten."""
+        """Returns data of QMP events of that name; others are forgotten."""
         return [event['data'] for event in self._qmp.get_events()
                 if event['event'] == name]
 
@@ -313,7 +313,7 @@ class L2Machine:
             self._qmp = None
 
     def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
-        """Which pages of shared memory hold the word of this audit."""
+        """Returns the pages of shared memory that hold this audit's word."""
         pages = IntervalSet()
         for start in range(gpa, gpa + size, _AUDIT_PIECE):
             self.execute('pmemsave', {
@@ -328,14 +328,14 @@ class L2Machine:
         return pages
 
     def threads(self) -> str:
-        """What QEMU's threads do: for a QEMU that does nothing any more."""
+        """Returns the state of QEMU's threads, for one that hangs."""
         return self._l1.run(
             f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
             'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
 
     def plugged_size(self) -> int:
-        """What QEMU says of the virtio-mem device."""
+        """Returns the size that the virtio-mem device has plugged."""
         devices = self.execute('query-memory-devices')
         return sum(int(device['data']['size']) for device in devices
                    if device['type'] == 'virtio-mem')

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What must come of a program: a model of the guest and its memory.
+"""A model of the guest and its memory, which knows what must happen.
 
 The oracle executes a program as the firmware does, knows which pages are
 shared at each point, and so what the IOMMU must hold, which DMA arrives and
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass
 class Counters:
-    """What was done since the last report."""
+    """Counts what was done since the last report."""
 
     calls: int = 0
     arrived: int = 0
@@ -61,21 +61,22 @@ class Counters:
 
 @dataclass
 class Event:
-    """Something the firmware reports: a word, and its record."""
+    """A report of the firmware: a word, and its record."""
 
     word: str
     record: Record
     counters: Counters = field(default_factory=Counters)
     faults: list[Fault] = field(default_factory=list)
-    # Of an audit: the address
+    # The address of an audit
     gpa: int = 0
-    # Those of transfers that went on while the program did
+    # Faults of transfers that were running beside the program
     possible_faults: list[Fault] = field(default_factory=list)
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
-    """All that can be converted, or is mapped always if there is no private
-    memory.
+    """Returns memory that can be converted.
+
+    If there is no private memory, it is always mapped.
     """
     return IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
                         ROM_RANGE])
@@ -96,20 +97,20 @@ class Oracle:
         self.peak_shared = 0
         self.touched = 0
         self._master = False
-        # What may have stayed mapped since bus mastering was switched off
+        # Memory that may still be mapped since bus mastering was switched off
         self._left_mapped = IntervalSet()
         self._scratch: int | None = None
         # Seed of what the device is loaded with
         self._loaded: int | None = None
         self._counters = Counters()
         self._faults: list[Fault] = []
-        # What audits have written to
+        # Memory that audits have written to
         self._audited = IntervalSet()
-        # Of the vCPU that is looked at in a parallel block
+        # Actions of the vCPU that a parallel block is executed for
         self._actions: Actions | None = None
         self._possible_faults: list[Fault] = []
         self._edu_registers: dict[int, int] = {}
-        # Of PCI configuration space: what is selected, and the watchdog's own
+        # PCI configuration space: what is selected, and the watchdog's part
         self._selected = 0
         self._esb_base = 0
         self._esb_enabled = False
@@ -136,7 +137,7 @@ class Oracle:
 
     def _conversion_result(self, gpa: int, pages: int,
                            to_private: bool) -> int:
-        """What the hypercall has to return, if the host is able to do it."""
+        """Returns the result of the hypercall, if the host can do it."""
         size = pages * PAGE_SIZE
         if not pages or gpa % PAGE_SIZE or gpa + size > _TOP:
             return -errno.EINVAL
@@ -184,14 +185,14 @@ class Oracle:
     # virtio-mem
 
     def plugged(self) -> IntervalSet:
-        """What is plugged of virtio-mem."""
+        """Returns what is plugged of virtio-mem."""
         machine = self.program.machine
         return IntervalSet(self.shared.clipped(machine.vmem_base,
                                                machine.vmem_end)
                            if machine.is_plain else ())
 
     def _plug_answer(self, gpa: int, end: int, plug: bool) -> int:
-        """What the device has to answer, if the host is able to do it."""
+        """Returns the answer of the device, if the host can do it."""
         machine = self.program.machine
         inside = machine.vmem_base <= gpa and end <= machine.vmem_end
         can = (not any(self.shared.clipped(gpa, end)) if plug
@@ -232,7 +233,7 @@ class Oracle:
     # Memory and DMA
 
     def _renew(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """What an audit left there is gone."""
+        """Notes that what an audit left there is gone."""
         if self._audited:
             for start, end in list(intervals):
                 self._audited.remove(start, end)
@@ -259,7 +260,7 @@ class Oracle:
         return self._master
 
     def reachable(self) -> IntervalSet:
-        """What is shared, but for a page that has the watchdog's registers.
+        """Returns what is shared, without the page of watchdog registers.
 
         They are less than a page, which an IOMMU can only map as a whole. They
         are seen in the ROM, but not where there is RAM.
@@ -273,7 +274,7 @@ class Oracle:
         return reachable
 
     def mapped(self) -> tuple[IntervalSet, IntervalSet]:
-        """What must, and what may be mapped.
+        """Returns what must, and what may be mapped.
 
         Memory that comes and goes must be while the device can do DMA. What
         stays mapped when that ends is up to QEMU; nothing must be added.
@@ -287,7 +288,7 @@ class Oracle:
         return must, may
 
     def _accessible(self, record: Record) -> IntervalSet:
-        """What the guest may access for this record."""
+        """Returns what the guest may access for this record."""
         machine = self.program.machine
         if not machine.is_plain:
             return self.ram
@@ -332,7 +333,7 @@ class Oracle:
         self._access(record, gpa - gpa % 8, 8)
 
     def _note_transfer(self, gpa: int, value: int) -> None:
-        """When a transfer is started by hand, it may be blocked."""
+        """Notes a transfer that is started by hand: it may be blocked."""
         self._edu_registers[gpa] = value
         if gpa == _EDU_COMMAND and value & _EDU_RUN:
             to_memory = bool(value & _EDU_TO_MEMORY)
@@ -445,7 +446,7 @@ class Oracle:
         return event
 
     def _parallel(self, index: int, i: int) -> None:
-        """vCPUs come in any order: the result must be the same in all."""
+        """Executes a block, whose result must not depend on the order."""
         record = self.program.records[index]
         before = self.shared.copy()
         cpus = []

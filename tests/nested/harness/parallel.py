@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What vCPUs may do at the same time, so that only one result is right."""
+"""Finds races in parallel blocks, of which several results would be right."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from harness.program import PAGE_SIZE, Machine
 class Actions:
     """What one vCPU does in a parallel block."""
 
-    # By the last conversion of each page
+    # The state of each page after its last conversion
     to_shared: IntervalSet = field(default_factory=IntervalSet)
     to_private: IntervalSet = field(default_factory=IntervalSet)
     # Both of them
@@ -44,7 +44,7 @@ class Actions:
 
 
 def _common(a: IntervalSet, b: IntervalSet) -> int | None:
-    """The first number that is in both sets."""
+    """Returns the first number that is in both sets."""
     if len(a) > len(b):
         a, b = b, a
     for start, end in a:
@@ -63,7 +63,7 @@ def _union(sets: Iterable[IntervalSet]) -> IntervalSet:
 
 def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
                  others: list[Actions]) -> str:
-    """DMA must not meet what the other vCPUs do.
+    """Returns where DMA meets what the other vCPUs do.
 
     An extent that is split or merged is unmapped for a moment. It is never
     larger than the memory that is shared in one piece, now or meanwhile.
@@ -94,7 +94,7 @@ def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
 
 def find_race(machine: Machine, shared: IntervalSet,
               cpus: list[Actions]) -> str:
-    """What is wrong with a parallel block, or an empty string.
+    """Returns what is wrong with a parallel block, or an empty string.
 
     shared is what was so before it; cpus is what each vCPU does, the first
     of which is the only one that has something to do with the device.

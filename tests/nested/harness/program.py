@@ -26,7 +26,7 @@ GIB = 1 << 30
 # guests of that type
 RESULTS = ('rax', 'snp', 'tdx')
 
-# What the guest's shared memory can be made of, the default first
+# The kinds of shared memory, the default first
 BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 
 # virtio-mem: blocks, the most of them in a request, and the answers to one
@@ -86,7 +86,7 @@ class Record:
 
     def pack(self, results: str = RESULTS[0]) -> bytes:
         expect = self.expect
-        # All that a guest of another type hears is that it failed.
+        # A guest of another type only learns that it failed.
         if self.op in ('share', 'unshare') and expect and \
                 results != RESULTS[0]:
             expect = -errno.EINVAL
@@ -108,17 +108,17 @@ class Machine:
     cpus: int = 1
     memory: int = 2 * GIB
     blocks: int = 1
-    # What its shared memory is made of
+    # The kind of its shared memory
     backing: str = BACKINGS[0]
-    # Of the level 1 kernel's vfio_iommu_type1; 0 for its default
+    # The limit of vfio_iommu_type1 in level 1; 0 for its default
     dma_entry_limit: int = 0
-    # How the device's container maps; empty for QEMU's default
+    # x-shared-dma-extent of the device; empty for QEMU's default
     shared_dma_extent: str = ''
-    # Whether QEMU sees memory faults in place of hypercalls
+    # Whether QEMU sees memory faults instead of hypercalls
     implicit: bool = False
-    # Whose results QEMU hands to KVM
+    # The kind of results that QEMU hands to KVM
     results: str = RESULTS[0]
-    # Of a virtio-mem device: there is one if the guest has no private memory.
+    # A virtio-mem device: there is one if the guest has no private memory.
     vmem_size: int = 0
     vmem_block: int = 0
     # Emulated devices, by names of programs
@@ -181,7 +181,7 @@ _OPERATORS = {
     ast.Sub: lambda a, b: Linear(a.base - b.base, a.cpu - b.cpu, a.i - b.i),
 }
 
-# What the first vCPU alone does in a parallel block, and all that can be there
+# Operations of a parallel block: those of the first vCPU only, and all
 FIRST_CPU_ONLY = {'dma-to', 'dma-from', 'master', 'pam'}
 _IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify', 'poke',
                                  'out', 'repeat', 'end'}

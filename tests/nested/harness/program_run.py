@@ -37,7 +37,7 @@ _ALIVE_INTERVAL = 2.0
 _BAR = (CONSTANTS['EDU_BAR_BASE'],
         CONSTANTS['EDU_BAR_BASE'] + CONSTANTS['EDU_BAR_SIZE'])
 
-# What QEMU may say while all is well: the device cannot be reset, iommufd does
+# Messages of QEMU while all is well: the device cannot be reset, iommufd does
 # not map its registers, the guest asked for what it cannot have, and it has
 # more vCPUs than level 1 has processors.
 _EXPECTED_WORDS = re.compile(
@@ -53,7 +53,7 @@ _EXPECTED_WORDS = re.compile(
     # A ROM of less than a page
     r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
     r'not at a border of pages|'
-    # Of emulated devices whose queues make no sense
+    # Emulated devices whose queues make no sense
     r'qemu: (?:Guest moved used index|Guest says index |'
     r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')
 # The lines that it says at most, whatever the guest does
@@ -73,7 +73,7 @@ class Options:
     dma_entry_limit: int
     qemu_python: Path
     verbose: bool
-    # Where to keep what QEMU says at each sync, for scripts/dma-map-view
+    # File for what QEMU reports at each sync, for scripts/dma-map-view
     record: Path | None = None
 
 
@@ -375,7 +375,7 @@ class ProgramRun:
             layout.extents if layout else None,
             self.replay.maps.live_events if self._trace else None))
 
-    # For tests that look at more than a run does
+    # For tests that check more than a run does
 
     def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
         """Called before the guest is started."""

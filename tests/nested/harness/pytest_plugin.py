@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What pytest needs to run tests on nested machines.
+"""The plugin of pytest for tests on nested machines.
 
 Fixtures for the machines and for checks that go on after a failure; what
 happens when the level 1 machine hangs; and results as TAP, for meson.

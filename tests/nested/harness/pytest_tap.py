@@ -25,7 +25,7 @@ class TapReporter:
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._tap: TapWriter | None = None
-        # Of the test that is being run
+        # The state of the test that is being run
         self._checks: Checks | None = None
         self._is_explained = False
 
@@ -66,7 +66,7 @@ class TapReporter:
         if is_call and self._checks:
             tap.add_all(self._checks)
         if report.skipped:
-            # Where it is, and why
+            # File, line and reason
             reason = report.longrepr[2] \
                 if isinstance(report.longrepr, tuple) else 'expected to fail'
             tap.add(Result(True, report.nodeid),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Programs drawn at random, which the oracle accepts.
+"""Draws programs at random that the oracle accepts.
 
 The generator follows the state and the content of the memory that it works on,
 so that it knows what a "verify" has to find and which DMA arrives.
@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from harness.program import MIB, PAGE_SIZE
 
-# Where things are; what is around a target stays private, so that nothing
+# The places of things. Memory around a target stays private, so that nothing
 # splits or merges its mapping while vCPUs convert other memory.
 _SCRATCH = 32 * MIB
 _TARGETS = 40 * MIB
@@ -44,7 +44,7 @@ _INVALID = (
     'unshare LOW_END-64K pages 32 expect EINVAL',
 )
 
-# Of vfio_iommu_type1, besides what memory needs that cannot be merged
+# Entries of vfio_iommu_type1, besides those for memory that cannot be merged
 _OTHER_ENTRIES = 400
 
 
@@ -75,7 +75,7 @@ class _Memory:
         self.content = [_UNKNOWN] * self.pages
 
     def runs(self) -> int:
-        """Pieces of memory that is shared."""
+        """Yields pieces of memory that are shared."""
         return sum(1 for before, here in zip(b'\0' + self.shared, self.shared)
                    if here and not before)
 
@@ -127,7 +127,7 @@ class Generator:
         return self._next_seed
 
     def _count(self, most: int) -> int:
-        """A number that is rather small, but need not be."""
+        """Draws a number that is rather small, but need not be."""
         return min(most, int(2 ** self._random.uniform(0, most.bit_length())))
 
     def _range(self, most: int) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class Generator:
         self._calls += -(-count // chunk) if chunk else 1
 
     def _stride(self) -> None:
-        """Pages at a distance, upwards or downwards; or a flip of them."""
+        """Converts or flips pages at a distance, upwards or downwards."""
         step = self._random.choice((1, 2, 3, 4, 16))
         size = self._random.randint(1, step)
         rounds = self._random.randint(2, min(
@@ -186,7 +186,7 @@ class Generator:
     # Several vCPUs
 
     def _device_lines(self) -> list[str]:
-        """What the first vCPU does before it joins the others."""
+        """Adds what the first vCPU does before it joins the others."""
         lines = []
         draw = self._random
         if draw.random() < 0.4:
@@ -236,7 +236,7 @@ class Generator:
             most, self._memory.pages // each - 1)))
 
     def _comb(self, cpus: int) -> list[str]:
-        """Interleaved pages."""
+        """Converts interleaved pages."""
         rounds = self._rounds(cpus, self._most_calls // cpus)
         start = self._random.randrange(
             self._memory.pages - rounds * cpus + 1)
@@ -251,7 +251,7 @@ class Generator:
                 f'+cpu*4K+i*{cpus * 4}K 4K', 'end']
 
     def _neighbours(self, cpus: int) -> list[str]:
-        """Pages side by side, back and forth."""
+        """Converts pages side by side, back and forth."""
         size = self._random.choice((1, 1, 2, 5))
         start = self._random.randrange(self._memory.pages - cpus * size)
         rounds = self._random.randint(2, self._most_calls // (2 * cpus))
@@ -264,7 +264,7 @@ class Generator:
                 f'    {self._op(to_shared)} {place}', 'end']
 
     def _overlap(self, cpus: int) -> list[str]:
-        """Ranges that overlap, to the same state; or the same, and back."""
+        """Converts overlapping ranges to one state, or one range and back."""
         size = self._random.randint(2, 64)
         step = self._random.randint(0, size)
         move = self._random.randint(0, 4)
@@ -293,7 +293,7 @@ class Generator:
                 f'+i*{move * 4}K {size * 4}K', 'end']
 
     def _own_parts(self, cpus: int) -> list[str]:
-        """Each in a part of its own: conversions, and what is left there."""
+        """Has each vCPU convert a part of its own."""
         part = self._random.randint(2, self._memory.pages // cpus)
         part = min(part, 1024, self._most_calls // cpus)
         start = self._random.randrange(self._memory.pages - part * cpus + 1)
@@ -400,7 +400,7 @@ class Generator:
         self._emit('sync')
 
     def _set_up(self) -> None:
-        """What the device needs, after the start and after a reset."""
+        """Sets up the device, after the start and after a reset."""
         self._targets = sorted(self._random.sample(
             range(_TARGET_COUNT), _TARGET_COUNT // 2))
         self._emit('share SCRATCH 4K', 'scratch SCRATCH')
@@ -422,7 +422,7 @@ class Generator:
         self._set_up()
 
     def shared_pages(self) -> dict[int, bool]:
-        """What the generator believes of each page it works on."""
+        """Checks each page against what the generator believes."""
         return {self._memory.base + page * PAGE_SIZE: bool(shared)
                 for page, shared in enumerate(self._memory.shared)}
 

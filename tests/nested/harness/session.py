@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What it takes to run programs and tests: files, memory, the machines."""
+"""Starts the machines for programs and tests, with the files they need."""
 
 import argparse
 import math
@@ -24,7 +24,7 @@ from harness.program_run import Options, ProgramRun
 _HOW_CORE = '"meson setup build/core && ninja -C build/core" builds it'
 
 BUILD = NESTED.parent.parent / 'build'
-# For the level 1 machine's own needs: kernel, initramfs, QEMU, trace buffers
+# Memory for the level 1 machine itself: kernel, initramfs, QEMU, trace buffers
 L1_OWN_MIB = 2048
 L1_MIN_MIB = 4096
 

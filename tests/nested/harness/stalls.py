@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""How long QEMU's monitor takes to answer, and what the guest does meanwhile.
+"""Measures how long QEMU's monitor takes to answer while the guest works.
 
 Times are taken on this machine's clock: whatever took them in the level 1
 machine would compete with QEMU for its two processors. They include the way
@@ -21,11 +21,11 @@ COMMANDS = ('query-status', 'query-guest-memfd', 'x-query-vfio-dma')
 IDLE = 'idle'
 BUSY = 'busy'
 
-# How long the monitor is asked
+# The time for which the monitor is asked
 _SECONDS = {IDLE: 20.0, BUSY: 60.0}
 # Between two commands, so that asking is not all that QEMU does
 _PAUSE = 0.01
-# What is measured may take long, but not for ever
+# A command that is measured may take long, but not for ever
 _ANSWER_TIMEOUT = 120.0
 
 # The firmware writes three registers to switch PAM, by an address port and a
@@ -34,13 +34,13 @@ _WRITES_PER_TOGGLE = 6
 
 
 def summarize(command: str, phase: str, seconds: list[float]) -> Latency:
-    """What is to be told of the times that a command took."""
+    """Summarizes the times that a command took."""
     times = [round(each * 1000, 3) for each in seconds]
     return Latency(command, phase, round(median(times), 3), max(times), times)
 
 
 def sum_up(statistics: list[dict[str, Any]]) -> dict[str, int]:
-    """Sums over all vCPUs, of what query-stats says."""
+    """Adds up what query-stats says over all vCPUs."""
     sums: dict[str, int] = {}
     for vcpu in statistics:
         for each in vcpu['stats']:
@@ -49,7 +49,7 @@ def sum_up(statistics: list[dict[str, Any]]) -> dict[str, int]:
 
 
 class _MeasuredAll(Exception):
-    """The guest need not come to its end."""
+    """Everything was measured: the guest can be ended."""
 
 
 class StallsRun(ProgramRun):
@@ -59,12 +59,12 @@ class StallsRun(ProgramRun):
     follows_kernel = False
 
     def _commands(self, l2: L2Machine) -> list[str]:
-        """Those that this QEMU has."""
+        """Returns the commands that this QEMU has."""
         known = {command['name'] for command in l2.execute('query-commands')}
         return [command for command in COMMANDS if command in known]
 
     def _time(self, l2: L2Machine, phase: str) -> None:
-        """Asks in turns, and leaves to the guest some time in between."""
+        """Asks in turns, and leaves the guest some time in between."""
         times: dict[str, list[float]] = {
             command: [] for command in self._commands(l2)}
         end = time.monotonic() + _SECONDS[phase]

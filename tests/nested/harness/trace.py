@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What the kernel did: trace events of its IOMMU layer, replayed.
+"""Replays trace events of the kernel's IOMMU layer.
 
 The stream is what the kernel's trace_pipe says with trace_clock "counter",
 which numbers the events of all processors in one order. Among them are lines
@@ -27,11 +27,11 @@ _LOST = re.compile(r'LOST (?P<count>\d+) EVENTS')
 
 
 class TraceError(Exception):
-    """The stream says something that cannot be."""
+    """The stream has an impossible event."""
 
 
 class MapReplay:
-    """The IOVAs that are mapped, and by how many map events."""
+    """The IOVAs that are mapped, and the map events that mapped them."""
 
     def __init__(self) -> None:
         self._starts: list[int] = []
@@ -43,16 +43,16 @@ class MapReplay:
 
     @property
     def live_events(self) -> int:
-        """Number of map events of which something is still mapped."""
+        """The number of map events of which something is still mapped."""
         return len(self._pieces_of)
 
     @property
     def total_events(self) -> int:
-        """Number of map events there have ever been."""
+        """The number of map events so far."""
         return self._events
 
     def live_events_in(self, start: int, end: int) -> int:
-        """Number of map events of which something is mapped in there."""
+        """Counts map events of which something is mapped in there."""
         low, high = self._overlapping(start, end)
         return len({event for _, event in self._pieces[low:high]})
 
@@ -62,7 +62,7 @@ class MapReplay:
             in zip(self._starts, self._pieces))
 
     def mapped_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """What is mapped in there."""
+        """Yields what is mapped in there."""
         for at in range(*self._overlapping(start, end)):
             yield max(start, self._starts[at]), min(end, self._pieces[at][0])
 
@@ -111,7 +111,7 @@ class MapReplay:
 
 
 class EdgeReplay:
-    """Which memory is private, and whether it is kept from devices.
+    """The memory that is private, and whether devices could reach it.
 
     At no moment may an IOMMU entry cover private memory, or memory whose
     shared backing is given back to the kernel. IOVAs are guest addresses.
@@ -119,25 +119,25 @@ class EdgeReplay:
 
     def __init__(self) -> None:
         self.private = IntervalSet()
-        # Where there are memory slots, and what was private where one is gone:
+        # Ranges of memory slots, and what was private where one is gone:
         # KVM keeps attributes for the next one.
         self._slots = IntervalSet()
         self._hidden = IntervalSet()
-        # What was mapped, which allocates it, and not given back since then
+        # Memory that was mapped, which allocates it, and not freed since then
         self.backed = IntervalSet()
-        # Where this did not hold, and which memory that was
+        # Descriptions of where this did not hold, and the memory
         self.exposures: list[str] = []
         self.exposed = IntervalSet()
-        # How often QEMU did what
+        # The number of lines with each word
         self.counts: Counter[str] = Counter()
         # Containers that a group of devices is being attached to: the kernel
         # tries then what the IOMMU can do, with pages of its own
         self._attaching = 0
-        # What was private already where a conversion may still fail
+        # What was private before a conversion that may still fail
         self._before: dict[tuple[int, int], IntervalSet] = {}
 
     def note_map(self, start: int, size: int) -> None:
-        """That is about to be mapped."""
+        """Notes that this is about to be mapped."""
         if self._attaching:
             return
         private = IntervalSet(self.private.clipped(start, start + size))
@@ -165,7 +165,7 @@ class EdgeReplay:
                          f'mapped: {mapped}')
 
     def check_all(self, maps: MapReplay) -> None:
-        """Nothing private may be mapped now."""
+        """Notes what is private, but mapped now."""
         for start, end in self.private:
             self._check_not_mapped(maps, start, end, 'is private')
 

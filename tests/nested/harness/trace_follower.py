@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Follows what the level 1 machine's kernel does, by its trace."""
+"""Follows the trace of the level 1 machine's kernel."""
 
 import time
 
@@ -31,7 +31,7 @@ class TraceFollower:
     def catch_up(self, command: str = 'true') -> str:
         """Replays the trace up to now.
 
-        Returns what the shell command says, which is executed before.
+        Executes a shell command before, and returns its output.
         """
         self._markers += 1
         marker = f'marker {self._markers}'

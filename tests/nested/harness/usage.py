@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What memory of the level 1 machine is used for."""
+"""Measures what memory of the level 1 machine is used for."""
 
 import re
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from harness.program import PAGE_SIZE
 
 @dataclass
 class Usage:
-    """What memory is used for in level 1, in bytes."""
+    """The use of memory in level 1, in bytes."""
 
     anonymous: int
     shmem: int
     huge: int
     guest_memfd: int
-    # All that is not free, nor kept by a processor to be given out soon
+    # All that is neither free nor kept by a processor to be given out soon
     used: int
-    # By count of the kernel's pins, and what QEMU is charged for
+    # Pages that the kernel has pinned, and those that QEMU is charged for
     pinned: int
     locked: int
     # QEMU's, huge pages not included
@@ -28,19 +28,22 @@ class Usage:
 
 
 def _values(text: str) -> dict[str, int]:
-    """Of files with lines such as "Name: 12 kB" and "name 12"."""
+    """Parses lines such as "Name: 12 kB" and "name 12"."""
     return {match[1]: int(match[2]) * (1024 if match[3] else 1)
             for match in re.finditer(r'^(\w+):?\s+(\d+)( kB)?$', text, re.M)}
 
 
 def _kept_by_processors(text: str) -> int:
-    """What /proc/zoneinfo says of it, in bytes."""
+    """Parses /proc/zoneinfo. Returns bytes."""
     return PAGE_SIZE * sum(map(int, re.findall(r'^\s+count:\s+(\d+)$', text,
                                                re.M)))
 
 
 def measure(l1: L1Machine) -> Usage:
-    """Counters that the kernel keeps by processor are summed up first."""
+    """Measures it now.
+
+    The kernel first sums up counters that it keeps by processor.
+    """
     text = l1.check(
         'echo 1 >/proc/sys/vm/stat_refresh; '
         'cat /proc/meminfo /proc/vmstat /proc/zoneinfo; '
