@@ -25,15 +25,6 @@ die()
     exit 1
 }
 
-# option_value OPTION WHAT_IT_IS VALUE: the value, if there is one
-option_value()
-{
-    if [ -z "$3" ]; then
-        die "$1" "needs $2 after it" "See --help."
-    fi
-    printf '%s\n' "$3"
-}
-
 # Downloads and compiled objects outlive a clone; XDG says where
 find_cache_dir()
 {

@@ -39,7 +39,7 @@ def outcome(case: ElementTree.Element) -> str:
 
 
 def read_cases(junit: ElementTree.Element) -> dict[str, Test]:
-    """The tests in meson's JUnit file, by name.
+    """The tests in meson's JUnit file, by name, with suites as meson has them.
 
     A suite is called PROJECT, with a test a case; or PROJECT.TEST, with the
     points of TAP; or PROJECT.TEST.SUITE, where SUITE is GoogleTest's.
@@ -59,8 +59,7 @@ def read_log(text: str) -> Iterator[tuple[str, dict]]:
     """The tests in meson's own log: one JSON object a line."""
     for line in text.splitlines():
         record = json.loads(line)
-        # 'project:suite+suite / name'
-        yield record['name'].rpartition(' / ')[2], record
+        yield record['name'], record
 
 
 def has_failed(record: dict, test: Test) -> bool:
@@ -89,7 +88,13 @@ def count(junit: ElementTree.Element, log: str) -> Counter[str]:
 
 
 def count_files(junit: Path) -> Counter[str]:
-    """The same of a file, whose name ends with .junit.xml."""
+    """The same of a file, whose name ends with .junit.xml.
+
+    meson writes none if it could not run a test, which counts as a failure.
+    """
+    if not junit.exists():
+        print(f'error: {junit}: no test was run', file=sys.stderr)
+        return Counter({FAILED: 1})
     log = junit.with_name(junit.name.removesuffix('.junit.xml') + '.json')
     return count(ElementTree.parse(junit).getroot(),
                  log.read_text(encoding='utf-8'))
@@ -97,12 +102,18 @@ def count_files(junit: Path) -> Counter[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('junit', nargs='*', type=Path, metavar='FILE',
+    parser.add_argument('junit', nargs='*', type=Path, metavar='JUNIT_FILE',
                         help="meson's testlog.junit.xml, beside testlog.json")
     parser.add_argument('--failed', type=int, default=0, metavar='N',
                         help='steps that failed before a test could be run')
+    parser.add_argument('--counts', type=Path, metavar='FILE',
+                        help='a file with "PASSED FAILED SKIPPED", which is '
+                        'ignored if it does not exist')
     args = parser.parse_args()
     total = Counter({FAILED: args.failed})
+    if args.counts and args.counts.exists():
+        numbers = map(int, args.counts.read_text(encoding='utf-8').split())
+        total.update(dict(zip((PASSED, FAILED, SKIPPED), numbers)))
     for path in args.junit:
         total += count_files(path)
     summary = f'{total[PASSED]} passed, {total[FAILED]} failed'

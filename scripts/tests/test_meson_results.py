@@ -70,7 +70,8 @@ class Counting(unittest.TestCase):
             (self.root / name).write_text(script + '\n', encoding='utf-8')
             lines.append(f"test('{name}', shell, args: ['-c', "
                          f"'''{script}''', files('gtest.txt')], "
-                         f"protocol: '{protocol}', timeout: 2, suite: 's')")
+                         f"protocol: '{protocol}', timeout: 2, "
+                         f"suite: '{protocol}')")
         (self.root / 'meson.build').write_text('\n'.join(lines) + '\n',
                                                encoding='utf-8')
         (self.root / 'gtest.txt').write_text(GTEST, encoding='utf-8')
