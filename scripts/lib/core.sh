@@ -15,7 +15,7 @@ core_dir=$build_dir/core
 need_bench_packages()
 {
     need_firmware
-    need_packages busybox-static binutils iproute2 python3
+    need_packages busybox-static binutils iproute2 python3 python3-pytest
 }
 
 # build_core_in FOLDER WHAT LOG [MESON_OPTION]...
