@@ -140,7 +140,7 @@ class StickySweep(Sweep):
 
     def _try_sticky(self, scenario: Scenario, kind: str, nth: int
                     ) -> Iterator[str]:
-        """All calls of a kind fail from one on, those that undo as well.
+        """Let all calls of a kind fail from one on, also those that undo.
 
         What may differ then, and for how long: see "Invariants" in
         docs/devel/shared-dma.rst.

@@ -369,7 +369,7 @@ class Guest:
         return wait_until(lambda: self.blocks() == blocks, FREE_TIMEOUT)
 
     def expect(self, when: str, shared: int, mapped: int | None) -> None:
-        """What QEMU has to say. mapped is None if there is no container."""
+        """Check what QEMU reports. @mapped is None without a container."""
         managers = self.l2.managers()
         believed = sum(manager.shared_size for manager in managers)
         self.check(believed == shared and
@@ -389,7 +389,7 @@ class Guest:
                        str(layout))
 
     def expect_faults(self, when: str, pages: list[int]) -> None:
-        """What the IOMMU has blocked; each is a write."""
+        """Check the writes that the IOMMU has blocked."""
         got = {(address - address % PAGE, is_write)
                for _, address, is_write in self.l1.new_faults()}
         self.check(got == {(page, True) for page in pages},
@@ -509,7 +509,10 @@ def start_records(guest: Guest) -> list[int]:
 
 
 def do_harm(guest: Guest, harms: tuple[Harm, ...]) -> None:
-    """The guest may stop, spin or be reset, but only the guest."""
+    """Check that each line harms only the guest.
+
+    It may stop, spin or be reset.
+    """
     own = ROM_SIZE + MIB
     for (line, expected), start in zip(harms, start_records(guest)):
         guest.run_to_sync()
@@ -598,7 +601,7 @@ def test_slots(machines: Machines, checks: Checks) -> None:
 
 def check_missing(guest: Guest, when: str, layout: Layout | None, shared: int,
                   missing: range) -> None:
-    """All that is shared is mapped, but for so much of it."""
+    """Check that all that is shared is mapped, except for so much of it."""
     guest.check(layout is not None and layout.open and
                 layout.populated_size == shared and
                 layout.missing_size in missing and

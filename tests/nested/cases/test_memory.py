@@ -27,7 +27,7 @@ SIZE_MIB = 16
 
 @dataclass(frozen=True)
 class Run:
-    """What memory is made of, and how it is mapped."""
+    """The kind of memory, and how it is mapped."""
 
     backing: str
     backend: str
@@ -117,7 +117,7 @@ class Flips(ProgramRun):
 
 
 class Judge:
-    """Says what is wrong with the figures of a run."""
+    """Checks the figures of a run."""
 
     def __init__(self, run: Flips, name: str, size: int, checks: Checks
                  ) -> None:
@@ -137,7 +137,7 @@ class Judge:
             'KiB: ' + ', '.join(str(value >> 10) for value in values))
 
     def _no_growth(self, what: str, field: str, usages: list[Usage]) -> None:
-        """What the kernel takes once is no growth.
+        """Check that usage does not grow. What the kernel takes once is fine.
 
         A huge page can come and go with every second flip.
         """
@@ -179,7 +179,7 @@ class Judge:
                               base, base + self._size, _OWN)
 
     def check(self) -> None:
-        """The state before the first flip is what others are measured by."""
+        """Compare each state with that before the first flip."""
         run = self._run
         if len(run.private) != FLIPS + 1 or len(run.shared) != FLIPS or \
                 not run.before or not run.after:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What QEMU's monitor says of shared memory and of DMA to it.
+"""QEMU's monitor reports shared memory and DMA to it.
 
 Wherever a guest stops, queries are compared with what the program says is
 shared and with what the kernel has mapped. A guest that asks for more than
@@ -80,7 +80,7 @@ def _ranges(items: list[dict[str, int]], start: str) -> IntervalSet:
 
 def _all_pages(l2: L2Machine, query: str, what: str, start: str,
                window: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """For each object, a list of all that is in a window, asked piecemeal."""
+    """Yield each object, with all that is in a window, asked piecemeal."""
     for index, whole in enumerate(l2.execute(query, {'ranges': window})):
         items: list[dict[str, int]] = []
         at, end = window.get('start', 0), 1 << 50

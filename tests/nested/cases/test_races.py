@@ -155,7 +155,7 @@ class Races(ProgramRun):
 
     @property
     def max_lines(self) -> int:
-        """QEMU warns of each device that is plugged, which no guest does."""
+        """The lines that QEMU may say: it warns of each device."""
         return super().max_lines + _PLUG_LINES * self.done['unplug']
 
     def _plug(self, l2: L2Machine, own_container: bool) -> None:
@@ -174,7 +174,7 @@ class Races(ProgramRun):
         self.done['unplug'] += 1
 
     def _ask(self, l2: L2Machine) -> None:
-        """Whatever is going on, some things are always true."""
+        """Check what is always true, whatever is going on."""
         managers = l2.managers()
         converted = sum(m.to_shared + m.to_private for m in managers)
         layout = l2.layout()
@@ -195,7 +195,7 @@ class Races(ProgramRun):
         self.done['queries'] += 1
 
     def _all_steps(self, l2: L2Machine) -> Iterator[None]:
-        """Things that hold the big lock, in an endless order."""
+        """Do things that hold the big lock, without an end."""
         while True:
             for own_container in (True, False):
                 self._ask(l2)
@@ -208,7 +208,7 @@ class Races(ProgramRun):
                 yield
 
     def read_serial(self, l2: L2Machine) -> str:
-        """Does a step after the other until the guest says something."""
+        """Do one step after the other until the guest says something."""
         while l2.is_connected and time.monotonic() < self.deadline:
             line = l2.serial.read_line(0)
             if line is not None:
@@ -234,7 +234,7 @@ class Races(ProgramRun):
             'knows the same pages', f'sizes {sizes}, expected {expected}')
 
     def compare_done(self) -> None:
-        """A test in which nothing else happened would show nothing."""
+        """Check that other things happened: else this would show nothing."""
         done = self.done
         self.checks.check(
             all(done[what] for what in ('same', 'own', 'unplug',

@@ -85,7 +85,7 @@ class Command:
     status: str = 'running'
 
     def lines(self) -> list[str]:
-        """The command, and the question whether QEMU is still there."""
+        """Return the command, and one that shows if QEMU is still there."""
         return [json.dumps({'execute': self.name,
                             'arguments': self.arguments}),
                 json.dumps({'execute': 'query-status'})]
@@ -155,7 +155,7 @@ def file_backend(options: str) -> list[str]:
 
 
 def as_memory(backend: list[str]) -> list[str]:
-    """Options that make a backend the machine's memory."""
+    """Return options that make a backend the machine's memory."""
     return [*backend, '-machine', 'memory-backend=ram0']
 
 

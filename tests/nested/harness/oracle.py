@@ -366,7 +366,7 @@ class Oracle:
 
     def _check_port(self, record: Record, port: int) -> None:
         if port + record.size > _PORTS_END:
-            raise self._fail(record, f'{port:#x} is no I/O port')
+            raise self._fail(record, f'{port:#x} is not an I/O port')
 
     def _dma(self, record: Record, gpa: int) -> None:
         if not self._has_device:

@@ -12,7 +12,7 @@ from harness.program import PAGE_SIZE, Machine
 
 @dataclass
 class Actions:
-    """What one vCPU does in a parallel block."""
+    """The actions of one vCPU in a parallel block."""
 
     # The state of each page after its last conversion
     to_shared: IntervalSet = field(default_factory=IntervalSet)

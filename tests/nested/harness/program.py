@@ -58,7 +58,7 @@ class Linear:
     i: int = 0
 
     def at(self, cpu: int, i: int) -> int:
-        """The value, in 64 bits as the firmware calculates it."""
+        """Returns the value, in 64 bits as the firmware calculates it."""
         return (self.base + cpu * self.cpu + i * self.i) & _MASK
 
     def is_constant(self) -> bool:
@@ -265,7 +265,7 @@ class _Compiler:
         try:
             tree = ast.parse(text, mode='eval')
         except SyntaxError:
-            raise self.fail(f'"{word}" is no expression') from None
+            raise self.fail(f'"{word}" is not an expression') from None
         return self._evaluate(tree.body)
 
     def _number(self, word: str) -> int:
@@ -413,7 +413,7 @@ class _Compiler:
         record.name = self._next('a name')
 
     def _parse_value(self, record: Record) -> None:
-        """What is written to, or has to be at, an address or a port."""
+        """Parses a value that is written to, or must be at, a place."""
         port = record.op in ('out', 'in')
         record.gpa = self._linear(self._next('a port' if port
                                              else 'an address'))
@@ -538,7 +538,7 @@ class _Compiler:
         elif op == 'let':
             name = self._next('a name')
             if not re.fullmatch(r'[A-Z][A-Z0-9_]*', name):
-                raise self.fail(f'"{name}" is no name in capitals')
+                raise self.fail(f'"{name}" must be a name in capitals')
             if not self._option('='):
                 raise self.fail('"=" is missing')
             self._names[name] = self._number(' '.join(self._words))

@@ -65,7 +65,7 @@ _SHOWN = 8
 
 @dataclass
 class Options:
-    """How to run."""
+    """Options of a run."""
 
     backend: str
     icount: bool
@@ -210,9 +210,7 @@ class ProgramRun:
         self.replay.errors.clear()
 
     def _compare_edge(self, name: str) -> None:
-        """No device may ever have reached private memory.
-
-        And what KVM has been told is private is what the program says.
+        """Checks what KVM has been told, and that no device ever reached it.
         """
         edge = self.replay.edge
         shared = self.oracle.shared
@@ -233,7 +231,7 @@ class ProgramRun:
         edge.exposures.clear()
 
     def _compare_layout(self, name: str, layout: Layout) -> None:
-        """What QEMU says of its mappings must be what it should have."""
+        """Checks what QEMU reports about its mappings."""
         machine = self.program.machine
         self.figures.extents = layout.extents
         self.figures.extents_peak = max(layout.extents,
@@ -297,7 +295,7 @@ class ProgramRun:
 
     def _compare_faults(self, name: str, l1: L1Machine,
                         event: Event) -> None:
-        """Each blocked DMA must have faulted, and no other."""
+        """Checks that each blocked DMA has faulted, and no other."""
         def of_device(faults: list[Fault]) -> set[tuple[int, int, bool]]:
             return {(self._sid, fault.page, fault.is_write)
                     for fault in faults}
@@ -333,7 +331,7 @@ class ProgramRun:
 
     def _compare_attributes(self, name: str, event: Event, nonce: int,
                             l2: L2Machine) -> None:
-        """What the guest writes is in shared memory if KVM says so."""
+        """Checks which words of the guest have reached shared memory."""
         start, size = event.gpa, event.record.size
         expected = IntervalSet(
             self.oracle.shared.clipped(start, start + size))
@@ -477,7 +475,7 @@ class ProgramRun:
                               f'it saw {faults}')
 
     def _compare_freed(self) -> None:
-        """Where memory became private, shared memory must have been freed.
+        """Checks that shared memory was freed where it became private.
 
         QEMU could do that by other calls than those that are looked at. Huge
         pages are never freed.
@@ -513,7 +511,7 @@ class ProgramRun:
 
     @property
     def max_lines(self) -> int:
-        """How much QEMU may say, whatever the guest does."""
+        """The lines that QEMU may say, whatever the guest does."""
         return _MAX_LINES
 
     def _quit(self, l2: L2Machine) -> None:

@@ -41,7 +41,7 @@ class ValueTest(RefusalTest):
         self.assert_refused('poke 64M+2 1', 'not aligned to its size')
         self.assert_refused('poke 1M 1', 'is not RAM for programs')
         self.assert_refused('peek 1T 1', 'is not RAM for programs')
-        self.assert_refused('out 0xfffe 1', 'is no I/O port')
+        self.assert_refused('out 0xfffe 1', 'is not an I/O port')
 
     def test_transfer(self) -> None:
         """What a program starts by itself may be blocked."""
