@@ -18,6 +18,7 @@ import pytest
 from harness.checks import Checks
 from harness.hang import repeat_if_hung
 from harness.initramfs import MissingError
+from harness.l1 import L1Error
 from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
 from harness.session import BUILD, Built, Machines, find_built
 
@@ -92,18 +93,30 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
     test = pyfuncitem.obj
     made = pyfuncitem.stash[CHECKS] if CHECKS in pyfuncitem.stash else None
 
+    found = pyfuncitem.funcargs.get('machines')
+    machines = found if isinstance(found, Machines) else None
+
+    def attempt(arguments: dict[str, object]) -> None:
+        try:
+            test(**arguments)
+        except L1Error as error:
+            if machines:
+                machines.check_hung(error)
+            raise
+        if machines and made and made.failures:
+            machines.check_hung()
+
     def start_again(reason: str) -> None:
         if made:
             made.clear()
             made.comment(reason)
-        machines = pyfuncitem.funcargs.get('machines')
-        if isinstance(machines, Machines):
+        if machines:
             machines.kill()
 
     @functools.wraps(test)
     def call(**arguments: object) -> None:
         __tracebackhide__ = True  # pylint: disable=unused-variable
-        repeat_if_hung(lambda: test(**arguments), start_again)
+        repeat_if_hung(lambda: attempt(arguments), start_again)
         if made is None:
             return
         if not made.results:

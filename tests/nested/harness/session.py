@@ -14,7 +14,7 @@ from harness import NESTED
 from harness.checks import Checks
 from harness.edge import EDGE_PATH, edge_library
 from harness.initramfs import MissingError, base_image, run_image
-from harness.l1 import L1Machine
+from harness.l1 import L1Error, L1Machine
 from harness.l2 import (AUDIT_PATH, FIRMWARE_PATH, PROGRAM_PATH, L2Error,
                         L2Machine)
 from harness.oracle import Oracle
@@ -137,6 +137,16 @@ class Machines:
     def l1(self) -> L1Machine | None:
         """The machine that is there, if any."""
         return self._l1
+
+    def check_hung(self, error: L1Error | None = None) -> None:
+        """Raise L1Hung if the machine is what went wrong.
+
+        @error: of the machine itself, if there was one
+        """
+        if self._l1:
+            self._l1.check_stalled()
+            if error:
+                self._l1.check_gone()
 
     def kill(self) -> None:
         """End the machine, if there is one."""
