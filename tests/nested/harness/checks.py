@@ -31,12 +31,12 @@ class Checks:
         self._follow = follow
 
     def comment(self, text: str) -> None:
-        """Adds a remark, which the results do not depend on."""
+        """Add a remark, which the results do not depend on."""
         self.entries.append(text)
         self._follow(text)
 
     def check(self, good: bool, name: str, diagnostics: str = '') -> bool:
-        """Adds a result and returns it.
+        """Add a result and returns it.
 
         @diagnostics are shown if it is not good.
         """
@@ -58,7 +58,7 @@ class Checks:
         return len(self.failures)
 
     def clear(self) -> None:
-        """Forgets everything, for another attempt."""
+        """Forget everything, for another attempt."""
         self.entries.clear()
 
 
@@ -79,7 +79,7 @@ class TapWriter:
             self._print(f'# {line}')
 
     def add(self, result: Result, directive: str = '') -> None:
-        """Writes a test point.
+        """Write a test point.
 
         @directive: "SKIP" and the reason, for a test that was not run
         """
@@ -93,7 +93,7 @@ class TapWriter:
             self.comment(result.diagnostics)
 
     def add_all(self, checks: Checks) -> None:
-        """Writes the results and remarks of a test."""
+        """Write the results and remarks of a test."""
         for entry in checks.entries:
             if isinstance(entry, Result):
                 self.add(entry)
@@ -101,17 +101,17 @@ class TapWriter:
                 self.comment(entry)
 
     def skip_all(self, reason: str) -> None:
-        """Writes the plan of a program that cannot run here."""
+        """Write the plan of a program that cannot run here."""
         self._print(f'1..0 # SKIP {reason}')
 
     def bail_out(self, reason: str) -> None:
-        """Reports that the rest cannot be run."""
+        """Report that the rest cannot be run."""
         first, *rest = reason.splitlines() or ['']
         self._print(f'Bail out! {first}')
         self.comment('\n'.join(rest))
 
     def finish(self) -> bool:
-        """Writes the plan. Returns whether there were results, all good."""
+        """Write the plan. Returns whether there were results, all good."""
         if not self._count:
             self.bail_out('nothing was tested')
             return False

@@ -41,7 +41,7 @@ _L2_CHECK = 'the level 2 machine works'
 
 
 def device_name(backend: str) -> str:
-    """Returns the name of a backend in the table."""
+    """Return the name of a backend in the table."""
     return 'no device' if backend == 'none' else backend
 
 
@@ -74,7 +74,7 @@ Outcomes = dict[Run, Outcome]
 
 
 def qemu_message(stderr: str) -> str:
-    """Returns the error message of a QEMU that ended.
+    """Return the error message of a QEMU that ended.
 
     Its name, warnings and expected lines are left out.
     """
@@ -91,7 +91,7 @@ def _error_name(number: int) -> str:
 
 
 def describe_failure(booted: bool, failures: list[Result]) -> str:
-    """Describes in a line what went wrong.
+    """Describe in a line what went wrong.
 
     A machine that is gone, or a call that failed, is the cause of all else.
     """
@@ -117,7 +117,7 @@ def describe_failure(booted: bool, failures: list[Result]) -> str:
 # Figures as text
 
 def entries(state: State, before: State | None = None) -> str:
-    """Formats the IOMMU entries in a state, or those since another one."""
+    """Format the IOMMU entries in a state, or those since another one."""
     if state.extents is not None:
         since = before.extents if before else 0
         return '-' if since is None else str(state.extents - since)
@@ -129,7 +129,7 @@ def entries(state: State, before: State | None = None) -> str:
 
 
 def instructions(count: int, without: int | None) -> str:
-    """Formats a count, with difference and ratio to that without a device.
+    """Format a count, with difference and ratio to that without a device.
     """
     text = f'{count / 1e6:.1f} M'
     if without:
@@ -138,7 +138,7 @@ def instructions(count: int, without: int | None) -> str:
 
 
 def latency(figures: Figures, command: str, phase: str) -> str:
-    """Formats median, longest time and number of times of a command.
+    """Format median, longest time and number of times of a command.
 
     "-" if this QEMU does not have it.
     """
@@ -150,7 +150,7 @@ def latency(figures: Figures, command: str, phase: str) -> str:
 
 
 def pace(seconds: float, count: int) -> str:
-    """Formats how often something was done, and in what time."""
+    """Format how often something was done, and in what time."""
     return f'{count} in {seconds:.0f} s'
 
 
@@ -173,14 +173,14 @@ class Row:
     is_long: bool = False
 
     def runs(self) -> list[Run]:
-        """Returns what has to be run, each once."""
+        """Return what has to be run, each once."""
         return list(dict.fromkeys(run for line in self.lines
                                   for run in line.runs))
 
 
 def _line(label: str, runs: tuple[Run, ...],
           cell: Callable[[list[Outcome]], str]) -> Line:
-    """Returns a line that shows a failure, if there was one."""
+    """Return a line that shows a failure, if there was one."""
     def checked(outcomes: Outcomes) -> str:
         needed = [outcomes[run] for run in runs]
         for outcome in needed:
@@ -219,7 +219,7 @@ def _entries(backends: tuple[str, ...]) -> Row:
 
 
 def _measured(outcomes: list[Outcome]) -> str:
-    """Formats instructions of a run, compared with those of the next one."""
+    """Format instructions of a run, compared with those of the next one."""
     count, *without = (outcome.figures.measurements[0].ticks
                        for outcome in outcomes)
     return instructions(count, without[0] if without else None)
@@ -311,7 +311,7 @@ def _stalls(backends: tuple[str, ...]) -> Row:
 
 
 def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
-    """Returns the rows of the table."""
+    """Return the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends),
             # The limit is type1's
@@ -319,7 +319,7 @@ def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
 
 
 def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:
-    """Formats the table as text, with a column for each QEMU.
+    """Format the table as text, with a column for each QEMU.
 
     Texts that do not fit in a cell become notes below the table.
     """

@@ -20,7 +20,7 @@ KINDS = ('attributes', 'map', 'unmap', 'free_shared', 'free_private')
 
 
 def edge_library(build: Path) -> Path:
-    """Returns the path of the library in a build folder."""
+    """Return the path of the library in a build folder."""
     return build / 'core/tests/nested/kernel-edge/kernel-edge.so'
 
 
@@ -36,18 +36,18 @@ class Edge:
             self.environment['KERNEL_EDGE_TRACE'] = _MARKER_PATH
 
     def set(self, **fields: int) -> None:
-        """Sets the fields of struct EdgeControl, all others to 0."""
+        """Set the fields of struct EdgeControl, all others to 0."""
         self._l1.check(self.set_command(**fields))
 
     @staticmethod
     def set_command(**fields: int) -> str:
-        """Returns the shell command that sets them."""
+        """Return the shell command that sets them."""
         octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
         # Not truncated: the library has mapped the file.
         return f"printf '{octal}' 1<>{_CONTROL_PATH}"
 
     def get(self) -> dict[str, int]:
-        """Returns the fields, with the library's answers."""
+        """Return the fields, with the library's answers."""
         return self.parse(self._l1.check(self.GET_COMMAND))
 
     # Prints the fields
@@ -55,5 +55,5 @@ class Edge:
 
     @staticmethod
     def parse(output: str) -> dict[str, int]:
-        """Parses the output of GET_COMMAND."""
+        """Parse the output of GET_COMMAND."""
         return dict(zip(_CONTROL.fields, map(int, output.split())))

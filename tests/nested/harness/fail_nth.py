@@ -141,7 +141,7 @@ class Guest:
         self._firmware.expect('serve')
 
     def do(self, step: Step) -> bool:
-        """Have it done. Returns whether that succeeded."""
+        """Execute a step. Returns whether that succeeded."""
         if not self._firmware.do(self._steps.index(step) + 1):
             return False
         if step.op == 'share':
@@ -153,7 +153,7 @@ class Guest:
         return True
 
     def adopt_private(self, step: Step) -> None:
-        """Notes as private what a failed conversion could not undo."""
+        """Note as private what a failed conversion could not undo."""
         for start, end in IntervalSet(self.replay.edge.private.clipped(
                 step.gpa, step.gpa + step.size)):
             self.shared.remove(start, end)
@@ -164,7 +164,7 @@ class Guest:
                 raise L2Error(f'{step} fails, although no call does')
 
     def release(self) -> str:
-        """Catches up with the kernel, and lets no call fail any more.
+        """Catch up with the kernel, and lets no call fail any more.
 
         Returns what the library has counted so far.
         """
@@ -196,7 +196,7 @@ class Guest:
 
     def kernel_differences(self, reachable: IntervalSet = IntervalSet(),
                            unsure: IntervalSet = IntervalSet()) -> list[str]:
-        """Returns how the kernel's state, by its trace, is wrong.
+        """Return how the kernel's state, by its trace, is wrong.
 
         @reachable may be mapped in any case, and KVM be wrong about @unsure.
         """
@@ -211,19 +211,19 @@ class Guest:
         return found
 
     def unfreed(self) -> list[str]:
-        """Returns where there is shared memory that nobody can use."""
+        """Return where there is shared memory that nobody can use."""
         unfreed = IntervalSet(
             part for start, end in self._ram.minus(self.shared)
             for part in self.replay.edge.backed.clipped(start, end))
         return [f'not freed: {unfreed}'] if unfreed else []
 
     def unmapped(self) -> list[str]:
-        """Returns memory that a device has to reach, but cannot."""
+        """Return memory that a device has to reach, but cannot."""
         missing = self.shared.minus(self._mapped())
         return [f'not mapped: {missing}'] if self.is_master and missing else []
 
     def qemu_differences(self) -> list[str]:
-        """Returns how QEMU's state is wrong."""
+        """Return how QEMU's state is wrong."""
         found = list(self._compare_layout(self._mapped()))
         believed = sum(manager.shared_size for manager in self._l2.managers())
         if believed != self.shared.total():
@@ -237,7 +237,7 @@ class Guest:
         return mapped
 
     def resources(self) -> dict[str, int]:
-        """Returns resources of QEMU, which must not grow."""
+        """Return resources of QEMU, which must not grow."""
         text = self._l1.check(
             f'cd /proc/$(cat {PID_PATH}) && echo fds $(ls fd | wc -l) && '
             "sed -nE 's/^(VmLck|VmPin|RssAnon):(.*) kB$/\\1 \\2/p' status")
@@ -264,7 +264,7 @@ class Sweep:
         self.hits: Counter[tuple[str, int]] = Counter()
 
     def set_up(self, scenario: Scenario) -> None:
-        """Makes the state of a scenario, from any other state."""
+        """Make the state of a scenario, from any other state."""
         for step in self._clean_up:
             if any(self.guest.shared.clipped(step.gpa,
                                              step.gpa + step.size)):
@@ -278,7 +278,7 @@ class Sweep:
             self.guest.must(MASTER_OFF)
 
     def _try(self, scenario: Scenario, case: Case, which: int) -> bool:
-        """Executes a round. Returns whether a call has failed in it."""
+        """Execute a round. Returns whether a call has failed in it."""
         guest = self.guest
         errors = {f'error_{kind}': ERRORS[kind][which % len(ERRORS[kind])]
                   for kind in KINDS}
@@ -305,7 +305,7 @@ class Sweep:
         return bool(answer['hits'])
 
     def _run_nth(self, scenario: Scenario, nth: int) -> Iterator[Case]:
-        """Yields the rounds in which this call has failed."""
+        """Yield the rounds in which this call has failed."""
         all_errors = scenario.all_errors and self._tries_all_errors
         for which in count(0 if all_errors else nth):
             case = Case(nth, 0)

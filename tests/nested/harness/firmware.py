@@ -72,14 +72,14 @@ class Firmware:
             pass
 
     def start(self, record: int = 0) -> None:
-        """Have it execute the program from this record on."""
+        """Execute the program from this record on."""
         self._l2.serial.write_line(f'start {record}')
 
     def go(self) -> None:
-        """Have it go on after a "sync"."""
+        """Go on after a "sync"."""
         self._l2.serial.write_line('go')
 
     def do(self, record: int) -> bool:
-        """Have it execute a record while it serves, and return its success."""
+        """Execute a record while it serves. Returns whether that succeeded."""
         self._l2.serial.write_line(f'do {record}')
         return self.expect('did', 'cannot')[0] == 'did'

@@ -106,14 +106,14 @@ def _libraries(binary: Path) -> list[Path]:
 
 
 def program_files(path: Path) -> dict[str, bytes]:
-    """Returns a program, for /bin, and the libraries that it needs."""
+    """Return a program, for /bin, and the libraries that it needs."""
     files = {str(library): library.read_bytes()
              for library in _libraries(path)}
     return {f'/bin/{path.name}': path.read_bytes(), **files}
 
 
 def find_tool(name: str, package: str) -> dict[str, bytes]:
-    """Finds a program of this machine and the libraries that it needs."""
+    """Find a program of this machine and the libraries that it needs."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
     if path is None:
         raise MissingError(f'there is no {name}: install the package '
@@ -143,7 +143,7 @@ def _prune(folder: Path) -> None:
 
 
 def base_image(qemu: Path, cache: Path) -> Path:
-    """Returns the image with everything that is the same in each run.
+    """Return the image with everything that is the same in each run.
 
     It is made if there is none in the folder cache with this content.
     """
@@ -176,7 +176,7 @@ def base_image(qemu: Path, cache: Path) -> Path:
 
 
 def run_image(base: Path, files: dict[str, bytes], out: Path) -> None:
-    """Writes base with more files added to it."""
+    """Write base with more files added to it."""
     archive = Archive()
     for name, data in files.items():
         archive.add_file(name, data)

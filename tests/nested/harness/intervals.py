@@ -43,12 +43,12 @@ class IntervalSet:
         return other
 
     def total(self) -> int:
-        """Returns the number of integers in the set."""
+        """Return the number of integers in the set."""
         return self._total
 
     def _replace(self, low: int, high: int,
                  intervals: list[tuple[int, int]]) -> None:
-        """Replaces those with an index in [low, high)."""
+        """Replace those with an index in [low, high)."""
         self._total += sum(end - start for start, end in intervals) - \
             sum(self._ends[low:high]) + sum(self._starts[low:high])
         self._starts[low:high] = [start for start, _ in intervals]
@@ -85,7 +85,7 @@ class IntervalSet:
         return start >= end or (at >= 0 and self._ends[at] >= end)
 
     def clipped(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yields the parts of [start, end) that are in the set."""
+        """Yield the parts of [start, end) that are in the set."""
         at = bisect_right(self._ends, start)
         while at < len(self._starts) and self._starts[at] < end:
             yield max(start, self._starts[at]), min(end, self._ends[at])

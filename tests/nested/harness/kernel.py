@@ -14,7 +14,7 @@ _SECTOR = 0x200
 
 
 def kernel_release(image: Path) -> str:
-    """Returns the release of that kernel, such as 6.12.1."""
+    """Return the release of that kernel, such as 6.12.1."""
     data = image.read_bytes()
     if data[_MAGIC] != b'HdrS':
         raise MissingError(f'{image} is not the image of a Linux kernel: '

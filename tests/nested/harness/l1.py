@@ -50,7 +50,7 @@ class L1Hung(L1Error):
 
 
 def port_path(port: int) -> str:
-    """Returns the device file of a port in the level 1 machine."""
+    """Return the device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
 
 
@@ -63,7 +63,7 @@ class LineSocket:
         self._data = b''
 
     def read_line(self, timeout: float) -> str | None:
-        """Returns the next line, or None if none comes in time."""
+        """Return the next line, or None if none comes in time."""
         end = time.monotonic() + timeout
         while b'\n' not in self._data:
             left = max(0.0, end - time.monotonic())
@@ -108,7 +108,7 @@ class StreamReader(threading.Thread):
                     return
 
     def take(self, timeout: float) -> list[str]:
-        """Returns the lines that have come, and waits if there are none."""
+        """Return the lines that have come, and waits if there are none."""
         with self._condition:
             self._condition.wait_for(lambda: self._lines or self._closed,
                                      timeout)
@@ -170,7 +170,7 @@ class L1Machine:
             raise
 
     def _connect(self, name: str) -> socket.socket:
-        """Connects to a port, which has to be before the guest opens it."""
+        """Connect to a port, which has to be before the guest opens it."""
         end = time.monotonic() + _BOOT_TIMEOUT
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -197,7 +197,7 @@ class L1Machine:
         raise L1Hung(f'the level 1 machine does not come up: {self._ended()}')
 
     def _ended(self) -> str:
-        """Describes the end of QEMU, if any, and what it and Linux said."""
+        """Describe the end of QEMU, if any, and what it and Linux said."""
         try:
             status = f'QEMU ended with status {self._process.wait(1)}'
         except subprocess.TimeoutExpired:
@@ -206,7 +206,7 @@ class L1Machine:
 
     def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
             ) -> tuple[int, str]:
-        """Executes a shell command, and returns its status and output."""
+        """Execute a shell command, and returns its status and output."""
         self._control.write_line(command)
         end = time.monotonic() + timeout
         lines = []
@@ -222,7 +222,7 @@ class L1Machine:
             lines.append(line)
 
     def check(self, command: str) -> str:
-        """Executes a shell command that has to succeed."""
+        """Execute a shell command that has to succeed."""
         status, output = self.run(command)
         if status:
             raise L1Error(f'level 1: {command}: status {status}: {output}')
@@ -238,12 +238,12 @@ class L1Machine:
             return ''
 
     def complaints(self) -> list[str]:
-        """Returns lines of the kernel's log that report a problem."""
+        """Return lines of the kernel's log that report a problem."""
         return [line for line in self.console().splitlines()
                 if _COMPLAINT.search(line)]
 
     def check_stalled(self) -> None:
-        """Raises L1Hung if a processor stood still."""
+        """Raise L1Hung if a processor stood still."""
         stalls = [line for line in self.console().splitlines()
                   if 'detected stall' in line]
         if stalls:
@@ -251,7 +251,7 @@ class L1Machine:
                                     *stalls]))
 
     def check_gone(self) -> None:
-        """Raises L1Hung if the machine is gone, or about to be.
+        """Raise L1Hung if the machine is gone, or about to be.
 
         A kernel that panics is gone for a reason, which its log tells.
         """
@@ -263,7 +263,7 @@ class L1Machine:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
 
     def new_faults(self) -> list[tuple[int, int, bool]]:
-        """Returns new DMA faults: source id, address, and "is a write"."""
+        """Return new DMA faults: source id, address, and "is a write"."""
         text = self._faults.read_text() if self._faults.exists() else ''
         # The last line may not be complete.
         lines = text.splitlines(keepends=True)

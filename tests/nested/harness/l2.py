@@ -51,7 +51,7 @@ _QUIT_TIMEOUT = 30.0
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Waits until it is true. Returns whether it is, in so many seconds."""
+    """Wait until it is true. Returns whether it is, in so many seconds."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if condition():
@@ -124,7 +124,7 @@ def _private_guest(machine: Machine) -> list[str]:
 
 
 def _plain_guest(machine: Machine) -> list[str]:
-    """Returns options for a guest with virtio-mem and no private memory.
+    """Return options for a guest with virtio-mem and no private memory.
 
     Without SMM, its memory map is that of the guests with private memory; and
     it may look at what is not plugged.
@@ -140,7 +140,7 @@ def _plain_guest(machine: Machine) -> list[str]:
 
 
 def _backends(machine: Machine) -> list[str]:
-    """Returns options for memory backends, where the default will not do."""
+    """Return options for memory backends, where the default will not do."""
     if machine.blocks == 1 and machine.backing == BACKINGS[0]:
         return []
     size = (machine.memory >> 20) // machine.blocks
@@ -195,16 +195,16 @@ class L2Machine:
         self.command = shlex.join(command)
 
     def add_options(self, *options: str) -> None:
-        """Adds options of QEMU, before it is started."""
+        """Add options of QEMU, before it is started."""
         self.command += shlex.join(['', *options])
 
     def run_in_shell(self, setup: str, prefix: str = '') -> None:
-        """Has a shell execute @setup, and then QEMU with @prefix before it."""
+        """Start QEMU from a shell: @setup, then QEMU after @prefix."""
         self.command = shlex.join(
             ['sh', '-c', f'{setup}; exec {prefix}{self.command}'])
 
     def limit_locked_memory(self, size: int) -> None:
-        """Lets QEMU lock so many bytes only. Needs setpriv in level 1."""
+        """Let QEMU lock so many bytes only. Needs setpriv in level 1."""
         self.run_in_shell(f'ulimit -l {size >> 10}',
                           '/bin/setpriv --bounding-set=-ipc_lock ')
 
@@ -219,12 +219,12 @@ class L2Machine:
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:
-        """Returns the status with which QEMU ended, or None."""
+        """Return the status with which QEMU ended, or None."""
         output = self._l1.run(f'cat {_STATUS_PATH}')[1].strip()
         return int(output) if output.isdigit() else None
 
     def wait_exit(self) -> int | None:
-        """Waits for QEMU to end. Returns its status, or None if it does not.
+        """Wait for QEMU to end. Returns its status, or None if it does not.
         """
         wait_until(lambda: self.exit_status() is not None, _QUIT_TIMEOUT)
         return self.exit_status()
@@ -236,7 +236,7 @@ class L2Machine:
         self._l1.run(f'kill -9 $(cat {PID_PATH})')
 
     def connect(self, python_dir: Path) -> None:
-        """Connects to QEMU's monitor, with QEMU's own Python library."""
+        """Connect to QEMU's monitor, with QEMU's own Python library."""
         self._library = load_qmp(python_dir)
         legacy = importlib.import_module('qemu.qmp.legacy')
         sock = self._l1.sockets[QMP_PORT]
@@ -250,12 +250,12 @@ class L2Machine:
                           for command in self.execute('query-commands')}
 
     def set_timeout(self, seconds: float) -> None:
-        """Sets how long a QMP command may take."""
+        """Set how long a QMP command may take."""
         self._qmp.settimeout(seconds)
 
     def execute(self, name: str, arguments: dict[str, object] | None = None
                 ) -> Any:
-        """Executes a QMP command."""
+        """Execute a QMP command."""
         try:
             return self._qmp.cmd(name, **(arguments or {}))
         except (self._library.QMPError, TimeoutError) as error:
@@ -263,7 +263,7 @@ class L2Machine:
                           f'{str(error) or type(error).__name__}') from error
 
     def wait_event(self, name: str) -> None:
-        """Waits for a QMP event; others are forgotten."""
+        """Wait for a QMP event; others are forgotten."""
         while True:
             try:
                 event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
@@ -278,17 +278,17 @@ class L2Machine:
         return self._qmp is not None
 
     def set_results(self, results: str) -> None:
-        """Has QEMU return what KVM takes of such a guest's conversions."""
+        """Have QEMU return what KVM takes of such a guest's conversions."""
         self.execute('qom-set', {'path': '/objects/sp0',
                                  'property': 'x-map-gpa-range',
                                  'value': results})
 
     def hmp(self, line: str) -> str:
-        """Executes a command of the human monitor."""
+        """Execute a command of the human monitor."""
         return self.execute('human-monitor-command', {'command-line': line})
 
     def unplug(self, device: str, acpi_bus: int) -> None:
-        """Unplugs a device, and ejects it as the guest would.
+        """Unplug a device, and ejects it as the guest would.
 
         Root ports have numbers that QEMU gave their buses for ACPI, from 0 on
         for the last one.
@@ -300,7 +300,7 @@ class L2Machine:
         self.wait_event('DEVICE_DELETED')
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Returns data of QMP events of that name; others are forgotten."""
+        """Return data of QMP events of that name; others are forgotten."""
         return [event['data'] for event in self._qmp.get_events()
                 if event['event'] == name]
 
@@ -313,7 +313,7 @@ class L2Machine:
             self._qmp = None
 
     def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
-        """Returns the pages of shared memory that hold this audit's word."""
+        """Return the pages of shared memory that hold this audit's word."""
         pages = IntervalSet()
         for start in range(gpa, gpa + size, _AUDIT_PIECE):
             self.execute('pmemsave', {
@@ -328,14 +328,14 @@ class L2Machine:
         return pages
 
     def threads(self) -> str:
-        """Returns the state of QEMU's threads, for one that hangs."""
+        """Return the state of QEMU's threads, for one that hangs."""
         return self._l1.run(
             f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
             'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
 
     def plugged_size(self) -> int:
-        """Returns the size that the virtio-mem device has plugged."""
+        """Return the size that the virtio-mem device has plugged."""
         devices = self.execute('query-memory-devices')
         return sum(int(device['data']['size']) for device in devices
                    if device['type'] == 'virtio-mem')

@@ -74,7 +74,7 @@ class Event:
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
-    """Returns memory that can be converted.
+    """Return memory that can be converted.
 
     If there is no private memory, it is always mapped.
     """
@@ -137,7 +137,7 @@ class Oracle:
 
     def _conversion_result(self, gpa: int, pages: int,
                            to_private: bool) -> int:
-        """Returns the result of the hypercall, if the host can do it."""
+        """Return the result of the hypercall, if the host can do it."""
         size = pages * PAGE_SIZE
         if not pages or gpa % PAGE_SIZE or gpa + size > _TOP:
             return -errno.EINVAL
@@ -185,14 +185,14 @@ class Oracle:
     # virtio-mem
 
     def plugged(self) -> IntervalSet:
-        """Returns what is plugged of virtio-mem."""
+        """Return what is plugged of virtio-mem."""
         machine = self.program.machine
         return IntervalSet(self.shared.clipped(machine.vmem_base,
                                                machine.vmem_end)
                            if machine.is_plain else ())
 
     def _plug_answer(self, gpa: int, end: int, plug: bool) -> int:
-        """Returns the answer of the device, if the host can do it."""
+        """Return the answer of the device, if the host can do it."""
         machine = self.program.machine
         inside = machine.vmem_base <= gpa and end <= machine.vmem_end
         can = (not any(self.shared.clipped(gpa, end)) if plug
@@ -233,7 +233,7 @@ class Oracle:
     # Memory and DMA
 
     def _renew(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """Notes that what an audit left there is gone."""
+        """Note that what an audit left there is gone."""
         if self._audited:
             for start, end in list(intervals):
                 self._audited.remove(start, end)
@@ -260,7 +260,7 @@ class Oracle:
         return self._master
 
     def reachable(self) -> IntervalSet:
-        """Returns what is shared, without the page of watchdog registers.
+        """Return what is shared, without the page of watchdog registers.
 
         They are less than a page, which an IOMMU can only map as a whole. They
         are seen in the ROM, but not where there is RAM.
@@ -274,7 +274,7 @@ class Oracle:
         return reachable
 
     def mapped(self) -> tuple[IntervalSet, IntervalSet]:
-        """Returns what must, and what may be mapped.
+        """Return what must, and what may be mapped.
 
         Memory that comes and goes must be while the device can do DMA. What
         stays mapped when that ends is up to QEMU; nothing must be added.
@@ -288,7 +288,7 @@ class Oracle:
         return must, may
 
     def _accessible(self, record: Record) -> IntervalSet:
-        """Returns what the guest may access for this record."""
+        """Return what the guest may access for this record."""
         machine = self.program.machine
         if not machine.is_plain:
             return self.ram
@@ -333,7 +333,7 @@ class Oracle:
         self._access(record, gpa - gpa % 8, 8)
 
     def _note_transfer(self, gpa: int, value: int) -> None:
-        """Notes a transfer that is started by hand: it may be blocked."""
+        """Note a transfer that is started by hand: it may be blocked."""
         self._edu_registers[gpa] = value
         if gpa == _EDU_COMMAND and value & _EDU_RUN:
             to_memory = bool(value & _EDU_TO_MEMORY)
@@ -345,7 +345,7 @@ class Oracle:
             self._loaded = None
 
     def _configure(self, record: Record, port: int) -> None:
-        """Follows where the watchdog's registers are."""
+        """Follow where the watchdog's registers are."""
         value = record.seed
         if 'i6300esb' not in self.program.machine.devices:
             return
@@ -446,7 +446,7 @@ class Oracle:
         return event
 
     def _parallel(self, index: int, i: int) -> None:
-        """Executes a block, whose result must not depend on the order."""
+        """Execute a block, whose result must not depend on the order."""
         record = self.program.records[index]
         before = self.shared.copy()
         cpus = []
@@ -489,7 +489,7 @@ class Oracle:
             index = max(index, record.end) + 1
 
     def run(self) -> Iterator[Event]:
-        """Executes the program and yields all that the firmware reports.
+        """Execute the program and yields all that the firmware reports.
 
         At each event, the model is in the state the guest is in.
         """

@@ -44,7 +44,7 @@ class Actions:
 
 
 def _common(a: IntervalSet, b: IntervalSet) -> int | None:
-    """Returns the first number that is in both sets."""
+    """Return the first number that is in both sets."""
     if len(a) > len(b):
         a, b = b, a
     for start, end in a:
@@ -63,7 +63,7 @@ def _union(sets: Iterable[IntervalSet]) -> IntervalSet:
 
 def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
                  others: list[Actions]) -> str:
-    """Returns where DMA meets what the other vCPUs do.
+    """Return where DMA meets what the other vCPUs do.
 
     An extent that is split or merged is unmapped for a moment. It is never
     larger than the memory that is shared in one piece, now or meanwhile.
@@ -94,7 +94,7 @@ def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
 
 def find_race(machine: Machine, shared: IntervalSet,
               cpus: list[Actions]) -> str:
-    """Returns what is wrong with a parallel block, or an empty string.
+    """Return what is wrong with a parallel block, or an empty string.
 
     shared is what was so before it; cpus is what each vCPU does, the first
     of which is the only one that has something to do with the device.

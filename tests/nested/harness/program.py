@@ -58,7 +58,7 @@ class Linear:
     i: int = 0
 
     def at(self, cpu: int, i: int) -> int:
-        """Returns the value, in 64 bits as the firmware calculates it."""
+        """Return the value, in 64 bits as the firmware calculates it."""
         return (self.base + cpu * self.cpu + i * self.i) & _MASK
 
     def is_constant(self) -> bool:
@@ -212,7 +212,7 @@ class _Compiler:
         return ProgramError(f'{self._file}:{self._line}: {message}')
 
     def _set_machine(self, **values: int | str | tuple[str, ...]) -> None:
-        """Takes what the program says, unless the caller knows better."""
+        """Take what the program says, unless the caller knows better."""
         machine = replace(self._machine, **values)
         self._machine = replace(
             machine, cpus=max(machine.cpus, self._cpus or 1),
@@ -413,7 +413,7 @@ class _Compiler:
         record.name = self._next('a name')
 
     def _parse_value(self, record: Record) -> None:
-        """Parses a value that is written to, or must be at, a place."""
+        """Parse a value that is written to, or must be at, a place."""
         port = record.op in ('out', 'in')
         record.gpa = self._linear(self._next('a port' if port
                                              else 'an address'))
@@ -566,7 +566,7 @@ class _Compiler:
 
 def compile_program(text: str, name: str, memory: int | None = None,
                     cpus: int | None = None) -> Program:
-    """Compiles a program text.
+    """Compile a program text.
 
     memory and cpus are the guest's, if they are not what the text says; of
     vCPUs there are always as many as the program needs.
@@ -575,7 +575,7 @@ def compile_program(text: str, name: str, memory: int | None = None,
 
 
 def find_program(name: str) -> Path:
-    """Finds a program by its path, or its name in programs/ or below it."""
+    """Find a program by its path, or its name in programs/ or below it."""
     if Path(name).is_file():
         return Path(name)
     programs = (NESTED / 'programs').rglob('*.prog')

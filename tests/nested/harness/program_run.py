@@ -95,7 +95,7 @@ def _fields(words: list[str]) -> dict[str, int]:
 
 
 def fill_pool(l1: L1Machine, size: int) -> None:
-    """Sets huge pages aside for so much memory."""
+    """Set huge pages aside for so much memory."""
     pages = size // HUGE_PAGE
     got = l1.check(f'echo {pages} >{POOL}/nr_hugepages; '
                    f'cat {POOL}/nr_hugepages')
@@ -105,7 +105,7 @@ def fill_pool(l1: L1Machine, size: int) -> None:
 
 
 def bind_edus(l1: L1Machine, count: int) -> list[str]:
-    """Gives the edu devices to vfio-pci. Returns their addresses."""
+    """Give the edu devices to vfio-pci. Returns their addresses."""
     bdfs = l1.check(
         'for d in /sys/bus/pci/devices/*; do '
         'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
@@ -119,7 +119,7 @@ def bind_edus(l1: L1Machine, count: int) -> list[str]:
 
 
 def bind_edu(l1: L1Machine) -> str:
-    """Gives the edu device to vfio-pci. Returns its address."""
+    """Give the edu device to vfio-pci. Returns its address."""
     return bind_edus(l1, 1)[0]
 
 
@@ -163,7 +163,7 @@ class ProgramRun:
         return bind_edu(l1)
 
     def _bind_device(self, l1: L1Machine) -> str:
-        """Gives the device to vfio-pci. Returns its address."""
+        """Give the device to vfio-pci. Returns its address."""
         bdf = self.bind(l1)
         bus, device, function = (int(part, 16)
                                  for part in re.split('[:.]', bdf)[1:])
@@ -210,7 +210,7 @@ class ProgramRun:
         self.replay.errors.clear()
 
     def _compare_edge(self, name: str) -> None:
-        """Checks what KVM has been told, and that no device ever reached it.
+        """Check what KVM has been told, and that no device ever reached it.
         """
         edge = self.replay.edge
         shared = self.oracle.shared
@@ -231,7 +231,7 @@ class ProgramRun:
         edge.exposures.clear()
 
     def _compare_layout(self, name: str, layout: Layout) -> None:
-        """Checks what QEMU reports about its mappings."""
+        """Check what QEMU reports about its mappings."""
         machine = self.program.machine
         self.figures.extents = layout.extents
         self.figures.extents_peak = max(layout.extents,
@@ -295,7 +295,7 @@ class ProgramRun:
 
     def _compare_faults(self, name: str, l1: L1Machine,
                         event: Event) -> None:
-        """Checks that each blocked DMA has faulted, and no other."""
+        """Check that each blocked DMA has faulted, and no other."""
         def of_device(faults: list[Fault]) -> set[tuple[int, int, bool]]:
             return {(self._sid, fault.page, fault.is_write)
                     for fault in faults}
@@ -331,7 +331,7 @@ class ProgramRun:
 
     def _compare_attributes(self, name: str, event: Event, nonce: int,
                             l2: L2Machine) -> None:
-        """Checks which words of the guest have reached shared memory."""
+        """Check which words of the guest have reached shared memory."""
         start, size = event.gpa, event.record.size
         expected = IntervalSet(
             self.oracle.shared.clipped(start, start + size))
@@ -387,7 +387,7 @@ class ProgramRun:
     # Talking to the firmware
 
     def read_serial(self, l2: L2Machine) -> str:
-        """Returns the next line, unless QEMU is gone or time is up."""
+        """Return the next line, unless QEMU is gone or time is up."""
         while True:
             line = l2.serial.read_line(_ALIVE_INTERVAL)
             if line is not None:
@@ -401,7 +401,7 @@ class ProgramRun:
                               'time is up')
 
     def _expect(self, l2: L2Machine, event: Event) -> list[str]:
-        """Waits for the report of that event, and returns what it says."""
+        """Wait for the report of that event, and returns what it says."""
         notes: list[str] = []
         while True:
             word, *rest = self.read_serial(l2).split() or ['']
@@ -429,7 +429,7 @@ class ProgramRun:
         self.figures.booted = True
 
     def _play(self, l1: L1Machine, l2: L2Machine) -> None:
-        """Follows the guest through the program."""
+        """Follow the guest through the program."""
         l2.serial.write_line('start 0')
         for event in self.oracle.run():
             record = event.record
@@ -475,7 +475,7 @@ class ProgramRun:
                               f'it saw {faults}')
 
     def _compare_freed(self) -> None:
-        """Checks that shared memory was freed where it became private.
+        """Check that shared memory was freed where it became private.
 
         QEMU could do that by other calls than those that are looked at. Huge
         pages are never freed.
@@ -532,7 +532,7 @@ class ProgramRun:
                               '\n'.join(unexpected[:_SHOWN]))
 
     def run(self, start_l1: Callable[[], L1Machine]) -> None:
-        """Runs the program. The results go to the TAP stream."""
+        """Run the program. The results go to the TAP stream."""
         self.deadline = time.monotonic() + self.options.timeout
         l1 = None
         try:

@@ -50,7 +50,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def checks(request: pytest.FixtureRequest) -> Checks:
-    """Checks that go on after a failure.
+    """Check that go on after a failure.
 
     A test that asks for this fails if one of them does, or if it makes none.
     """
@@ -115,7 +115,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
 
     @functools.wraps(test)
     def call(**arguments: object) -> None:
-        __tracebackhide__ = True  # pylint: disable=unused-variable
+        __tracebackhide__ = True
         repeat_if_hung(lambda: attempt(arguments), start_again)
         if made is None:
             return

@@ -75,7 +75,7 @@ class _Memory:
         self.content = [_UNKNOWN] * self.pages
 
     def runs(self) -> int:
-        """Yields pieces of memory that are shared."""
+        """Yield pieces of memory that are shared."""
         return sum(1 for before, here in zip(b'\0' + self.shared, self.shared)
                    if here and not before)
 
@@ -127,7 +127,7 @@ class Generator:
         return self._next_seed
 
     def _count(self, most: int) -> int:
-        """Draws a number that is rather small, but need not be."""
+        """Draw a number that is rather small, but need not be."""
         return min(most, int(2 ** self._random.uniform(0, most.bit_length())))
 
     def _range(self, most: int) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class Generator:
         self._calls += -(-count // chunk) if chunk else 1
 
     def _stride(self) -> None:
-        """Converts or flips pages at a distance, upwards or downwards."""
+        """Convert or flips pages at a distance, upwards or downwards."""
         step = self._random.choice((1, 2, 3, 4, 16))
         size = self._random.randint(1, step)
         rounds = self._random.randint(2, min(
@@ -186,7 +186,7 @@ class Generator:
     # Several vCPUs
 
     def _device_lines(self) -> list[str]:
-        """Adds what the first vCPU does before it joins the others."""
+        """Add what the first vCPU does before it joins the others."""
         lines = []
         draw = self._random
         if draw.random() < 0.4:
@@ -236,7 +236,7 @@ class Generator:
             most, self._memory.pages // each - 1)))
 
     def _comb(self, cpus: int) -> list[str]:
-        """Converts interleaved pages."""
+        """Convert interleaved pages."""
         rounds = self._rounds(cpus, self._most_calls // cpus)
         start = self._random.randrange(
             self._memory.pages - rounds * cpus + 1)
@@ -251,7 +251,7 @@ class Generator:
                 f'+cpu*4K+i*{cpus * 4}K 4K', 'end']
 
     def _neighbours(self, cpus: int) -> list[str]:
-        """Converts pages side by side, back and forth."""
+        """Convert pages side by side, back and forth."""
         size = self._random.choice((1, 1, 2, 5))
         start = self._random.randrange(self._memory.pages - cpus * size)
         rounds = self._random.randint(2, self._most_calls // (2 * cpus))
@@ -264,7 +264,7 @@ class Generator:
                 f'    {self._op(to_shared)} {place}', 'end']
 
     def _overlap(self, cpus: int) -> list[str]:
-        """Converts overlapping ranges to one state, or one range and back."""
+        """Convert overlapping ranges to one state, or one range and back."""
         size = self._random.randint(2, 64)
         step = self._random.randint(0, size)
         move = self._random.randint(0, 4)
@@ -293,7 +293,7 @@ class Generator:
                 f'+i*{move * 4}K {size * 4}K', 'end']
 
     def _own_parts(self, cpus: int) -> list[str]:
-        """Has each vCPU convert a part of its own."""
+        """Have each vCPU convert a part of its own."""
         part = self._random.randint(2, self._memory.pages // cpus)
         part = min(part, 1024, self._most_calls // cpus)
         start = self._random.randrange(self._memory.pages - part * cpus + 1)
@@ -400,7 +400,7 @@ class Generator:
         self._emit('sync')
 
     def _set_up(self) -> None:
-        """Sets up the device, after the start and after a reset."""
+        """Set up the device, after the start and after a reset."""
         self._targets = sorted(self._random.sample(
             range(_TARGET_COUNT), _TARGET_COUNT // 2))
         self._emit('share SCRATCH 4K', 'scratch SCRATCH')
@@ -422,12 +422,12 @@ class Generator:
         self._set_up()
 
     def shared_pages(self) -> dict[int, bool]:
-        """Checks each page against what the generator believes."""
+        """Check each page against what the generator believes."""
         return {self._memory.base + page * PAGE_SIZE: bool(shared)
                 for page, shared in enumerate(self._memory.shared)}
 
     def generate(self) -> str:
-        """Returns the text of the program."""
+        """Return the text of the program."""
         choices: dict[Callable[[], None], int] = {
             self._convert: 24, self._stride: 10, self._parallel: 24,
             self._fill: 8, self._verify: 12, self._dma_to: 5,
@@ -457,7 +457,7 @@ class Generator:
 
 
 def random_program(seed: int, calls: int, backend: str) -> str:
-    """Draws a program with at least so many conversions.
+    """Draw a program with at least so many conversions.
 
     The same arguments give the same program.
     """

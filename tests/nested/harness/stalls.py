@@ -34,13 +34,13 @@ _WRITES_PER_TOGGLE = 6
 
 
 def summarize(command: str, phase: str, seconds: list[float]) -> Latency:
-    """Summarizes the times that a command took."""
+    """Summarize the times that a command took."""
     times = [round(each * 1000, 3) for each in seconds]
     return Latency(command, phase, round(median(times), 3), max(times), times)
 
 
 def sum_up(statistics: list[dict[str, Any]]) -> dict[str, int]:
-    """Adds up what query-stats says over all vCPUs."""
+    """Add up what query-stats says over all vCPUs."""
     sums: dict[str, int] = {}
     for vcpu in statistics:
         for each in vcpu['stats']:
@@ -59,12 +59,12 @@ class StallsRun(ProgramRun):
     follows_kernel = False
 
     def _commands(self, l2: L2Machine) -> list[str]:
-        """Returns the commands that this QEMU has."""
+        """Return the commands that this QEMU has."""
         known = {command['name'] for command in l2.execute('query-commands')}
         return [command for command in COMMANDS if command in known]
 
     def _time(self, l2: L2Machine, phase: str) -> None:
-        """Asks in turns, and leaves the guest some time in between."""
+        """Ask in turns, and leaves the guest some time in between."""
         times: dict[str, list[float]] = {
             command: [] for command in self._commands(l2)}
         end = time.monotonic() + _SECONDS[phase]

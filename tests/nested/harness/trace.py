@@ -52,7 +52,7 @@ class MapReplay:
         return self._events
 
     def live_events_in(self, start: int, end: int) -> int:
-        """Counts map events of which something is mapped in there."""
+        """Count map events of which something is mapped in there."""
         low, high = self._overlapping(start, end)
         return len({event for _, event in self._pieces[low:high]})
 
@@ -62,7 +62,7 @@ class MapReplay:
             in zip(self._starts, self._pieces))
 
     def mapped_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yields what is mapped in there."""
+        """Yield what is mapped in there."""
         for at in range(*self._overlapping(start, end)):
             yield max(start, self._starts[at]), min(end, self._pieces[at][0])
 
@@ -137,7 +137,7 @@ class EdgeReplay:
         self._before: dict[tuple[int, int], IntervalSet] = {}
 
     def note_map(self, start: int, size: int) -> None:
-        """Notes that this is about to be mapped."""
+        """Note that this is about to be mapped."""
         if self._attaching:
             return
         private = IntervalSet(self.private.clipped(start, start + size))
@@ -152,7 +152,7 @@ class EdgeReplay:
             self.exposed.add(*part)
 
     def take_exposures(self) -> tuple[list[str], IntervalSet]:
-        """Returns where this did not hold, and forgets it."""
+        """Return where this did not hold, and forgets it."""
         taken = self.exposures, self.exposed
         self.exposures, self.exposed = [], IntervalSet()
         return taken
@@ -165,7 +165,7 @@ class EdgeReplay:
                          f'mapped: {mapped}')
 
     def check_all(self, maps: MapReplay) -> None:
-        """Notes what is private, but mapped now."""
+        """Note what is private, but mapped now."""
         for start, end in self.private:
             self._check_not_mapped(maps, start, end, 'is private')
 
@@ -178,7 +178,7 @@ class EdgeReplay:
             self._hidden.add(*part)
 
     def _take_private(self, start: int, end: int) -> IntervalSet:
-        """Makes it shared. Returns what was private."""
+        """Make it shared. Returns what was private."""
         taken = IntervalSet([*self.private.clipped(start, end),
                              *self._hidden.clipped(start, end)])
         self.private.remove(start, end)
@@ -204,7 +204,7 @@ class EdgeReplay:
         self._make_private(private)
 
     def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
-        """Takes a line of kernel-edge: what QEMU does, what is mapped then."""
+        """Take a line of kernel-edge: what QEMU does, what is mapped then."""
         self.counts[word] += 1
         match word:
             case 'private':
@@ -238,7 +238,7 @@ class TraceReplay:
         self._pending: list[tuple[int, str, int, int]] = []
 
     def feed(self, line: str) -> str | None:
-        """Takes a line. Returns the text of a marker.
+        """Take a line. Returns the text of a marker.
 
         Events take effect at the next marker: until then, those of another
         processor that came before them can still follow.

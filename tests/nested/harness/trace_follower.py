@@ -29,7 +29,7 @@ class TraceFollower:
         self._stream.start()
 
     def catch_up(self, command: str = 'true') -> str:
-        """Replays the trace up to now.
+        """Replay the trace up to now.
 
         Executes a shell command before, and returns its output.
         """

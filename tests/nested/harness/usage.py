@@ -28,19 +28,19 @@ class Usage:
 
 
 def _values(text: str) -> dict[str, int]:
-    """Parses lines such as "Name: 12 kB" and "name 12"."""
+    """Parse lines such as "Name: 12 kB" and "name 12"."""
     return {match[1]: int(match[2]) * (1024 if match[3] else 1)
             for match in re.finditer(r'^(\w+):?\s+(\d+)( kB)?$', text, re.M)}
 
 
 def _kept_by_processors(text: str) -> int:
-    """Parses /proc/zoneinfo. Returns bytes."""
+    """Parse /proc/zoneinfo. Returns bytes."""
     return PAGE_SIZE * sum(map(int, re.findall(r'^\s+count:\s+(\d+)$', text,
                                                re.M)))
 
 
 def measure(l1: L1Machine) -> Usage:
-    """Measures it now.
+    """Measure it now.
 
     The kernel first sums up counters that it keeps by processor.
     """

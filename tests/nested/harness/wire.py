@@ -43,7 +43,7 @@ class Layout:
 
 
 def read_header(path: Path) -> tuple[dict[str, int], dict[str, Layout]]:
-    """Reads the constants and structs of a header, by their names."""
+    """Read the constants and structs of a header, by their names."""
     text = path.read_text(encoding='utf-8')
     text = re.sub(r'/\*.*?\*/', '', text, flags=re.S)
     constants = {

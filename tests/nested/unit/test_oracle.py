@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def run(text: str) -> tuple[Oracle, list[Event], list[list[tuple[int, int]]]]:
-    """Executes; returns events, and what is shared below the ROM at each."""
+    """Execute; returns events, and what is shared below the ROM at each."""
     oracle = Oracle(compile_program(text, 'text'))
     events = []
     states = []

@@ -114,7 +114,7 @@ class MapReplayTest(unittest.TestCase):
 class EdgeReplayTest(unittest.TestCase):
 
     def play(self, *events: tuple[str, int, int]) -> TraceReplay:
-        """Takes what happens, in this order, to a range of pages each.
+        """Take what happens, in this order, to a range of pages each.
 
         There is a memory slot of 64 pages.
         """
