@@ -24,7 +24,9 @@ debian_mirror()
 {
     local uris
 
-    uris=$(apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' \
+    # shellcheck disable=SC2016
+    uris=$(apt-get indextargets --no-release-info \
+        --format '$(RELEASE) $(REPO_URI)' \
         'Created-By: Packages' 'Component: main' </dev/null |
         sed -nE "s/^($1|stable|oldstable|testing) //p" |
         grep -vE '^cdrom:|security') || true
