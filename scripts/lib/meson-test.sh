@@ -52,6 +52,36 @@ meson_test()
         --num-processes "$jobs" --print-errorlogs "$@" </dev/null || true
 }
 
+# build_tests_in_qemu FOLDER [OPTION]...: "meson test" would build all of QEMU.
+# The options choose suites, see lib/qemu_suites.py.
+build_tests_in_qemu()
+{
+    local folder=$1 targets
+    shift
+
+    use_ccache
+    mapfile -t targets < <(/usr/bin/python3 \
+        "$(dirname "${BASH_SOURCE[0]}")/qemu_suites.py" targets "$folder" "$@")
+    run_ninja "building the tests in ${folder#"$repo_root/"}" -C "$folder" \
+        "${targets[@]:?no test is in these suites}"
+}
+
+# test_in_qemu FOLDER LOG JOBS SUITE_OPTION... [-- NAME...]
+test_in_qemu()
+{
+    local folder=$1 log=$2 jobs=$3 suites=()
+    shift 3
+
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        suites+=("$1")
+        shift
+    done
+    if step build_tests_in_qemu "$folder" "${suites[@]}"; then
+        meson_test "$folder" "$log" "$jobs" --no-rebuild "${suites[@]}" \
+            "${@:2}"
+    fi
+}
+
 # count_results [OPTION]...: the last line, and whether all is well
 count_results()
 {
