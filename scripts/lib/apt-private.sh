@@ -17,92 +17,21 @@ system_codename()
     (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
 }
 
-# "URI SUITES | COMPONENTS" of each entry for binary packages, from the one-line
-# format
-one_line_entries()
-{
-    sed -nE -e 's/#.*//' \
-        -e 's/^[[:space:]]*deb[[:space:]]+(\[[^]]*\][[:space:]]*)?//p' "$@" |
-        awk 'NF >= 3 {
-            printf "%s %s |", $1, $2
-            for (i = 3; i <= NF; i++) printf " %s", $i
-            print ""
-        }'
-}
-
-# The same from the deb822 format: stanzas of fields, which can go on for lines
-deb822_entries()
-{
-    awk '
-        function flush_stanza(    n, uri, i) {
-            if (field["types"] ~ /(^| )deb( |$)/ &&
-                tolower(field["enabled"]) !~ /^ *(no|false|off|0)/) {
-                n = split(field["uris"], uri, " ")
-                for (i = 1; i <= n; i++) {
-                    print uri[i] " " field["suites"] " | " field["components"]
-                }
-            }
-            split("", field)
-            name = ""
-        }
-        FNR == 1 { flush_stanza() }
-        /^#/ { next }
-        /^[ \t]*$/ { flush_stanza(); next }
-        /^[ \t]/ { field[name] = field[name] " " $0; next }
-        {
-            name = tolower($0)
-            sub(/[ \t]*:.*/, "", name)
-            value = $0
-            sub(/^[^:]*:[ \t]*/, "", value)
-            gsub(/[ \t]+/, " ", value)
-            field[name] = value
-        }
-        END { flush_stanza() }' "$@"
-}
-
-# all_entries ETC_APT
-all_entries()
-{
-    local etc=$1 file
-
-    for file in "$etc/sources.list" "$etc"/sources.list.d/*.list; do
-        if [ -r "$file" ]; then
-            one_line_entries "$file"
-        fi
-    done
-    for file in "$etc"/sources.list.d/*.sources; do
-        if [ -r "$file" ]; then
-            deb822_entries "$file"
-        fi
-    done
-}
-
-# Where this machine gets Debian itself from: an entry for the release's main
+# debian_mirror CODENAME: where this machine gets Debian itself from, its main
 # component. Others may offer a "main" for the same release: a Debian mirror's
-# folder is usually called debian, so such an entry is preferred.
-# debian_mirror ETC_APT CODENAME
+# folder is usually called debian, so such an address is preferred.
 debian_mirror()
 {
-    all_entries "$1" | awk -v codename="$2" '
-        {
-            split($0, half, "|")
-            n = split(half[1], word, " ")
-            if (word[1] ~ /^cdrom:/ || word[1] ~ /security/ ||
-                (" " half[2] " ") !~ / main /) {
-                next
-            }
-            for (i = 2; i <= n; i++) {
-                if (word[i] == codename ||
-                    word[i] ~ /^(stable|oldstable|testing)$/) {
-                    rank = word[1] ~ /debian(\.list)?\/?$/ ? 2 : 1
-                    if (rank > best) {
-                        best = rank
-                        uri = word[1]
-                    }
-                }
-            }
-        }
-        END { if (best) print uri }'
+    local uris
+
+    # shellcheck disable=SC2016
+    uris=$(apt-get indextargets --no-release-info \
+        --format '$(RELEASE) $(REPO_URI)' \
+        'Created-By: Packages' 'Component: main' </dev/null |
+        sed -nE "s/^($1|stable|oldstable|testing) //p" |
+        grep -vE '^cdrom:|security') || true
+    { grep -E '/debian(\.list)?/?$' <<<"$uris" || printf '%s\n' "$uris"; } |
+        head -n 1
 }
 
 write_private_sources()
@@ -110,7 +39,7 @@ write_private_sources()
     local codename mirror options='' keyring
 
     codename=$(system_codename)
-    mirror=$(debian_mirror /etc/apt "$codename")
+    mirror=$(debian_mirror "$codename")
     if [ -z "$mirror" ]; then
         die "/etc/apt" "names no mirror of Debian $codename's main" \
             "Add one, or give the sources by hand (see --help)."

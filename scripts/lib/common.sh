@@ -25,15 +25,6 @@ die()
     exit 1
 }
 
-# option_value OPTION WHAT_IT_IS VALUE: the value, if there is one
-option_value()
-{
-    if [ -z "$3" ]; then
-        die "$1" "needs $2 after it" "See --help."
-    fi
-    printf '%s\n' "$3"
-}
-
 # Downloads and compiled objects outlive a clone; XDG says where
 find_cache_dir()
 {
@@ -106,7 +97,8 @@ own_files()
             \( -path ./build -o -name .git -o -name __pycache__ \) -prune \
             -o -type f ! -name '*~' ! -name '*.pyc' -print | sed 's|^\./||')
     fi | sort -u | while IFS= read -r file; do
-        if [ -e "$repo_root/$file" ]; then
+        # A link to a folder is none
+        if [ -f "$repo_root/$file" ]; then
             printf '%s\n' "$file"
         fi
     done

@@ -15,10 +15,10 @@ core_dir=$build_dir/core
 need_bench_packages()
 {
     need_firmware
-    need_packages busybox-static binutils iproute2 python3
+    need_packages busybox-static binutils iproute2 python3 python3-pytest
 }
 
-# build_core_in FOLDER WHAT LOG [MESON_OPTION]...
+# build_core_in FOLDER WHAT NAME_OF_LOG [MESON_OPTION]...
 build_core_in()
 {
     local folder=$1 what=$2 log=$build_dir/$3
@@ -33,7 +33,7 @@ build_core_in()
         run_logged "configuring $what" "$log-setup.log" \
             /usr/bin/meson setup "$folder" "$repo_root" "$@"
     fi
-    run_ninja "building $what" "$log.log" -C "$folder"
+    run_ninja "building $what" -C "$folder"
 }
 
 build_core()

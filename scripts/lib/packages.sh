@@ -52,7 +52,7 @@ apt_install()
     if ! update_package_lists "$log"; then
         tail -n 15 "$log" >&2
         die "apt-get update" "failed" \
-            "Mend the machine's package sources, see $log."
+            "Fix the machine's package sources, see $log."
     fi
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
             -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \

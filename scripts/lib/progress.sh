@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Long work: its complete output goes to a log, a person sees how far it is.
+# Long work: one line says what it is, and a person sees how far it is.
 # Sourced, never run.
 
 # shellcheck source=scripts/lib/common.sh
@@ -50,26 +50,8 @@ end_percent()
     fi
 }
 
-# ninja says itself how far it is; a few steps are over at once
-follow_ninja()
-{
-    local label=$1 line done_steps all_steps progress_next=5 progress_shown=
-
-    while IFS= read -r line; do
-        printf '%s\n' "$line" >&8
-        if [[ $line =~ ^\[([0-9]+)/([0-9]+)\] ]]; then
-            done_steps=${BASH_REMATCH[1]}
-            all_steps=${BASH_REMATCH[2]}
-            if [ "$all_steps" -ge 20 ]; then
-                show_percent "$label" $((done_steps * 100 / all_steps)) \
-                    "($done_steps/$all_steps)"
-            fi
-        fi
-    done
-    end_percent
-}
-
-# make does not: count its lines and compare with what they usually are
+# make does not say how far it is: count its lines and compare with what they
+# usually are
 follow_make()
 {
     local label=$1 usual=$2 line count=0 percent
@@ -106,11 +88,17 @@ run_followed()
     fi
 }
 
+# run_ninja LABEL NINJA_ARGUMENT...: on a terminal ninja itself shows how far it
+# is; elsewhere it prints what fails
 run_ninja()
 {
-    local label=$1 log=$2
-    shift 2
+    local label=$1 quiet=()
+    shift
 
-    NINJA_STATUS='[%f/%t] ' \
-        run_followed "$label" "$log" follow_ninja "$label" -- ninja "$@"
+    say "$label"
+    if ! [ -t 1 ]; then
+        quiet=(--quiet)
+    fi
+    ninja "${quiet[@]}" "$@" </dev/null ||
+        die "$label" "failed" "See the messages above."
 }

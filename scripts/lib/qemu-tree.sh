@@ -21,10 +21,10 @@ linked_folders=(include system accel hw target backends monitor qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
     tests/unit tests/nested/firmware/program-format.h docs)
 
-# Where the source comes from, if not from where it came the last time
+# Where the source comes from, if not from where it came the last time, and
+# whether Debian is asked for a newer point release
 source_arg=
-# Whether Debian is asked for a newer point release
-update=
+update=${update:-}
 
 # use_tree FOLDER: what follows is about the source tree FOLDER/qemu-src, its
 # build folder FOLDER/qemu, and logs next to them
@@ -33,14 +33,14 @@ use_tree()
     tree_dir=$1
     tree=$tree_dir/qemu-src
     new_tree=$tree.new
-    old_tree=$tree.old
+    repository=$tree.git
     objects=$tree_dir/qemu
 }
 
 need_build_packages()
 {
     need_packages gcc g++ libc6-dev binutils ninja-build pkgconf python3 \
-        python3-venv libglib2.0-dev zlib1g-dev libfdt-dev dpkg-dev patch \
+        python3-venv libglib2.0-dev zlib1g-dev libfdt-dev dpkg-dev git \
         tar xz-utils bzip2 ccache
     need_meson
 }
@@ -167,119 +167,131 @@ berkeley-softfloat-3 berkeley-testfloat-3'."
     fi
 }
 
-# The refused hunks of a patch, from the rejects it leaves
-show_rejects()
+# The tree is a work tree of a repository beside it: not one of its own, or
+# QEMU's configure takes it for a checkout and wants its submodules.
+tree_git()
 {
-    local reject
-
-    find "$new_tree" -name '*.rej' | sort | while IFS= read -r reject; do
-        printf '\n%s:\n' "${reject#"$new_tree/"}"
-        head -n 40 "$reject"
-    done >&2
+    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
+        git -C "$tree_dir" --git-dir="$repository" -c core.bare=false \
+        -c core.autocrlf=false -c gc.auto=0 -c user.name=build-qemu \
+        -c user.email=build-qemu@localhost "$@"
 }
 
-# "FILE, hunk #1 at 20, hunk #3 at 70; FILE, ..." from patch's messages
-failed_hunks()
+commit_new_tree()
 {
-    awk '
-        /^(patching|checking) file / {
-            file = $0
-            sub(/^[a-z]+ file /, "", file)
-        }
-        /^Hunk #[0-9]+ FAILED/ {
-            hunk = $2 " at line " $5
-            sub(/\.$/, "", hunk)
-            out = out (file == last ? ", hunk " : (out ? "; " : "") file \
-                                                  ", hunk ") hunk
-            last = file
-        }
-        /^can.t find file to patch|Reversed .or previously applied. patch/ {
-            out = out (out ? "; " : "") (file ? file ": " : "") $0
-        }
-        /^\|\+\+\+ / { out = out " (" $2 ")" }
-        END { print out }' "$1"
+    local index=$repository/import-index
+
+    GIT_INDEX_FILE=$index tree_git --work-tree="$new_tree" add -A -f . &&
+        tree_git update-ref refs/heads/pristine "$(tree_git commit-tree \
+            -m "$1" "$(GIT_INDEX_FILE=$index tree_git write-tree)")"
 }
 
+# import_source: commits the source as the branch pristine, if another one is
+# there
+import_source()
+{
+    local source
+    source=$(source_identity)
+
+    if [ "$(tree_git log -1 --format=%s pristine 2>/dev/null)" = "$source" ]
+    then
+        return 0
+    fi
+    if ! [ -e "$repository" ]; then
+        # What may be there is from nowhere
+        rm -rf "$tree"
+        run_logged "creating ${repository#"$repo_root/"}" \
+            "$tree_dir/git.log" tree_git init -q -b unused
+    fi
+    rm -rf "$new_tree"
+    unpack_source
+    run_logged "committing the source" "$tree_dir/git.log" \
+        commit_new_tree "$source"
+    rm -rf "$new_tree" "$objects"
+}
+
+drop_new_tree()
+{
+    rm -rf "$new_tree"
+    tree_git worktree prune
+}
+
+# Applies the patches aside. In the tree only files change that are different
+# at the end, so that ninja compiles no others.
 apply_patches()
 {
-    local patch log=$tree_dir/patch.log
+    local log=$tree_dir/patch.log patch
 
     if [ -z "$(list_patches)" ]; then
         die "$patches_dir" "has no patches" "This checkout is not complete."
     fi
     say "applying the patches ($(list_patches | wc -l))"
+    trap drop_new_tree EXIT
+    drop_new_tree
+    tree_git worktree add -q -f --detach "$new_tree" pristine
     while IFS= read -r patch; do
-        if ! patch -d "$new_tree" -p1 --forward --force --fuzz=0 \
-            --no-backup-if-mismatch <"$patch" >"$log" 2>&1; then
-            show_rejects
+        if ! GIT_CONFIG_GLOBAL=/dev/null git -C "$new_tree" \
+            -c user.name=build-qemu -c user.email=build-qemu@localhost \
+            am -q "$patch" >"$log" 2>&1; then
+            cat "$log" >&2
             die "patches/${patch#*/patches/}" \
-                "does not apply to QEMU $(cat "$new_tree/VERSION"): \
-$(failed_hunks "$log")" \
-                "Mend the patch; nothing was changed, patch's messages are in \
-$log."
+                "does not apply to QEMU $(cat "$new_tree/VERSION")" \
+                "Fix the patch. build/qemu-src was not changed."
         fi
     done < <(list_patches)
-}
-
-# ninja goes by times: what is as it was must look so, what is not must look
-# new, whatever time the archive gave it
-keep_times()
-{
-    /usr/bin/python3 - "$tree" "$new_tree" <<'EOF'
-import filecmp
-import os
-import sys
-
-old_root, new_root = sys.argv[1:]
-for folder, _, names in os.walk(new_root):
-    for name in names:
-        new = os.path.join(folder, name)
-        old = os.path.join(old_root, os.path.relpath(new, new_root))
-        if os.path.islink(new):
-            continue
-        if os.path.isfile(old) and filecmp.cmp(old, new, shallow=False):
-            stat = os.stat(old)
-            os.utime(new, ns=(stat.st_atime_ns, stat.st_mtime_ns))
-        else:
-            os.utime(new)
-EOF
-}
-
-remove_new_tree()
-{
-    rm -rf "$new_tree"
-}
-
-# make_tree IDENTITY [CHANGE...]: the whole tree is made aside, changed by these
-# functions, and put in place at the end
-make_tree()
-{
-    local identity=$1 change same_source=
-    shift
-
-    make_dirs "$tree_dir"
-    remove_new_tree
-    trap remove_new_tree EXIT
-    unpack_source
-    for change in "$@"; do
-        "$change"
-    done
-    printf 'from %s\n%s\n' "$source_arg" "$identity" >"$new_tree/$made_from"
-    if [ -d "$tree" ]; then
-        keep_times
-        if [ "$(grep '^source ' "$tree/$made_from" 2>/dev/null)" = \
-            "$(grep '^source ' "$new_tree/$made_from")" ]; then
-            same_source=1
-        fi
-        rm -rf "$old_tree"
-        mv "$tree" "$old_tree"
-    fi
-    mv "$new_tree" "$tree"
-    rm -rf "$old_tree"
+    tree_git update-ref refs/heads/patched "$(git -C "$new_tree" rev-parse HEAD)"
+    drop_new_tree
     trap - EXIT
-    if [ -z "$same_source" ]; then
-        rm -rf "$objects"
+}
+
+# check_out BRANCH: refuses to overwrite what a person has edited
+check_out()
+{
+    local log=$tree_dir/git.log force=()
+
+    if ! [ -e "$tree/$made_from" ]; then
+        # It was removed, or never completed
+        force=(-f)
     fi
+    make_dirs "$tree"
+    if ! tree_git --work-tree="$tree" checkout -q "${force[@]}" --detach \
+        "$1" >"$log" 2>&1; then
+        cat "$log" >&2
+        die "${tree#"$repo_root/"}" "cannot be updated" \
+            "Save your changes elsewhere, remove the folder, and try again."
+    fi
+}
+
+# prepare_tree_as BRANCH: makes the tree, unless it is there already
+prepare_tree_as()
+{
+    local identity
+    identity=$(source_identity)
+
+    if [ "$1" = patched ]; then
+        identity+=" $(patches_identity)"
+    fi
+    if [ "$(sed 1d "$tree/$made_from" 2>/dev/null)" = "$identity" ]; then
+        return 0
+    fi
+    make_dirs "$tree_dir"
+    import_source
+    if [ "$1" = patched ]; then
+        apply_patches
+    fi
+    check_out "$1"
+    printf 'from %s\n%s\n' "$source_arg" "$identity" >"$tree/$made_from"
+}
+
+prepare_pristine_tree()
+{
+    prepare_tree_as pristine
+}
+
+prepare_patched_tree()
+{
+    prepare_tree_as patched
+    link_own_files
 }
 
 # Links our files into the tree; files that left take their links with them
@@ -311,26 +323,6 @@ link_own_files()
         ln -sfnr "$repo_root/$file" "$tree/$file"
     done <"$wanted"
     mv "$wanted" "$tree/$links_made"
-}
-
-# prepare_tree_as IDENTITY [CHANGE...]: nothing is made that is there already
-prepare_tree_as()
-{
-    if [ "$(sed 1d "$tree/$made_from" 2>/dev/null)" != "$1" ]; then
-        make_tree "$@"
-    fi
-}
-
-prepare_pristine_tree()
-{
-    prepare_tree_as "$(printf 'source %s' "$(source_identity)")"
-}
-
-prepare_patched_tree()
-{
-    prepare_tree_as "$(printf 'source %s\npatches %s' "$(source_identity)" \
-        "$(patches_identity)")" apply_patches
-    link_own_files
 }
 
 # The build. Its folder is always next to the source, under the same name: where

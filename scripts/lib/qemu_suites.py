@@ -82,18 +82,21 @@ def introspect(build: Path, what: str) -> list[dict]:
     return json.loads(path.read_text(encoding='utf-8'))
 
 
-def listed_tests(build: Path) -> Iterator[dict]:
+def listed_tests(build: Path, wanted: frozenset[str] = SUITES,
+                 unwanted: frozenset[str] = frozenset()) -> Iterator[dict]:
     for test in introspect(build, 'tests'):
-        if SUITES & {suite.rpartition(':')[2] for suite in test['suite']}:
+        suites = {suite.rpartition(':')[2] for suite in test['suite']}
+        if wanted & suites and not unwanted & suites:
             yield test
 
 
-def print_targets(build: Path) -> int:
-    """What ninja must build for the suites, one a line."""
+def print_targets(build: Path, wanted: frozenset[str],
+                  unwanted: frozenset[str]) -> int:
+    """What ninja must build for suites, one a line."""
     targets = {target['id']: target
                for target in introspect(build, 'targets')}
     files = {Path(file).relative_to(build.resolve())
-             for test in listed_tests(build)
+             for test in listed_tests(build, wanted, unwanted)
              for needed in test['depends']
              for file in targets[needed]['filename']}
     print('\n'.join(sorted(map(str, files))))
@@ -231,6 +234,9 @@ def main() -> int:
         command = commands.add_parser(name)
         for argument in arguments:
             command.add_argument(argument, type=Path)
+        if name == 'targets':
+            command.add_argument('--suite', nargs='*', default=SUITES)
+            command.add_argument('--no-suite', nargs='*', default=())
         if name == 'doubtful':
             command.add_argument('--pristine', type=Path)
         if name == 'compare':
@@ -238,7 +244,8 @@ def main() -> int:
     options = parser.parse_args()
     match options.command:
         case 'targets':
-            return print_targets(options.build)
+            return print_targets(options.build, frozenset(options.suite),
+                                 frozenset(options.no_suite))
         case 'collect':
             return collect(options.build, options.results)
         case 'update':

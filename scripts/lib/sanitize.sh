@@ -9,13 +9,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
 # shellcheck source=scripts/lib/qemu-tree.sh
 source "$(dirname "${BASH_SOURCE[0]}")/qemu-tree.sh"
 
-# What fuzz targets leave behind: logs, and inputs that crash
-fuzz_dir=$build_dir/fuzz
-
-# QEMU as clang compiles it, of which nothing but a fuzz target is built
+# QEMU configured for clang. Only a fuzz target is built there, which needs
+# QEMU's headers.
 clang_objects=$build_dir/qemu-clang
 
-# The allocator may refuse, as tests ask it to; what is found ends the process
+# Tests make the allocator fail; errors that are found end the process
 use_sanitizers()
 {
     local options=allocator_may_return_null=1:halt_on_error=1
@@ -45,19 +43,7 @@ build_sanitized()
         -Dcpp_args=-fno-sanitize-recover=all "$@"
 }
 
-# The conversion path needs QEMU's headers: its tests are in the tree that
-# scripts/build-qemu made and configured
-build_conversion_tests()
-{
-    use_tree "$build_dir"
-    lock_or_wait build-qemu
-    use_ccache
-    run_ninja "building tests of the conversion path" \
-        "$build_dir/conversion.log" -C "$objects" \
-        tests/shared-dma/conversion/conversion-threads tests/shared-dma/conversion/conversion-replay
-}
-
-build_conversion_fuzz()
+configure_clang_qemu()
 {
     use_tree "$build_dir"
     objects=$clang_objects
@@ -67,50 +53,4 @@ build_conversion_fuzz()
     common_arguments clang clang++
     small_arguments
     configure_qemu
-    run_ninja "building the fuzz target of the conversion path" \
-        "$build_dir/conversion-fuzz.log" -C "$objects" \
-        tests/shared-dma/conversion/conversion-fuzz
-}
-
-# libFuzzer tells each new input, and now and then that it is alive
-follow_fuzz()
-{
-    local label=$1 runs=$2 line percent progress_next=20 progress_shown=
-
-    while IFS= read -r line; do
-        printf '%s\n' "$line" >&8
-        if [[ $line =~ ^'#'([0-9]+) ]]; then
-            percent=$((BASH_REMATCH[1] * 100 / runs))
-            show_percent "$label" $((percent < 100 ? percent : 100)) \
-                "(${BASH_REMATCH[1]}/$runs runs)"
-        fi
-    done
-    end_percent
-}
-
-# run_fuzz_target PROGRAM CORPUS RUNS [OPTION]...: the same each time. Prints
-# nothing but progress; the log has "steps N" at its end.
-run_fuzz_target()
-{
-    local program=$1 corpus=$2 runs=$3 name found
-    shift 3
-
-    name=$(basename "$program")
-    found=$fuzz_dir/$name.found
-    rm -rf "$found"
-    make_dirs "$found"
-    # What is found goes to the first folder, and the second one stays as it is
-    run_followed "fuzzing with $name" "$fuzz_dir/$name.log" \
-        follow_fuzz "$name" "$runs" -- \
-        "$program" -runs="$runs" -seed=1 -print_final_stats=1 "$@" \
-        -artifact_prefix="$fuzz_dir/$name-" "$found" "$corpus"
-}
-
-# fuzz_steps PROGRAM: how many operations it did the last time
-fuzz_steps()
-{
-    local steps
-
-    steps=$(sed -n 's/^steps //p' "$fuzz_dir/$(basename "$1").log" | tail -n 1)
-    printf '%s\n' "${steps:-0}"
 }

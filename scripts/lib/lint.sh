@@ -1,0 +1,91 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# What the scripts in scripts/lint share: lists of files, and how a script ends
+# that cannot do its work. Sourced, never run.
+
+# shellcheck source=scripts/lib/common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+# meson and automake count a test with this exit status as skipped
+skip_status=77
+
+# skip REASON
+skip()
+{
+    printf 'skipped: %s\n' "$1"
+    exit "$skip_status"
+}
+
+# need_tool COMMAND PACKAGE
+need_tool()
+{
+    command -v "$1" >/dev/null ||
+        skip "$1 is missing, it is in Debian's package $2"
+}
+
+# list_files LISTER: sets files; an empty list is an error
+list_files()
+{
+    mapfile -t files < <("$1")
+    if [ ${#files[@]} -eq 0 ]; then
+        die "$1" "finds no file to check" "See its pattern in scripts/lint."
+    fi
+}
+
+# C++ is in .cc files, in headers beside a .cc file of the same name, and in
+# folders of C++ programs. All other headers are C, in QEMU's own style.
+cpp_files()
+{
+    own_files . | while IFS= read -r file; do
+        case $file in
+        *.cc) printf '%s\n' "$file" ;;
+        tests/gtest/*.h | tests/bench/*.h | tests/fuzz/*.h | \
+            tests/model/*.h | tests/shared-dma/conversion/*.h | \
+            tests/nested/firmware/*.h | tests/nested/kernel-edge/*.h)
+            printf '%s\n' "$file"
+            ;;
+        *.h)
+            if [ -e "$repo_root/${file%.h}.cc" ]; then
+                printf '%s\n' "$file"
+            fi
+            ;;
+        esac
+    done
+}
+
+c_files()
+{
+    own_files . | grep -E '\.[ch]$' | grep -vxF -f <(cpp_files)
+}
+
+# Everything that can hold a comment, except patches of QEMU's files
+licensed_files()
+{
+    own_files . | grep -vE \
+        '^(COPYING|MAINTAINERS|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$'
+}
+
+# files_with_interpreter SUFFIX PATTERN: files with that suffix, and scripts
+# whose first line names an interpreter that matches
+files_with_interpreter()
+{
+    own_files . | while IFS= read -r file; do
+        if [[ $file == *"$1" ]] || head -n 1 "$repo_root/$file" |
+            grep -aqE "^#!.*[/ ]($2)( |\$)"; then
+            printf '%s\n' "$file"
+        fi
+    done
+}
+
+shell_scripts()
+{
+    files_with_interpreter .sh '(ba)?sh'
+}
+
+python_files()
+{
+    files_with_interpreter .py 'python3'
+}
+
+cd "$repo_root" || exit

@@ -1,0 +1,90 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+#
+# Runs of "meson test", and the steps that they need. Sourced, never run.
+
+# shellcheck source=scripts/lib/core.sh
+source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
+
+# For count_results
+results=()
+failed_steps=0
+
+# step COMMAND...: what cannot be built counts as a failed test
+step()
+{
+    if ! ("$@") </dev/null; then
+        failed_steps=$((failed_steps + 1))
+        return 1
+    fi
+}
+
+# find_meson FOLDER: the meson that has configured it; QEMU brings its own
+find_meson()
+{
+    if [ -x "$1/pyvenv/bin/meson" ]; then
+        printf '%s\n' "$1/pyvenv/bin/meson"
+    else
+        printf '/usr/bin/meson\n'
+    fi
+}
+
+# has_test FOLDER NAME [OPTION]...
+has_test()
+{
+    local folder=$1 name=$2
+    shift 2
+
+    "$(find_meson "$folder")" test -C "$folder" --list "$@" 2>/dev/null |
+        grep -xqE "(.* / )?$name"
+}
+
+# meson_test FOLDER LOG JOBS [OPTION]...
+meson_test()
+{
+    local folder=$1 log=$2 jobs=$3
+    shift 3
+
+    rm -f "$folder/meson-logs/$log".*
+    results+=("$folder/meson-logs/$log.junit.xml")
+    use_ccache
+    "$(find_meson "$folder")" test -C "$folder" --logbase "$log" \
+        --num-processes "$jobs" --print-errorlogs "$@" </dev/null || true
+}
+
+# build_tests_in_qemu FOLDER [OPTION]...: "meson test" would build all of QEMU.
+# The options choose suites, see lib/qemu_suites.py.
+build_tests_in_qemu()
+{
+    local folder=$1 targets
+    shift
+
+    use_ccache
+    mapfile -t targets < <(/usr/bin/python3 \
+        "$(dirname "${BASH_SOURCE[0]}")/qemu_suites.py" targets "$folder" "$@")
+    run_ninja "building the tests in ${folder#"$repo_root/"}" -C "$folder" \
+        "${targets[@]:?no test is in these suites}"
+}
+
+# test_in_qemu FOLDER LOG JOBS SUITE_OPTION... [-- NAME...]
+test_in_qemu()
+{
+    local folder=$1 log=$2 jobs=$3 suites=()
+    shift 3
+
+    while [ $# -gt 0 ] && [ "$1" != -- ]; do
+        suites+=("$1")
+        shift
+    done
+    if step build_tests_in_qemu "$folder" "${suites[@]}"; then
+        meson_test "$folder" "$log" "$jobs" --no-rebuild "${suites[@]}" \
+            "${@:2}"
+    fi
+}
+
+# count_results [OPTION]...: the last line, and whether all is well
+count_results()
+{
+    /usr/bin/python3 "$(dirname "${BASH_SOURCE[0]}")/meson_results.py" \
+        --failed "$failed_steps" "$@" "${results[@]}"
+}

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of scripts/dma-map-view with QEMU's own Python library."""
+
+import json
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+from pathlib import Path
+from typing import Any
+
+from dma_map.query import read_session
+from dma_map.svg import picture
+from tests.fake_qemu import usual
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+TOOL = ROOT / 'scripts/dma-map-view'
+LIBRARY = ROOT / 'build/qemu-src/python'
+
+
+class Server(threading.Thread):
+    """A QMP monitor of a FakeQemu, for one client."""
+
+    def __init__(self, path: Path, greets: bool = True,
+                 knows: bool = True) -> None:
+        super().__init__(daemon=True)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._greets = greets
+        self._knows = knows
+        self._qemu = usual()
+        self.client: socket.socket | None = None
+
+    def run(self) -> None:
+        self.client = self._socket.accept()[0]
+        if not self._greets:
+            return
+        try:
+            self._serve(self.client)
+        except OSError:
+            pass
+
+    def _serve(self, client: socket.socket) -> None:
+        def say(value: dict[str, Any]) -> None:
+            client.sendall(json.dumps(value).encode() + b'\r\n')
+
+        say({'QMP': {'version': {'qemu': {'major': 10, 'minor': 0,
+                                          'micro': 0}, 'package': ''},
+                     'capabilities': []}})
+        # There is nothing between requests, and one comes at a time.
+        while data := client.recv(1 << 16):
+            request = json.loads(data)
+            say({'id': request.get('id'), **self._answer(request)})
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        name = request['execute']
+        if name == 'qmp_capabilities':
+            return {'return': {}}
+        if not self._knows and name == 'query-guest-memfd':
+            return {'error': {'class': 'CommandNotFound', 'desc': 'no'}}
+        return {'return': self._qemu.execute(name,
+                                             request.get('arguments', {}))}
+
+    def end(self) -> None:
+        for end in (self.client, self._socket):
+            if end:
+                try:
+                    end.shutdown(socket.SHUT_RDWR)
+                except OSError:
+                    pass
+                end.close()
+
+
+@unittest.skipUnless((LIBRARY / 'qemu/qmp').is_dir(),
+                     "QEMU's Python library: scripts/build-qemu unpacks it")
+class Live(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / 'qmp'
+
+    def serve(self, **options: bool) -> Server:
+        server = Server(self.path, **options)
+        server.start()
+        self.addCleanup(server.end)
+        return server
+
+    def run_tool(self, *options: str) -> tuple[int, str]:
+        result = subprocess.run(
+            [sys.executable, str(TOOL), str(self.path), *options],
+            capture_output=True, text=True, timeout=120, check=False)
+        return result.returncode, result.stderr
+
+    def test_no_socket(self) -> None:
+        status, words = self.run_tool()
+        self.assertEqual(status, 1)
+        self.assertIn('No such file or directory. Start QEMU', words)
+
+    def test_another_client(self) -> None:
+        self.serve(greets=False)
+        status, words = self.run_tool()
+        self.assertEqual(status, 1)
+        self.assertIn('Is another client connected?', words)
+
+    def test_another_qemu(self) -> None:
+        self.serve(knows=False)
+        status, words = self.run_tool()
+        self.assertEqual(status, 1)
+        self.assertIn('this QEMU has no query-guest-memfd', words)
+
+    def test_picture_and_record(self) -> None:
+        self.serve()
+        still, kept = (self.path.with_suffix(name)
+                       for name in ('.svg', '.jsonl'))
+        self.assertEqual(self.run_tool('--svg', str(still), '--record',
+                                       str(kept)), (0, ''))
+        session = read_session(kept)
+        self.assertEqual(session.guest, {'name': 'test guest'})
+        self.assertEqual(len(session.snapshots), 1)
+        self.assertEqual(still.read_text(encoding='utf-8'),
+                         picture(session.snapshots[0], session.guest))
+
+    def in_terminal(self, end: Any) -> tuple[int, str]:
+        """Runs it in a terminal until there is a picture, then ends it."""
+        server = self.serve()
+        pid, terminal = pty.fork()
+        if not pid:
+            os.environ.update(TERM='xterm-256color', LC_ALL='C.UTF-8')
+            os.execv(sys.executable, [sys.executable, str(TOOL),
+                                      str(self.path), '--interval', '0.1'])
+        shown = ''
+        limit = time.monotonic() + 60
+        ended = False
+        while time.monotonic() < limit:
+            if not select.select([terminal], [], [], 1)[0]:
+                continue
+            try:
+                shown += os.read(terminal, 1 << 16).decode(errors='replace')
+            except OSError:
+                break
+            if not ended and 'vfio-container' in shown:
+                ended = True
+                end(server, pid, terminal)
+        os.close(terminal)
+        if not time.monotonic() < limit:
+            os.kill(pid, signal.SIGKILL)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), shown
+
+    def check_restored(self, shown: str) -> None:
+        self.assertEqual(shown.count('\x1b[?1049h'),
+                         shown.count('\x1b[?1049l'))
+        self.assertNotIn('Traceback', shown)
+
+    def test_q_quits(self) -> None:
+        status, shown = self.in_terminal(
+            lambda server, pid, terminal: os.write(terminal, b'q'))
+        self.assertEqual(status, 0, shown)
+        self.check_restored(shown)
+        self.assertTrue(re.search('█', shown))
+
+    def test_interrupted(self) -> None:
+        status, shown = self.in_terminal(
+            lambda server, pid, terminal: os.write(terminal, b'\x03'))
+        self.assertEqual(status, 0, shown)
+        self.check_restored(shown)
+
+    def test_qemu_gone(self) -> None:
+        status, shown = self.in_terminal(
+            lambda server, pid, terminal: server.end())
+        self.assertEqual(status, 0, shown)
+        self.check_restored(shown)
+        self.assertIn('QEMU has ended', shown.rpartition('\x1b[?1049l')[2])
+
+
+if __name__ == '__main__':
+    unittest.main()

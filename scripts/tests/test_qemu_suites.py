@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of what counts as a regression of QEMU's suites."""
+
+import json
+import unittest
+
+from lib.qemu_suites import (FAILED, GREEN, SKIPPED, WHOLE, Comparison,
+                             parse_log, parse_tap)
+
+
+class Tap(unittest.TestCase):
+    def test_states(self) -> None:
+        self.assertEqual(parse_tap('1..4\n'
+                                   'ok 1 /a\n'
+                                   'not ok 2 /b\n'
+                                   'ok 3 /c # SKIP no KVM\n'
+                                   'not ok 4 /d # TODO later\n'
+                                   '# ok 5 /e\n'
+                                   'Bail out!\n'),
+                         {'/a': GREEN, '/b': FAILED, '/c': SKIPPED,
+                          '/d': SKIPPED})
+
+    def test_numbers_are_no_part_of_a_name(self) -> None:
+        self.assertEqual(parse_tap('ok 1 - /a/1'), parse_tap('ok 2 /a/1'))
+
+    def test_nested_points_count(self) -> None:
+        self.assertEqual(parse_tap('    not ok 1 /a/b'), {'/a/b': FAILED})
+
+    def test_the_worse_of_two_counts(self) -> None:
+        for text in ('ok 1 /a\nnot ok 2 /a', 'not ok 1 /a\nok 2 /a'):
+            self.assertEqual(parse_tap(text), {'/a': FAILED})
+
+
+class Log(unittest.TestCase):
+    def test_results(self) -> None:
+        def record(name: str, result: str, **more: str) -> str:
+            return json.dumps({'name': name, 'result': result, **more}) + '\n'
+
+        text = (record('qemu:unit+qga / test-qga', 'OK', stdout='ok 1 /a')
+                + record('qemu:unit / b', 'TIMEOUT')
+                + record('qemu:unit / c', 'SKIP')
+                + record('qemu:qtest / qtest-x86_64/d', 'ERROR'))
+        self.assertEqual(parse_log(text),
+                         {'test-qga': {WHOLE: GREEN, '/a': GREEN},
+                          'b': {WHOLE: FAILED}, 'c': {WHOLE: SKIPPED},
+                          'qtest-x86_64/d': {WHOLE: FAILED}})
+
+
+class Comparing(unittest.TestCase):
+    def regressions(self, before: str | None, after: str | None) -> list:
+        def results(state: str | None) -> dict:
+            return {'t': {WHOLE: GREEN, **({'/a': state} if state else {})}}
+        return Comparison(results(before), results(after)).regressions
+
+    def test_green_must_stay_green(self) -> None:
+        self.assertEqual(self.regressions(GREEN, GREEN), [])
+        for state in (FAILED, SKIPPED):
+            self.assertEqual(self.regressions(GREEN, state),
+                             [('t', '/a', state)])
+        self.assertEqual(self.regressions(GREEN, None),
+                         [('t', '/a', 'missing')])
+
+    def test_what_was_not_green_need_not_be(self) -> None:
+        for before in (FAILED, SKIPPED, None):
+            for after in (GREEN, FAILED, SKIPPED, None):
+                self.assertEqual(self.regressions(before, after), [])
+
+    def test_a_program_that_is_gone(self) -> None:
+        comparison = Comparison({'t': {WHOLE: GREEN}}, {})
+        self.assertEqual(comparison.regressions, [('t', WHOLE, 'missing')])
+
+    def test_own_tests(self) -> None:
+        comparison = Comparison(
+            {'t': {WHOLE: GREEN}},
+            {'t': {WHOLE: GREEN, '/new': FAILED}, 'u': {WHOLE: GREEN}})
+        self.assertEqual(comparison.regressions, [])
+        self.assertEqual(comparison.own, [('t', '/new', FAILED),
+                                          ('u', WHOLE, GREEN)])
+        self.assertEqual(comparison.own_failures(), [('t', '/new', FAILED)])
+        self.assertEqual(comparison.shared(), {'t': {WHOLE: GREEN}})
+
+
+if __name__ == '__main__':
+    unittest.main()

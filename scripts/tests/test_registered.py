@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Whether meson knows all tests: it has lists of them, not patterns."""
+
+import re
+import unittest
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+# Files, and the meson.build that names them without prefix and suffix
+# (tests/nested/unit/test_registration.py compares those of tests/nested)
+TESTS = (('tests/gtest', '*-test.cc', 'tests/gtest'),
+         ('tests/fuzz', '*-fuzz.cc', 'tests/fuzz'),
+         ('scripts/lint', '*', 'scripts'),
+         ('scripts/tests', 'test_*.py', 'scripts'))
+
+
+class Registered(unittest.TestCase):
+
+    def test_each_file(self) -> None:
+        for folder, pattern, owner in TESTS:
+            text = (ROOT / owner / 'meson.build').read_text(encoding='utf-8')
+            words = set(re.findall(r"'([\w-]+)'", text)) | set(
+                re.findall(r"'(?:\w+/)*([\w-]+)'", text))
+            names = [re.sub('^test_|-test$|-fuzz$', '', path.stem)
+                     for path in (ROOT / folder).glob(pattern)]
+            self.assertTrue(names, folder)
+            for name in names:
+                with self.subTest(name, folder=folder):
+                    self.assertIn(name, words)
+
+
+if __name__ == '__main__':
+    unittest.main()

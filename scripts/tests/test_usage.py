@@ -1,0 +1,193 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests of how scripts treat a person: --help, and wrong options."""
+
+import contextlib
+import functools
+import inspect
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+from pathlib import Path
+
+from lib import options as shell_options
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+FOLDERS = (ROOT / 'scripts', ROOT / 'tests/nested')
+L1_INIT = ROOT / 'tests/nested/l1-init'
+
+OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
+# Options of shell scripts that need a value
+WITH_VALUE = {'scripts/build-qemu': ('--qemu-source', '--jobs'),
+              'scripts/check': ('--jobs',),
+              'scripts/qemu-suites': ('--counts', '--jobs'),
+              'tests/nested/build-kernel': ('--config', '--jobs')}
+
+
+def scripts() -> list[Path]:
+    return sorted(path for folder in FOLDERS for path in folder.iterdir()
+                  if path.is_file() and os.access(path, os.X_OK))
+
+
+def is_shell(path: Path) -> bool:
+    return path.read_text(encoding='utf-8').startswith('#!/usr/bin/env bash')
+
+
+def execute(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script that has to end at once, and whatever it starts."""
+    interpreter = () if is_shell(path) else (sys.executable,)
+    command = [*map(str, interpreter), str(path), *arguments]
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                          start_new_session=True) as child:
+        try:
+            stdout, stderr = child.communicate(timeout=60)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, child.returncode, stdout,
+                                       stderr)
+
+
+@functools.cache
+def help_of(path: Path) -> subprocess.CompletedProcess[str]:
+    return execute(path, '--help')
+
+
+class Usage(unittest.TestCase):
+
+    def test_there_are_scripts(self) -> None:
+        names = {path.name for path in scripts()}
+        self.assertLessEqual({'build-qemu', 'check', 'demo', 'dma-map-view',
+                              'run', 'build-kernel'}, names)
+
+    def test_help(self) -> None:
+        for path in scripts():
+            with self.subTest(path.name):
+                result = help_of(path)
+                self.assertEqual((result.returncode, result.stderr), (0, ''))
+                self.assertRegex(result.stdout, rf'(?i)^usage: .*{path.name}')
+                self.assertIn('--help', result.stdout)
+
+    def test_help_has_each_option(self) -> None:
+        seen = 0
+        for path in scripts():
+            source = inspect.getsource(shell_options.COMMANDS[path.name]) \
+                if is_shell(path) else path.read_text(encoding='utf-8')
+            text = help_of(path).stdout
+            for option in OPTION.findall(source):
+                with self.subTest(path.name, option=option):
+                    seen += 1
+                    self.assertRegex(text, rf'(?m)^ +{option}\b')
+        self.assertGreater(seen, 40)
+
+    def test_unknown_option(self) -> None:
+        for path in scripts():
+            with self.subTest(path.name):
+                result = execute(path, '--nonsense', 'boot')
+                self.assertGreater(result.returncode, 0)
+                self.assertEqual(result.stdout, '')
+                self.assertIn('--nonsense', result.stderr)
+                self.assertNotIn('Traceback', result.stderr)
+
+    def refuses(self, name: str, *arguments: str, why: str) -> None:
+        result = execute(ROOT / name, *arguments)
+        self.assertEqual((result.returncode, result.stdout), (2, ''))
+        self.assertIn(why, result.stderr)
+
+    def test_value_is_missing(self) -> None:
+        self.assertEqual(
+            {str(path.relative_to(ROOT)) for path in filter(is_shell,
+                                                            scripts())},
+            {*WITH_VALUE, 'scripts/demo'})
+        for name, options in WITH_VALUE.items():
+            for option in options:
+                with self.subTest(name, option=option):
+                    self.refuses(name, option,
+                                 why=f'{option}: expected one argument')
+
+    def test_empty_values_are_none(self) -> None:
+        for name, option in (('scripts/build-qemu', '--qemu-source'),
+                             ('scripts/qemu-suites', '--counts'),
+                             ('tests/nested/build-kernel', '--config')):
+            with self.subTest(name):
+                self.refuses(name, f'{option}=',
+                             why=f'{option}: must not be empty')
+
+    def test_wrong_numbers(self) -> None:
+        for number in ('0', '-1', 'x'):
+            with self.subTest(number):
+                self.refuses('scripts/check', f'--jobs={number}',
+                             why='is not an integer >= 1')
+
+    def test_options_that_contradict(self) -> None:
+        for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
+                        ('--sanitize', '--soak', '1')):
+            with self.subTest(options):
+                self.refuses('scripts/check', *options,
+                             why='not allowed with argument')
+
+
+class OtherSystems(unittest.TestCase):
+    """Without Debian's package tools, on a copy of the scripts."""
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.root = Path(folder.name)
+        shutil.copytree(ROOT / 'scripts', self.root / 'scripts')
+        nested = self.root / 'tests/nested'
+        nested.mkdir(parents=True)
+        for name in ('build-kernel', 'l1.config'):
+            shutil.copy(ROOT / 'tests/nested' / name, nested)
+        tools = self.root / 'tools'
+        tools.mkdir()
+        for path in Path('/usr/bin').iterdir():
+            if path.name not in ('apt-get', 'dpkg-query'):
+                (tools / path.name).symlink_to(path)
+
+    def build_kernel(self) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ['/bin/bash', self.root / 'tests/nested/build-kernel'],
+            env={'PATH': str(self.root / 'tools'), 'HOME': str(self.root)},
+            stdin=subprocess.DEVNULL, capture_output=True, text=True,
+            check=False, timeout=60)
+
+    def test_the_way_out_of_a_missing_kernel(self) -> None:
+        result = self.build_kernel()
+        self.assertEqual(result.returncode, 1)
+        self.assertIn('this is another system', result.stderr)
+        image = self.root / 'build/nested/bzImage'
+        self.assertIn(f'put its image at {image}', result.stderr)
+        image.write_bytes(b'kernel')
+        result = self.build_kernel()
+        self.assertEqual((result.returncode, result.stderr), (0, ''))
+        self.assertIn('using build/nested/bzImage as it is', result.stdout)
+        self.assertEqual(image.read_bytes(), b'kernel')
+
+
+class L1Init(unittest.TestCase):
+    """It mounts things and makes links: never on the machine of a person."""
+
+    def test_cannot_be_typed(self) -> None:
+        self.assertFalse(os.access(L1_INIT, os.X_OK))
+
+    def test_refuses(self) -> None:
+        # What it must not do, this user could not
+        nobody = 65534 if os.geteuid() == 0 else None
+        with L1_INIT.open(encoding='utf-8') as script:
+            result = subprocess.run(
+                ['/bin/sh', '-s', '--', '--help'], stdin=script, cwd='/',
+                capture_output=True, text=True, check=False, timeout=60,
+                user=nobody)
+        self.assertEqual((result.returncode, result.stdout), (2, ''))
+        self.assertRegex(result.stderr, '^l1-init is /init of .*\n$')
+
+
+if __name__ == '__main__':
+    unittest.main()

@@ -1,0 +1,257 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Four vCPUs convert memory while all else happens, and nothing is lost.
+
+They convert neighbouring and overlapping ranges without QEMU's big lock. At
+the same time a device does DMA, memory slots and bus mastering change, the
+machine is reset, a second device comes and goes, and the monitor asks for the
+state: all of this with the big lock held. After each round everything is
+compared.
+
+A guest or a monitor that does not answer is a failure, which says where each
+thread of QEMU is.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from harness.checks import Checks
+from harness.l1 import L1Machine
+from harness.l2 import L2Error, L2Machine, Manager
+from harness.oracle import Event
+from harness.program import Program, compile_program
+from harness.program_run import Options, ProgramRun, bind_edus
+from harness.session import L1_MIN_MIB, Machines
+
+# Rounds, with a reset after each but the last, and how often each vCPU repeats
+# its conversions in one: the areas have room for 240 times
+ROUNDS = 3
+COUNT = 60
+
+# For all rounds; on an idle machine each takes some 10 seconds
+TIMEOUT = 1200.0
+
+# The lines that QEMU says at most when a device comes and goes
+_PLUG_LINES = 4
+
+# The second device, and where it is plugged
+_SECOND = 'edu1'
+_PORT = 'port0'
+
+_HEAD = """\
+memory 512M blocks 2
+cpus 4
+let BORDER = 256M
+let COMB = 64M
+let PAIRS = 72M
+let OVERLAP = 80M
+let FLIP = 96M
+let SCRATCH = 32M
+let TARGET = 48M
+let BLOCKED = 52M
+"""
+
+_START = """\
+share SCRATCH 4K
+scratch SCRATCH
+master on
+share TARGET 64K
+fill TARGET 64K seed {seed}
+share COMB+4M 4M chunk 16K
+"""
+
+# The first vCPU does what only it can, and then joins in.
+_TO_SHARED = """\
+parallel 4
+    dma-from TARGET 4K seed {seed} arrives
+    pam on
+    dma-to BLOCKED 64 seed {seed} blocked
+    pam off
+    master off
+    repeat 10
+        pam on
+        pam off
+    end
+    master on
+    dma-to TARGET+4K 4K seed {seed} arrives
+    repeat {count}
+        # Interleaved, and each other page of each four
+        share COMB+cpu*4K+i*16K 4K
+        unshare COMB+4M+cpu*4K+i*16K 4K
+        # Neighbours that change at the same time
+        unshare PAIRS+cpu*4K 4K
+        share PAIRS+cpu*4K 4K
+        # The same for all, and ranges that overlap
+        share OVERLAP+cpu*8K+i*8K 32K
+        # In both RAM blocks, from either side, and over their border
+        share BORDER-4M+i*8K 8K
+        share BORDER+4M-i*8K 8K
+        unshare BORDER-32K-i*4K 64K+{count}*8K
+        share BORDER-32K-i*4K 64K+{count}*8K
+    end
+end
+"""
+
+_TO_PRIVATE = """\
+parallel 4
+    pam on
+    dma-from TARGET 4K seed {seed} arrives
+    pam off
+    dma-to TARGET+8K 64 seed {seed} arrives
+    repeat {count}
+        unshare BORDER+4M-i*8K 8K
+        unshare BORDER-4M+i*8K 8K
+        share BORDER-32K 64K
+        unshare BORDER-32K 64K
+        share FLIP+cpu*1M+i*4K 64K
+        unshare FLIP+cpu*1M+i*4K 64K
+        share PAIRS+cpu*4K 4K
+        unshare PAIRS+cpu*4K 4K
+        unshare OVERLAP+4K+cpu*8K+i*8K 24K
+        unshare COMB+8K+i*16K 8K
+    end
+end
+"""
+
+_COMPARE = """\
+audit COMB 40M
+audit BORDER-8M 16M
+sync
+"""
+
+
+def program_text(rounds: int, count: int) -> str:
+    text = _HEAD
+    for number in range(rounds):
+        seed = 10 * number + 1
+        text += ''.join(['reset\n' if number else '', _START, _TO_SHARED,
+                         _COMPARE, _TO_PRIVATE, _COMPARE]).format(
+            seed=seed, count=count)
+    return text
+
+
+class Races(ProgramRun):
+    """Runs the program; while the guest works, it does much else."""
+
+    def __init__(self, program: Program, options: Options, checks: Checks
+                 ) -> None:
+        super().__init__(program, options, checks)
+        self._second_bdf = ''
+        self._steps: Iterator[None] | None = None
+        self._converted = 0
+        self._has_own_container = False
+        self.done: Counter[str] = Counter()
+
+    def bind(self, l1: L1Machine) -> str:
+        first, self._second_bdf = bind_edus(l1, 2)
+        return first
+
+    def more_options(self) -> Sequence[str]:
+        return ('-object', 'iommufd,id=iommufd1', '-device',
+                f'pcie-root-port,id={_PORT},addr=4,chassis=1')
+
+    # Other work beside the conversions
+
+    @property
+    def max_lines(self) -> int:
+        """The lines that QEMU may say: it warns of each device."""
+        return super().max_lines + _PLUG_LINES * self.done['unplug']
+
+    def _plug(self, l2: L2Machine, own_container: bool) -> None:
+        arguments = {'driver': 'vfio-pci', 'id': _SECOND, 'bus': _PORT,
+                     'host': self._second_bdf}
+        is_iommufd = self.options.backend == 'iommufd'
+        if is_iommufd != own_container:
+            arguments['iommufd'] = 'iommufd0' if is_iommufd else 'iommufd1'
+        l2.execute('device_add', arguments)
+        self._has_own_container = own_container
+        self.done['own' if own_container else 'same'] += 1
+
+    def _unplug(self, l2: L2Machine) -> None:
+        self._has_own_container = False
+        l2.unplug(_SECOND, 0)
+        self.done['unplug'] += 1
+
+    def _ask(self, l2: L2Machine) -> None:
+        """Check what is always true, whatever is going on."""
+        managers = l2.managers()
+        converted = sum(m.to_shared + m.to_private for m in managers)
+        layout = l2.layout()
+        assert layout
+
+        def is_right(manager: Manager) -> bool:
+            return 0 <= manager.shared_size <= manager.size
+        if (not all(map(is_right, managers)) or converted < self._converted or
+                layout.missing_size or layout.failures):
+            raise L2Error(f'the monitor says {managers} and {layout} after '
+                          f'{self._converted} conversions')
+        self.done['while converting'] += converted > self._converted
+        self._converted = converted
+        for command in ('query-memory-devices', 'query-cpus-fast'):
+            l2.execute(command)
+        for line in ('info mtree -f', 'info mtree'):
+            l2.hmp(line)
+        self.done['queries'] += 1
+
+    def _all_steps(self, l2: L2Machine) -> Iterator[None]:
+        """Do things that hold the big lock, without an end."""
+        while True:
+            for own_container in (True, False):
+                self._ask(l2)
+                yield
+                self._plug(l2, own_container)
+                yield
+                self._ask(l2)
+                yield
+                self._unplug(l2)
+                yield
+
+    def read_serial(self, l2: L2Machine) -> str:
+        """Do one step after the other until the guest says something."""
+        while l2.is_connected and time.monotonic() < self.deadline:
+            line = l2.serial.read_line(0)
+            if line is not None:
+                return line
+            self._steps = self._steps or self._all_steps(l2)
+            next(self._steps)
+        return super().read_serial(l2)
+
+    # Comparing
+
+    def compare_state(self, name: str, line: int, l1: L1Machine,
+                      l2: L2Machine, event: Event) -> None:
+        super().compare_state(name, line, l1, l2, event)
+        if not self._has_own_container:
+            return
+        self.done['compared'] += 1
+        # The gate of its own container stays closed: its layout only listens.
+        sizes = [layout.populated_size for layout in l2.layouts()]
+        expected = self.oracle.shared.total()
+        self.checks.check(
+            sizes == [expected, expected],
+            f'{name}: the container that came while memory was converted '
+            'knows the same pages', f'sizes {sizes}, expected {expected}')
+
+    def compare_done(self) -> None:
+        """Check that other things happened: else this would show nothing."""
+        done = self.done
+        self.checks.check(
+            all(done[what] for what in ('same', 'own', 'unplug',
+                                        'while converting')),
+            'devices came and went, and the monitor was asked, while memory '
+            'was converted', str(done))
+        self.checks.comment(
+            f'{done["queries"]} times the monitor was asked, in '
+            f'{done["while converting"]} of them memory had been converted '
+            f'since the last time; a device came {done["same"]} times to the '
+            f'same container, {done["own"]} times to one of its own, which '
+            f'was compared {done["compared"]} times')
+
+
+def test_races(machines: Machines, backend: str, checks: Checks) -> None:
+    program = compile_program(program_text(ROUNDS, COUNT), 'races')
+    races = Races(program, machines.options(backend, TIMEOUT), checks)
+    machines.play(races, L1_MIN_MIB, 2)
+    races.compare_done()
+    checks.comment(races.summary())

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The table that compares several QEMUs.
+
+A row of the table says which runs it needs, and what it makes of their
+outcomes; it starts nothing itself.
+"""
+
+import errno
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from harness.checks import Result
+from harness.figures import Figures, State
+from harness.program_run import is_expected
+from harness.stalls import BUSY, COMMANDS, IDLE
+
+BACKENDS = ('type1', 'iommufd')
+
+# The 64 MiB are shared in requests of different sizes
+_REQUESTS = {'one': 'one request', '2m': '2 MiB requests',
+             '4k-early': '4 KiB requests before bus mastering',
+             '4k': '4 KiB requests, device active'}
+_BEFORE_MASTER = '4k-early'
+
+# Longer texts become notes
+_MAX_CELL = 40
+
+MAP_EVENTS_MARK = '*'
+MAP_EVENTS_NOTE = (
+    f'{MAP_EVENTS_MARK} map events of the kernel: this QEMU does not count '
+    'its entries; each of them takes one or more')
+
+# A call that failed, as the firmware reports it
+_RETURNED = re.compile(r'^(?P<line>\d+) hypercall .*'
+                       r'(?P<what>gpa=\S+ pages=\S+) ret=-(?P<error>\d+)',
+                       re.M)
+_L1_CHECK = 'the level 1 machine works'
+_L2_CHECK = 'the level 2 machine works'
+
+
+def device_name(backend: str) -> str:
+    """Return the name of a backend in the table."""
+    return 'no device' if backend == 'none' else backend
+
+
+@dataclass(frozen=True)
+class Run:
+    """A program, and how it is run."""
+
+    program: str
+    backend: str
+    icount: bool = False
+    # Whether the monitor is timed
+    stalls: bool = False
+
+    def __str__(self) -> str:
+        return f'{self.program}, {device_name(self.backend)}' + (
+            ', counting instructions' if self.icount else '') + (
+            ', timing the monitor' if self.stalls else '')
+
+
+@dataclass
+class Outcome:
+    """The outcome of a run; failure is empty if all was right."""
+
+    figures: Figures = field(default_factory=Figures)
+    failure: str = ''
+    seconds: int = 0
+
+
+Outcomes = dict[Run, Outcome]
+
+
+def qemu_message(stderr: str) -> str:
+    """Return the error message of a QEMU that ended.
+
+    Its name, warnings and expected lines are left out.
+    """
+    lines = [line for line in map(str.strip, stderr.splitlines())
+             if line and not is_expected(line)]
+    errors = [line for line in lines if 'warning:' not in line]
+    for line in errors or lines:
+        return re.sub(r'^qemu[\w-]*: (-device \S+: )?', '', line)
+    return ''
+
+
+def _error_name(number: int) -> str:
+    return errno.errorcode.get(number, str(number))
+
+
+def describe_failure(booted: bool, failures: list[Result]) -> str:
+    """Describe in a line what went wrong.
+
+    A machine that is gone, or a call that failed, is the cause of all else.
+    """
+    for result in failures:
+        name = result.name
+        # The first line is the harness's, the others are QEMU's
+        first, _, stderr = result.diagnostics.partition('\n')
+        if name == _L2_CHECK and first.endswith(TimeoutError.__name__):
+            return f'stands still: {first}'
+        if name == _L2_CHECK:
+            said = qemu_message(stderr) or first
+            return f'{"breaks off" if booted else "does not start"}: {said}'
+        if name == _L1_CHECK:
+            return f'no result: {first}'
+    for result in failures:
+        call = _RETURNED.search(result.diagnostics)
+        if call:
+            return f'fails, {_error_name(int(call["error"]))}: ' \
+                   f'line {call["line"]}, {call["what"]}'
+    return f'wrong: {failures[0].name}' if failures else ''
+
+
+# Figures as text
+
+def entries(state: State, before: State | None = None) -> str:
+    """Format the IOMMU entries in a state, or those since another one."""
+    if state.extents is not None:
+        since = before.extents if before else 0
+        return '-' if since is None else str(state.extents - since)
+    if state.map_events is not None:
+        since = before.map_events if before else 0
+        return '-' if since is None else \
+            f'{state.map_events - since}{MAP_EVENTS_MARK}'
+    return '-'
+
+
+def instructions(count: int, without: int | None) -> str:
+    """Format a count, with difference and ratio to that without a device.
+    """
+    text = f'{count / 1e6:.1f} M'
+    if without:
+        text += f', {(count - without) / 1e6:+.1f} M, {count / without:.3f}x'
+    return text
+
+
+def latency(figures: Figures, command: str, phase: str) -> str:
+    """Format median, longest time and number of times of a command.
+
+    "-" if this QEMU does not have it.
+    """
+    for each in figures.latencies:
+        if (each.command, each.phase) == (command, phase):
+            return f'{each.median:.1f}, {each.longest:.1f} ' \
+                   f'({len(each.times)})'
+    return '-'
+
+
+def pace(seconds: float, count: int) -> str:
+    """Format how often something was done, and in what time."""
+    return f'{count} in {seconds:.0f} s'
+
+
+@dataclass
+class Line:
+    """A line of the table, for one QEMU: what it needs and says."""
+
+    label: str
+    runs: tuple[Run, ...]
+    cell: Callable[[Outcomes], str]
+
+
+@dataclass
+class Row:
+    """Lines that belong together, and can be chosen with --only."""
+
+    name: str
+    title: str
+    lines: list[Line]
+    is_long: bool = False
+
+    def runs(self) -> list[Run]:
+        """Return what has to be run, each once."""
+        return list(dict.fromkeys(run for line in self.lines
+                                  for run in line.runs))
+
+
+def _line(label: str, runs: tuple[Run, ...],
+          cell: Callable[[list[Outcome]], str]) -> Line:
+    """Return a line that shows a failure, if there was one."""
+    def checked(outcomes: Outcomes) -> str:
+        needed = [outcomes[run] for run in runs]
+        for outcome in needed:
+            if outcome.failure:
+                return outcome.failure
+        return cell(needed)
+    return Line(label, runs, checked)
+
+
+def _guest_2g(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for backend in backends:
+        run = (Run('share-2g', backend),)
+        lines += [
+            _line(f'starts, shares all, DMA arrives; {backend}', run,
+                  lambda outcomes: 'yes'),
+            _line(f'IOMMU entries; {backend}', run, lambda outcomes: entries(
+                outcomes[0].figures.states[-1]))]
+    return Row('guest-2g', '2 GiB guest, host with its default limit of '
+               'entries, one request', lines)
+
+
+def _entries(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for kind, request in _REQUESTS.items():
+        for backend in backends:
+            run = Run(f'share-64m-{kind}', backend)
+            # Entries of other pages, as long as the device can do DMA
+            base = Run('share-64m-4k', backend) \
+                if kind == _BEFORE_MASTER else run
+            lines.append(_line(
+                f'{request}; {backend}', (run, base),
+                lambda outcomes: entries(outcomes[0].figures.states[-1],
+                                         outcomes[1].figures.states[0])))
+    return Row('entries', 'IOMMU entries for 64 MiB, shared in', lines)
+
+
+def _measured(outcomes: list[Outcome]) -> str:
+    """Format instructions of a run, compared with those of the next one."""
+    count, *without = (outcome.figures.measurements[0].ticks
+                       for outcome in outcomes)
+    return instructions(count, without[0] if without else None)
+
+
+def _instructions(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for kind, request in _REQUESTS.items():
+        # Without a device, bus mastering makes no difference
+        none = Run('share-64m-4k' if kind == _BEFORE_MASTER else
+                   f'share-64m-{kind}', 'none', True)
+        lines.append(_line(f'{request}; no device', (none,), _measured))
+        for backend in backends:
+            lines.append(_line(f'{request}; {backend}', (
+                Run(f'share-64m-{kind}', backend, True), none), _measured))
+    return Row('instructions', 'Instructions to share 64 MiB in', lines)
+
+
+def _most_entries(outcomes: list[Outcome]) -> str:
+    return entries(max(
+        outcomes[0].figures.states,
+        key=lambda state: state.extents or state.map_events or 0))
+
+
+def _merges(outcomes: list[Outcome]) -> str:
+    figures = outcomes[0].figures
+    return str(figures.merges) if figures.extents_peak else '-'
+
+
+def _guest_4g(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for backend in backends:
+        run = (Run('share-4g-4k', backend),)
+        lines += [
+            _line(f'works; {backend}', run, lambda outcomes:
+                  f'yes, {outcomes[0].figures.conversion_calls} calls, '
+                  f'{outcomes[0].figures.dma_arrived} DMAs right'),
+            _line(f'most IOMMU entries at a comparison; {backend}', run,
+                  _most_entries),
+            _line(f'merges; {backend}', run, _merges)]
+    return Row('share-4g', '4 GiB shared in 4 KiB requests, device active, '
+               'default limit of entries', lines, is_long=True)
+
+
+def _pam(backends: tuple[str, ...]) -> Row:
+    lines = []
+    for program, shared in (('pam-whole', 'in one piece'),
+                            ('pam-pages', 'in 32768 single pages')):
+        none = Run(program, 'none', True)
+        lines.append(_line(f'{shared}; no device', (none,), _measured))
+        lines += [_line(f'{shared}; {backend}',
+                        (Run(program, backend, True), none), _measured)
+                  for backend in backends]
+    return Row('pam', 'Instructions to show and hide RAM below 1 MiB, with '
+               '128 MiB shared', lines)
+
+
+def _stalls(backends: tuple[str, ...]) -> Row:
+    def time(command: str, phase: str) -> Callable[[list[Outcome]], str]:
+        return lambda outcomes: latency(outcomes[0].figures, command, phase)
+
+    def conversions(outcomes: list[Outcome]) -> str:
+        load = outcomes[0].figures.load
+        return pace(load.seconds, load.conversions) if load else '-'
+
+    def toggles(outcomes: list[Outcome]) -> str:
+        load = outcomes[0].figures.load
+        return pace(load.seconds, load.pam_toggles) if load else '-'
+
+    lines = []
+    for backend in ('none', *backends):
+        device = device_name(backend)
+        plain = (Run('stalls', backend, stalls=True),)
+        with_pam = (Run('stalls-pam', backend, stalls=True),)
+        for command in COMMANDS:
+            lines += [
+                _line(f'{command}, idle; {device}', plain,
+                      time(command, IDLE)),
+                _line(f'{command}, conversions; {device}', plain,
+                      time(command, BUSY)),
+                _line(f'{command}, conversions and PAM; {device}', with_pam,
+                      time(command, BUSY))]
+        lines += [
+            _line(f'conversions meanwhile; {device}', plain, conversions),
+            _line(f'conversions beside PAM; {device}', with_pam, conversions),
+            _line(f'times PAM was switched; {device}', with_pam, toggles)]
+    return Row('stalls', "The monitor's answers in ms, median and longest, "
+               'while 4 vCPUs convert 504 MiB each', lines, is_long=True)
+
+
+def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
+    """Return the rows of the table."""
+    return [_guest_2g(backends), _entries(backends), _instructions(backends),
+            _pam(backends),
+            # The limit is type1's
+            _guest_4g(('type1',)), _stalls(backends)]
+
+
+def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:
+    """Format the table as text, with a column for each QEMU.
+
+    Texts that do not fit in a cell become notes below the table.
+    """
+    notes: list[str] = []
+
+    def short(text: str) -> str:
+        if ': ' not in text and len(text) <= _MAX_CELL:
+            return text
+        if text not in notes:
+            notes.append(text)
+        return f'{text.partition(":")[0][:_MAX_CELL]} ' \
+               f'[{notes.index(text) + 1}]'
+
+    cells = [['', *results]]
+    for row in rows:
+        cells.append([row.title])
+        for line in row.lines:
+            cells.append(['  ' + line.label, *(
+                short(line.cell(outcomes)) for outcomes in results.values())])
+    widths = [max(len(line[column]) for line in cells
+                  if 1 < len(line) and column < len(line))
+              for column in range(len(results) + 1)]
+    text = [' | '.join(cell.ljust(width) for cell, width
+                       in zip(line, widths)).rstrip() for line in cells]
+    if any(cell.endswith(MAP_EVENTS_MARK)
+           for line in cells for cell in line[1:]):
+        text += ['', MAP_EVENTS_NOTE]
+    if notes:
+        text += ['', *(f'[{number}] {note}'
+                       for number, note in enumerate(notes, 1))]
+    return '\n'.join(text)

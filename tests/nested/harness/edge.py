@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The library kernel-edge in level 1: see kernel-edge/control.h."""
+
+from pathlib import Path
+
+from harness import NESTED
+from harness.l1 import L1Machine
+from harness.wire import read_header
+
+EDGE_PATH = '/lib/kernel-edge.so'
+
+_MARKER_PATH = '/sys/kernel/tracing/trace_marker'
+_CONTROL_PATH = '/run/kernel-edge'
+
+CONSTANTS, _STRUCTS = read_header(NESTED / 'kernel-edge/control.h')
+_CONTROL = _STRUCTS['EdgeControl']
+
+KINDS = ('attributes', 'map', 'unmap', 'free_shared', 'free_private')
+
+
+def edge_library(build: Path) -> Path:
+    """Return the path of the library in a build folder."""
+    return build / 'core/tests/nested/kernel-edge/kernel-edge.so'
+
+
+class Edge:
+    """Controls the library in a QEMU that is started with it."""
+
+    def __init__(self, l1: L1Machine, trace: bool) -> None:
+        self._l1 = l1
+        self.set()
+        self.environment = {'LD_PRELOAD': EDGE_PATH,
+                            'KERNEL_EDGE_CONTROL': _CONTROL_PATH}
+        if trace:
+            self.environment['KERNEL_EDGE_TRACE'] = _MARKER_PATH
+
+    def set(self, **fields: int) -> None:
+        """Set the fields of struct EdgeControl, all others to 0."""
+        self._l1.check(self.set_command(**fields))
+
+    @staticmethod
+    def set_command(**fields: int) -> str:
+        """Return the shell command that sets them."""
+        octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
+        # Not truncated: the library has mapped the file.
+        return f"printf '{octal}' 1<>{_CONTROL_PATH}"
+
+    def get(self) -> dict[str, int]:
+        """Return the fields, with the library's answers."""
+        return self.parse(self._l1.check(self.GET_COMMAND))
+
+    # Prints the fields
+    GET_COMMAND = f'od -An -v -tu4 {_CONTROL_PATH}'
+
+    @staticmethod
+    def parse(output: str) -> dict[str, int]:
+        """Parse the output of GET_COMMAND."""
+        return dict(zip(_CONTROL.fields, map(int, output.split())))

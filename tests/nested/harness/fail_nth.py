@@ -1,0 +1,506 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Lets each call to the kernel fail that a conversion makes, one by one.
+
+A guest converts memory. The first call that QEMU makes for it fails, then,
+from the same state, the second one, and so on until a round in which none was
+left to fail. After each round the guest, QEMU and the kernel must agree on
+what is shared, and the same conversion must succeed.
+"""
+
+import errno
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import count
+
+from harness.checks import Checks
+from harness.edge import CONSTANTS, KINDS, Edge
+from harness.firmware import Firmware
+from harness.intervals import IntervalSet
+from harness.l1 import L1Machine
+from harness.l2 import PID_PATH, L2Error, L2Machine
+from harness.oracle import ROM_RANGE, guest_ram
+from harness.program import (PAGE_SIZE, RESULTS, Linear, Machine, Program,
+                             ProgramError, Record)
+from harness.program_run import bind_edu
+from harness.session import (Machines, check_complaints, check_quit,
+                             program_files, running)
+from harness.trace import TraceReplay
+from harness.trace_follower import TraceFollower
+from harness.wire import CONSTANTS as FORMAT
+
+_BAR = (FORMAT['EDU_BAR_BASE'],
+        FORMAT['EDU_BAR_BASE'] + FORMAT['EDU_BAR_SIZE'])
+
+# The errors of each kind of call
+ERRORS = {
+    'attributes': (errno.ENOMEM, errno.EINVAL),
+    'map': (errno.ENOMEM, errno.ENOSPC, errno.EFAULT, errno.EBUSY),
+    'unmap': (errno.EINVAL, errno.ENOMEM, errno.EBUSY),
+    'free_shared': (errno.ENOMEM, errno.EINVAL, errno.EOPNOTSUPP),
+    'free_private': (errno.ENOMEM, errno.EINVAL, errno.EBADF),
+}
+
+_TIMEOUT = 1800.0
+_ANSWER_TIMEOUT = 60.0
+# More calls than any of the conversions makes
+_MAX_NTH = 200
+# QEMU's heap may grow by so much, or the kernel's count of it be wrong
+_SLACK_KIB = 512
+# Without it the kernel puts huge pages where there were a few small ones
+_THP_PATH = '/sys/kernel/mm/transparent_hugepage/enabled'
+# Differences shown of those there are
+_SHOWN = 6
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something the guest does."""
+
+    op: str
+    gpa: int = 0
+    size: int = 0
+
+    def record(self) -> Record:
+        """Return the operation of a program that does it."""
+        if self.op == 'master':
+            return Record('master', 0, str(self), size=self.size, chunk=16)
+        return Record(self.op, 0, str(self), gpa=Linear(self.gpa),
+                      pages=self.size // PAGE_SIZE)
+
+
+def share(gpa: int, size: int) -> Step:
+    return Step('share', gpa, size)
+
+
+def unshare(gpa: int, size: int) -> Step:
+    return Step('unshare', gpa, size)
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A step whose calls fail, in a state that other steps have made."""
+
+    name: str
+    setup: tuple[Step, ...]
+    step: Step
+    # Each call fails with each error; otherwise errors take turns.
+    all_errors: bool = False
+
+
+MASTER_ON = Step('master', size=1)
+MASTER_OFF = Step('master', size=0)
+
+
+def serving_program(machine: Machine, steps: Iterable[Step]) -> Program:
+    """Return a program that has the guest do any of these when it is told."""
+    return Program(machine, [Record('serve', 0, 'serve'),
+                             *(step.record() for step in steps),
+                             Record('done', 0, 'done')])
+
+
+class Case:
+    """One round: the call that failed, and the problems after it."""
+
+    def __init__(self, nth: int, error: int) -> None:
+        self.nth = nth
+        self.error = error
+        self.kind = ''
+        self.problems: list[str] = []
+
+    def __str__(self) -> str:
+        return f'call {self.nth} ({self.kind}) fails with ' \
+               f'{errno.errorcode[self.error]}: {"; ".join(self.problems)}'
+
+
+def _problems(cases: list[Case]) -> list[str]:
+    return [str(case) for case in cases if case.problems]
+
+
+class Guest:
+    """A guest that does steps when it is told, and what must be true then."""
+
+    def __init__(self, l1: L1Machine, l2: L2Machine, edge: Edge,
+                 ram: IntervalSet, steps: Sequence[Step]) -> None:
+        self._l1 = l1
+        self._l2 = l2
+        self._firmware = Firmware(l2, _TIMEOUT, _ANSWER_TIMEOUT)
+        self._steps = steps
+        self.edge = edge
+        self._ram = ram
+        self.replay = TraceReplay()
+        self.trace = TraceFollower(l1, self.replay)
+        self.shared = IntervalSet([ROM_RANGE])
+        self.is_master = False
+
+    def start(self) -> None:
+        self._firmware.expect('boot')
+        self._firmware.start()
+        self._firmware.expect('serve')
+
+    def do(self, step: Step) -> bool:
+        """Execute a step. Returns whether that succeeded."""
+        if not self._firmware.do(self._steps.index(step) + 1):
+            return False
+        if step.op == 'share':
+            self.shared.add(step.gpa, step.gpa + step.size)
+        elif step.op == 'unshare':
+            self.shared.remove(step.gpa, step.gpa + step.size)
+        elif step.op == 'master':
+            self.is_master = bool(step.size)
+        return True
+
+    def adopt_private(self, step: Step) -> None:
+        """Note as private what a failed conversion could not undo."""
+        for start, end in IntervalSet(self.replay.edge.private.clipped(
+                step.gpa, step.gpa + step.size)):
+            self.shared.remove(start, end)
+
+    def must(self, *steps: Step) -> None:
+        for step in steps:
+            if not self.do(step):
+                raise L2Error(f'{step} fails, although no call does')
+
+    def release(self) -> str:
+        """Catch up with the kernel, and lets no call fail any more.
+
+        Returns what the library has counted so far.
+        """
+        return self.trace.catch_up(f'{Edge.GET_COMMAND} && '
+                                   f'{Edge.set_command()}')
+
+    def _compare_kvm(self, unsure: IntervalSet) -> Iterator[str]:
+        private = self.replay.edge.private
+        both = IntervalSet(part for start, end in private
+                           for part in self.shared.clipped(start, end))
+        neither = self._ram.minus(private).minus(self.shared)
+        if both.minus(unsure):
+            yield f'private in KVM, but should be shared: {both}'
+        if neither.minus(unsure):
+            yield f'shared in KVM, but should be private: {neither}'
+
+    def _compare_layout(self, mapped: IntervalSet) -> Iterator[str]:
+        size = self.shared.total()
+        missing = self.shared.minus(mapped).total()
+        layout = self._l2.layout()
+        if not layout or (
+                layout.open, layout.populated_size, layout.mapped_size,
+                layout.missing_size, layout.stuck_size) != (
+                self.is_master, size, mapped.total(),
+                missing if self.is_master else 0,
+                mapped.minus(self.shared).total()):
+            yield f'{size:#x} are shared, {mapped.total():#x} mapped, ' \
+                f'{missing:#x} shared, but not mapped: {layout}'
+
+    def kernel_differences(self, reachable: IntervalSet = IntervalSet(),
+                           unsure: IntervalSet = IntervalSet()) -> list[str]:
+        """Return how the kernel's state, by its trace, is wrong.
+
+        @reachable may be mapped in any case, and KVM be wrong about @unsure.
+        """
+        exposures, exposed = self.replay.edge.take_exposures()
+        found = [*self.replay.errors[:_SHOWN], *self._compare_kvm(unsure)]
+        self.replay.errors.clear()
+        if exposed.minus(reachable):
+            found += exposures[:_SHOWN]
+        excess = self._mapped().minus(self.shared).minus(reachable)
+        if excess:
+            found.append(f'mapped, but not shared: {excess}')
+        return found
+
+    def unfreed(self) -> list[str]:
+        """Return where there is shared memory that nobody can use."""
+        unfreed = IntervalSet(
+            part for start, end in self._ram.minus(self.shared)
+            for part in self.replay.edge.backed.clipped(start, end))
+        return [f'not freed: {unfreed}'] if unfreed else []
+
+    def unmapped(self) -> list[str]:
+        """Return memory that a device has to reach, but cannot."""
+        missing = self.shared.minus(self._mapped())
+        return [f'not mapped: {missing}'] if self.is_master and missing else []
+
+    def qemu_differences(self) -> list[str]:
+        """Return how QEMU's state is wrong."""
+        found = list(self._compare_layout(self._mapped()))
+        believed = sum(manager.shared_size for manager in self._l2.managers())
+        if believed != self.shared.total():
+            found.append(f'QEMU counts {believed:#x} shared, not '
+                         f'{self.shared.total():#x}')
+        return found
+
+    def _mapped(self) -> IntervalSet:
+        mapped = self.replay.maps.mapped()
+        mapped.remove(*_BAR)
+        return mapped
+
+    def resources(self) -> dict[str, int]:
+        """Return resources of QEMU, which must not grow."""
+        text = self._l1.check(
+            f'cd /proc/$(cat {PID_PATH}) && echo fds $(ls fd | wc -l) && '
+            "sed -nE 's/^(VmLck|VmPin|RssAnon):(.*) kB$/\\1 \\2/p' status")
+        return {name: int(value) for name, value in
+                (line.split() for line in text.splitlines())}
+
+
+class Sweep:
+    """Goes through scenarios on one guest."""
+
+    def __init__(self, guest: Guest, checks: Checks, name: str,
+                 clean_up: Sequence[Step], tries_all_errors: bool,
+                 is_closed_again: bool = False) -> None:
+        """@clean_up: makes all memory private that scenarios have to do with
+
+        @is_closed_again: whether the gate is closed after the setup
+        """
+        self.guest = guest
+        self.checks = checks
+        self.name = name
+        self._clean_up = clean_up
+        self._tries_all_errors = tries_all_errors
+        self._is_closed_again = is_closed_again
+        self.hits: Counter[tuple[str, int]] = Counter()
+
+    def set_up(self, scenario: Scenario) -> None:
+        """Make the state of a scenario, from any other state."""
+        for step in self._clean_up:
+            if any(self.guest.shared.clipped(step.gpa,
+                                             step.gpa + step.size)):
+                self.guest.must(step)
+        if scenario.step == MASTER_ON and self.guest.is_master:
+            self.guest.must(MASTER_OFF)
+        if self._is_closed_again:
+            self.guest.must(MASTER_ON)
+        self.guest.must(*scenario.setup)
+        if self._is_closed_again:
+            self.guest.must(MASTER_OFF)
+
+    def _try(self, scenario: Scenario, case: Case, which: int) -> bool:
+        """Execute a round. Returns whether a call has failed in it."""
+        guest = self.guest
+        errors = {f'error_{kind}': ERRORS[kind][which % len(ERRORS[kind])]
+                  for kind in KINDS}
+        guest.edge.set(mode=CONSTANTS['EDGE_ONCE'], nth=case.nth,
+                       kinds=(1 << CONSTANTS['EDGE_KINDS']) - 1, **errors)
+        succeeded = guest.do(scenario.step)
+        answer = Edge.parse(guest.release())
+        if answer['hits']:
+            case.kind = KINDS[answer['hit_kind']]
+            case.error = errors[f'error_{case.kind}']
+            self.hits[case.kind, case.error] += 1
+        elif not succeeded:
+            case.problems.append('it fails, although no call does')
+        case.problems += (guest.kernel_differences() +
+                          guest.qemu_differences())
+        if case.kind != 'free_shared':
+            case.problems += guest.unfreed()
+        if not guest.do(scenario.step):
+            case.problems.append('it cannot be repeated')
+        guest.trace.catch_up()
+        case.problems += [f'then: {text}' for text in
+                          guest.kernel_differences() + guest.unmapped() +
+                          guest.unfreed()]
+        return bool(answer['hits'])
+
+    def _run_nth(self, scenario: Scenario, nth: int) -> Iterator[Case]:
+        """Yield the rounds in which this call has failed."""
+        all_errors = scenario.all_errors and self._tries_all_errors
+        for which in count(0 if all_errors else nth):
+            case = Case(nth, 0)
+            self.set_up(scenario)
+            if not self._try(scenario, case, which):
+                if case.problems:
+                    raise L2Error('without a failure: ' +
+                                  '; '.join(case.problems))
+                return
+            yield case
+            if not all_errors or which + 1 >= len(ERRORS[case.kind]):
+                return
+
+    def run(self, scenario: Scenario) -> None:
+        cases: list[Case] = []
+        for nth in range(1, _MAX_NTH):
+            before = len(cases)
+            try:
+                cases += self._run_nth(scenario, nth)
+            except L2Error as error:
+                # An earlier problem can be the reason.
+                raise L2Error('\n'.join([*_problems(cases), str(error)])
+                              ) from error
+            if len(cases) == before:
+                break
+        bad = _problems(cases)
+        kinds = Counter(case.kind for case in cases)
+        self.checks.check(
+            bool(cases) and not bad and nth < _MAX_NTH - 1,
+            f'{self.name}: {scenario.name}: {len(cases)} failures (' +
+            ', '.join(f'{number} {kind}' for kind, number in kinds.items()) +
+            ')', '\n'.join(bad))
+
+    def run_all(self, scenarios: tuple[Scenario, ...]) -> None:
+        # The first time of anything can take memory that stays.
+        for scenario in scenarios:
+            self.set_up(scenario)
+            self.guest.must(scenario.step)
+        self.set_up(scenarios[0])
+        before = self.guest.resources()
+        for scenario in scenarios:
+            self.run(scenario)
+        self.set_up(scenarios[0])
+        after = self.guest.resources()
+        grown = after.pop('RssAnon') - before.pop('RssAnon')
+        self.checks.check(before == after and grown < _SLACK_KIB,
+                          f'{self.name}: nothing has leaked, memory: '
+                          f'{grown:+d} KiB',
+                          f'before: {before}\nafter: {after}')
+
+
+def check_kinds(hits: Counter[tuple[str, int]], each_error: bool, name: str,
+                checks: Checks) -> None:
+    """Check that calls of each kind have failed, maybe with each error."""
+    missed = []
+    for kind, errors in ERRORS.items():
+        not_seen = [error for error in errors if not hits[kind, error]]
+        if len(not_seen) == len(errors) or (each_error and not_seen):
+            missed.append(f'{kind}: ' + ', '.join(
+                errno.errorcode[error] for error in not_seen))
+    checks.check(not missed, f'{name}: calls of each kind have failed',
+                 '\n'.join(missed))
+
+
+@contextmanager
+def serving_guest(machines: Machines, machine: Machine, backend: str,
+                  steps: Sequence[Step], name: str, checks: Checks,
+                  hits: Counter[tuple[str, int]]) -> Iterator[Guest]:
+    """Start a guest that does any of these steps, and end it.
+
+    @hits: the calls that have failed when it ends
+    """
+    program = serving_program(machine, steps)
+    l1 = machines.start(program_files(program, machines.built))
+    l1.check(f'if [ -e {_THP_PATH} ]; then echo never >{_THP_PATH}; fi')
+    if machine.dma_entry_limit:
+        l1.check(f'echo {machine.dma_entry_limit} >/sys/module/'
+                 'vfio_iommu_type1/parameters/dma_entry_limit')
+    l2 = L2Machine(l1, machine, bind_edu(l1), backend)
+    edge = Edge(l1, True)
+    l2.environment = edge.environment
+    guest = Guest(l1, l2, edge, guest_ram(machine), steps)
+    with running(l2, checks, name):
+        guest.start()
+        l2.connect(machines.built.qemu_python)
+        yield guest
+        check_quit(l2, checks, f'{name}: ')
+        lines = l2.stderr().splitlines()
+        checks.check(len(lines) <= hits.total() + _SHOWN * 10,
+                     f'{name}: QEMU has said little', '\n'.join(lines))
+    check_complaints(l1, checks)
+    l1.power_off()
+
+
+# Any program
+
+def _clean_up_of(machine: Machine) -> list[Step]:
+    memory = guest_ram(machine)
+    memory.remove(0, FORMAT['FIRMWARE_RAM_END'])
+    memory.remove(*ROM_RANGE)
+    return [unshare(start, end - start) for start, end in memory]
+
+
+def _steps_of(program: Program) -> Iterator[Step]:
+    """Yield all that a program does which QEMU makes calls to the kernel for.
+
+    vCPUs that convert memory at the same time do so one after the other.
+    """
+    yield from _steps_in(program.records, 0, len(program.records), 0, 0)
+
+
+def _steps_in(records: list[Record], begin: int, end: int, cpu: int, i: int
+              ) -> Iterator[Step]:
+    index = begin
+    while index < end:
+        record = records[index]
+        if record.op == 'parallel':
+            for each in range(record.size):
+                yield from _steps_in(records, index + 1, record.end, each, i)
+        elif record.op == 'repeat':
+            for each in range(record.size):
+                yield from _steps_in(records, index + 1, record.end, cpu, each)
+        elif record.op == 'measure':
+            yield from _steps_in(records, index + 1, record.end, cpu, i)
+        elif record.op in ('share', 'unshare') and not record.expect:
+            start = record.gpa.at(cpu, i)
+            for page in range(0, record.pages, record.chunk or record.pages):
+                pages = min(record.chunk or record.pages, record.pages - page)
+                yield Step(record.op, start + page * PAGE_SIZE,
+                           pages * PAGE_SIZE)
+        elif record.op in ('master', 'reset') and not cpu:
+            yield Step(record.op, size=record.size)
+        index = max(index, record.end) + 1
+
+
+def scenarios_of(program: Program, most: int, all_errors: bool
+                 ) -> list[Scenario]:
+    """Return the first @most different steps of a program as scenarios.
+
+    Each has the state that the program has made until then.
+    """
+    machine = program.machine
+    if machine.is_plain or machine.implicit or machine.results != RESULTS[0]:
+        raise ProgramError('calls can only fail for a guest with private '
+                           'memory that makes hypercalls and hears of errors')
+    memory = guest_ram(machine)
+    memory.remove(*ROM_RANGE)
+    shared = IntervalSet()
+    is_master = False
+    scenarios: dict[tuple[tuple[Step, ...], Step], Scenario] = {}
+    for step in _steps_of(program):
+        if len(scenarios) == most:
+            break
+        if step.op == 'reset':
+            shared, is_master = IntervalSet(), False
+            continue
+        setup = (MASTER_ON if is_master else MASTER_OFF,
+                 *(share(start, end - start) for start, end in shared))
+        if step.op == 'master':
+            if bool(step.size) != is_master and step.size:
+                scenarios.setdefault((setup, step), Scenario(
+                    f'{len(scenarios) + 1}: bus mastering switched on', setup,
+                    step, all_errors))
+            is_master = bool(step.size)
+            continue
+        parts = list(memory.clipped(step.gpa, step.gpa + step.size))
+        # What is shared already takes no call
+        if any(step.op == 'unshare' or not shared.covers(*part)
+               for part in parts):
+            scenarios.setdefault((setup, step), Scenario(
+                f'{len(scenarios) + 1}: {step.op} {step.gpa:#x} '
+                f'{step.size:#x}', setup, step, all_errors))
+        for part in parts:
+            if step.op == 'share':
+                shared.add(*part)
+            else:
+                shared.remove(*part)
+    if not scenarios:
+        raise ProgramError('the program makes no conversion that can fail')
+    return list(scenarios.values())
+
+
+def run_fail_nth(program: Program, backend: str, most: int, all_errors: bool,
+                 machines: Machines, checks: Checks) -> None:
+    """Let each call fail that a program's first @most conversions make."""
+    scenarios = scenarios_of(program, most, all_errors)
+    clean_up = _clean_up_of(program.machine)
+    steps = list(dict.fromkeys([
+        *clean_up, *(step for scenario in scenarios
+                     for step in (*scenario.setup, scenario.step))]))
+    hits: Counter[tuple[str, int]] = Counter()
+    machine = replace(program.machine, cpus=1)
+    with serving_guest(machines, machine, backend, steps, backend, checks,
+                       hits) as guest:
+        sweep = Sweep(guest, checks, backend, clean_up, all_errors)
+        for scenario in scenarios:
+            sweep.run(scenario)
+        hits.update(sweep.hits)

@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The figures of a run."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Measurement:
+    """The cost of a measured block."""
+
+    name: str
+    ticks: int
+    calls: int
+
+
+@dataclass
+class State:
+    """The guest's memory at a comparison."""
+
+    line: int
+    pages_shared: int
+    # IOMMU entries, as far as they are known: QEMU may not count them, and the
+    # kernel is not looked at while instructions are counted
+    extents: int | None
+    map_events: int | None
+
+
+@dataclass
+class VmemState:
+    """A virtio-mem device at a comparison."""
+
+    line: int
+    blocks_plugged: int
+    map_events_live: int
+
+
+@dataclass
+class Latency:
+    """The times that a command of the monitor took, in ms."""
+
+    command: str
+    # The phase of the guest
+    phase: str
+    median: float
+    longest: float
+    times: list[float]
+
+
+@dataclass
+class Load:
+    """The work of the guest while the monitor was asked."""
+
+    seconds: float
+    conversions: int
+    pam_toggles: int
+
+
+@dataclass
+class Figures:
+    """All figures of a run."""
+
+    device: str | None = None
+    backend: str = ''
+    icount: bool = False
+    pages_shared: int = 0
+    pages_shared_peak: int = 0
+    conversion_calls: int = 0
+    dma_arrived: int = 0
+    dma_blocked: int = 0
+    dma_faults: int = 0
+    map_events_live: int = 0
+    map_events_peak: int = 0
+    map_events_total: int = 0
+    # IOMMU entries of QEMU's layout: at the last comparison, and at most
+    extents: int = 0
+    extents_peak: int = 0
+    splits: int = 0
+    merges: int = 0
+    # Whether QEMU started the guest
+    booted: bool = False
+    states: list[State] = field(default_factory=list)
+    vmem: list[VmemState] = field(default_factory=list)
+    syncs: int = 0
+    measurements: list[Measurement] = field(default_factory=list)
+    latencies: list[Latency] = field(default_factory=list)
+    load: Load | None = None
+    failed_checks: int = 0

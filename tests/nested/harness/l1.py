@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The level 1 machine: an emulated KVM host with an IOMMU and a device."""
+
+import re
+import select
+import shlex
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.initramfs import BLOB_DIRS
+
+# The device files of the virtio serial ports, by number
+CONTROL_PORT = 1
+SERIAL_PORT = 2
+QMP_PORT = 3
+TRACE_PORT = 4
+
+_PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
+          TRACE_PORT: 'trace'}
+
+# A device that can be assigned
+EDU = 'edu,dma_mask=0xffffffffffffffff'
+
+_BOOT_TIMEOUT = 60
+_COMMAND_TIMEOUT = 60
+_QUIT_TIMEOUT = 10
+
+_FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
+                    r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
+                    r'write (?P<write>[01])')
+
+# Messages of a kernel that has a problem
+_COMPLAINT = re.compile(
+    r'WARNING:|BUG:|Oops|Kernel panic|kernel BUG|Call Trace|'
+    r'blocked for more than|general protection|detected stall|'
+    r'list_(?:add|del) corruption|refcount_t:|UBSAN:|soft lockup')
+
+
+class L1Error(Exception):
+    """The level 1 machine does not do what it should."""
+
+
+class L1Hung(L1Error):
+    """The level 1 machine does nothing any more: see harness/hang.py."""
+
+
+def port_path(port: int) -> str:
+    """Return the device file of a port in the level 1 machine."""
+    return f'/dev/vport0p{port}'
+
+
+class LineSocket:
+    """Lines from and to a socket."""
+
+    def __init__(self, sock: socket.socket, name: str) -> None:
+        self._sock = sock
+        self._name = name
+        self._data = b''
+
+    def read_line(self, timeout: float) -> str | None:
+        """Return the next line, or None if none comes in time."""
+        end = time.monotonic() + timeout
+        while b'\n' not in self._data:
+            left = max(0.0, end - time.monotonic())
+            if not select.select([self._sock], [], [], left)[0]:
+                return None
+            data = self._sock.recv(1 << 16)
+            if not data:
+                raise L1Error(f'the {self._name} line was closed: the '
+                              'level 1 machine is gone')
+            self._data += data
+        line, _, self._data = self._data.partition(b'\n')
+        return line.decode(errors='replace').rstrip('\r')
+
+    def write_line(self, line: str) -> None:
+        self._sock.sendall(line.encode() + b'\n')
+
+
+class StreamReader(threading.Thread):
+    """Takes the lines of a stream as fast as they come."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        super().__init__(daemon=True)
+        self._sock = sock
+        self._condition = threading.Condition()
+        self._lines: list[str] = []
+        self._closed = False
+
+    def run(self) -> None:
+        rest = b''
+        while True:
+            try:
+                data = self._sock.recv(1 << 20)
+            except OSError:
+                data = b''
+            *lines, rest = (rest + data).split(b'\n')
+            with self._condition:
+                self._lines += [line.decode(errors='replace')
+                                for line in lines]
+                self._closed = not data
+                self._condition.notify()
+                if self._closed:
+                    return
+
+    def take(self, timeout: float) -> list[str]:
+        """Return the lines that have come, and waits if there are none."""
+        with self._condition:
+            self._condition.wait_for(lambda: self._lines or self._closed,
+                                     timeout)
+            lines, self._lines = self._lines, []
+            return lines
+
+
+class L1Machine:
+    """Starts the machine and executes commands in it."""
+
+    def __init__(self, qemu: Path, kernel: Path, initrd: Path, folder: Path,
+                 memory_mib: int, icount: bool, devices: int,
+                 kernel_arguments: str = '', iommu_options: str = '',
+                 options: Sequence[str] = ()) -> None:
+        self._folder = folder
+        self._console = folder / 'l1-console.log'
+        self._faults = folder / 'l0-faults.log'
+        self._faults_seen = 0
+        self._stderr = (folder / 'l0-stderr.log').open('wb')
+        command = [
+            str(qemu), '-nodefaults', '-no-user-config', '-display', 'none',
+            '-no-reboot', '-machine', 'q35,kernel-irqchip=split',
+            '-cpu', 'EPYC,+svm,+npt', '-m', f'{memory_mib}M',
+            '-kernel', str(kernel), '-initrd', str(initrd),
+            '-append', 'console=ttyS0 tsc=reliable no_timer_check quiet '
+                       'loglevel=5 panic=-1 ' + kernel_arguments,
+            '-serial', f'file:{self._console}',
+            '-device', 'intel-iommu,intremap=on' + iommu_options,
+            '-trace', f'vtd_dmar_fault,file={self._faults}',
+            '-device', 'virtio-serial-pci,id=ports',
+        ]
+        for path in BLOB_DIRS:
+            command += ['-L', str(path)]
+        if icount:
+            command += ['-accel', 'tcg,thread=single', '-smp', '1',
+                        '-icount', 'shift=0,sleep=off']
+        else:
+            command += ['-accel', 'tcg,thread=multi', '-smp', '2']
+        for _ in range(devices):
+            command += ['-device', EDU]
+        command += options
+        for port, name in _PORTS.items():
+            command += [
+                '-chardev', f'socket,id={name},server=on,wait=off,'
+                            f'path={folder / name}',
+                '-device', f'virtserialport,bus=ports.0,nr={port},'
+                           f'chardev={name},name={name}']
+        self.command = shlex.join(command)
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._stderr,
+            stderr=self._stderr)
+        try:
+            self.sockets = {port: self._connect(name)
+                            for port, name in _PORTS.items()}
+            self._control = LineSocket(self.sockets[CONTROL_PORT], 'control')
+            self._wait_ready()
+        except BaseException:
+            self.kill()
+            raise
+
+    def _connect(self, name: str) -> socket.socket:
+        """Connect to a port, which has to be before the guest opens it."""
+        end = time.monotonic() + _BOOT_TIMEOUT
+        while True:
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            try:
+                sock.connect(str(self._folder / name))
+                return sock
+            except (FileNotFoundError, ConnectionRefusedError):
+                sock.close()
+            if self._process.poll() is not None:
+                raise L1Error('QEMU for the level 1 machine ended:\n' +
+                              self.stderr())
+            if time.monotonic() > end:
+                raise L1Error('QEMU for the level 1 machine does not start')
+            time.sleep(0.01)
+
+    def _wait_ready(self) -> None:
+        end = time.monotonic() + _BOOT_TIMEOUT
+        try:
+            while time.monotonic() < end:
+                if self._control.read_line(1) == '@ready':
+                    return
+        except L1Error:
+            pass
+        raise L1Hung(f'the level 1 machine does not come up: {self._ended()}')
+
+    def _ended(self) -> str:
+        """Describe the end of QEMU, if any, and what it and Linux said."""
+        try:
+            status = f'QEMU ended with status {self._process.wait(1)}'
+        except subprocess.TimeoutExpired:
+            status = 'QEMU is running'
+        return '\n'.join([status, self.stderr(), self.console()])
+
+    def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
+            ) -> tuple[int, str]:
+        """Execute a shell command, and returns its status and output."""
+        self._control.write_line(command)
+        end = time.monotonic() + timeout
+        lines = []
+        while True:
+            line = self._control.read_line(max(0.0, end - time.monotonic()))
+            if line is None:
+                raise L1Hung(f'level 1: no answer to: {command}')
+            # The mark follows output that has no end of line.
+            output, mark, status = line.rpartition('@end ')
+            if mark:
+                lines += [output] if output else []
+                return int(status), '\n'.join(lines)
+            lines.append(line)
+
+    def check(self, command: str) -> str:
+        """Execute a shell command that has to succeed."""
+        status, output = self.run(command)
+        if status:
+            raise L1Error(f'level 1: {command}: status {status}: {output}')
+        return output
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def console(self) -> str:
+        try:
+            return self._console.read_text(errors='replace')
+        except FileNotFoundError:
+            return ''
+
+    def complaints(self) -> list[str]:
+        """Return lines of the kernel's log that report a problem."""
+        return [line for line in self.console().splitlines()
+                if _COMPLAINT.search(line)]
+
+    def check_stalled(self) -> None:
+        """Raise L1Hung if a processor stood still."""
+        stalls = [line for line in self.console().splitlines()
+                  if 'detected stall' in line]
+        if stalls:
+            raise L1Hung('\n'.join(['a processor of level 1 stood still',
+                                    *stalls]))
+
+    def check_gone(self) -> None:
+        """Raise L1Hung if the machine is gone, or about to be.
+
+        A kernel that panics is gone for a reason, which its log tells.
+        """
+        ended = self._ended()
+        if not self.is_running() and not self.complaints():
+            raise L1Hung(f'the level 1 machine is gone: {ended}')
+
+    def stderr(self) -> str:
+        return (self._folder / 'l0-stderr.log').read_text(errors='replace')
+
+    def new_faults(self) -> list[tuple[int, int, bool]]:
+        """Return new DMA faults: source id, address, and "is a write"."""
+        text = self._faults.read_text() if self._faults.exists() else ''
+        # The last line may not be complete.
+        lines = text.splitlines(keepends=True)
+        if lines and not lines[-1].endswith('\n'):
+            lines.pop()
+        new = lines[self._faults_seen:]
+        self._faults_seen = len(lines)
+        return [(int(match['sid'], 16), int(match['addr'], 16),
+                 match['write'] == '1')
+                for match in map(_FAULT.search, new) if match]
+
+    def power_off(self) -> None:
+        if self.is_running():
+            self._control.write_line('poweroff -f')
+            try:
+                self._process.wait(_QUIT_TIMEOUT)
+            except subprocess.TimeoutExpired as error:
+                raise L1Error('the level 1 machine does not power off'
+                              ) from error
+
+    def kill(self) -> None:
+        if self.is_running():
+            self._process.kill()
+            self._process.wait()
+        self._stderr.close()

@@ -1,0 +1,379 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The level 2 machine: the guest with private memory under test."""
+
+import importlib
+import select
+import shlex
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dma_map.qmp_library import load_qmp
+from harness.intervals import IntervalSet
+from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
+from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
+from harness.wire import PROGRAM_FILE
+
+# Files of the level 1 machine
+FIRMWARE_PATH = '/firmware/nested-firmware.bin'
+PROGRAM_PATH = '/firmware/program.bin'
+AUDIT_PATH = '/bin/audit-pages'
+PID_PATH = '/run/qemu-pid'
+_STDERR_PATH = '/run/qemu-stderr'
+_STATUS_PATH = '/run/qemu-status'
+_AUDIT_COPY_PATH = '/run/audit'
+
+# Copied at once, to the level 1 machine's memory
+_AUDIT_PIECE = 64 << 20
+
+# Memory backends, as programs call them
+_BACKENDS = {
+    'ram': 'memory-backend-ram',
+    'ram-shared': 'memory-backend-ram,share=on',
+    'memfd': 'memory-backend-memfd',
+    'memfd-private': 'memory-backend-memfd,share=off',
+    'hugetlb': f'memory-backend-memfd,hugetlb=on,hugetlbsize={HUGE_PAGE}',
+}
+
+# The device that a guest has from the start, as QEMU calls it
+FIRST_DEVICE = 'edu0'
+
+# q35's ACPI hotplug
+_EJECT_SLOTS = 0xcc8
+_EJECT_BUS = 0xcd0
+
+_POLL_INTERVAL = 0.1
+_QMP_TIMEOUT = 30.0
+_QUIT_TIMEOUT = 30.0
+
+
+def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
+    """Wait until it is true. Returns whether it is, in so many seconds."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(_POLL_INTERVAL)
+    return condition()
+
+
+class L2Error(Exception):
+    """The level 2 machine does not do what it should."""
+
+
+@dataclass
+class Manager:
+    """What QEMU reports about one RAM block with private memory."""
+
+    id: str
+    size: int
+    shared_size: int
+    to_shared: int
+    to_private: int
+    failures: int
+
+
+@dataclass
+class Layout:
+    """What QEMU reports about the mappings of one VFIO container."""
+
+    devices: tuple[str, ...]
+    open: bool
+    extents: int
+    populated_size: int
+    mapped_size: int
+    missing_size: int
+    stuck_size: int
+    splits: int
+    merges: int
+    failures: int
+
+
+# Emulated devices of the names that programs have, with the legacy interface,
+# which QEMU does not give to guests with private memory by itself. The disk is
+# slow, so that requests take a while; the network is a socket that sends to
+# itself. The watchdog has 16 bytes of registers and a ROM of 1 KiB, both less
+# than a page.
+_LEGACY = 'disable-modern=on,disable-legacy=off,iommu_platform=off'
+_DISK_PATH = '/run/disk'
+_DISK_REQUESTS_PER_SECOND = 100
+_NET_PATH = '/run/net'
+_ROM_PATH = '/run/rom'
+_DEVICES = {
+    'virtio-blk': [
+        '-drive', f'if=none,id=disk,format=raw,file={_DISK_PATH},'
+                  f'throttling.iops-total={_DISK_REQUESTS_PER_SECOND}',
+        '-device', f'virtio-blk-pci,drive=disk,{_LEGACY}'],
+    'virtio-net': [
+        '-netdev', f'dgram,id=net,local.type=unix,local.path={_NET_PATH},'
+                   f'remote.type=unix,remote.path={_NET_PATH}',
+        '-device', f'virtio-net-pci,netdev=net,romfile=,{_LEGACY}'],
+    'i6300esb': [
+        '-device', f'i6300esb,addr={ESB_SLOT:#x},romfile={_ROM_PATH}'],
+}
+
+
+def _private_guest(machine: Machine) -> list[str]:
+    return ['-machine', 'q35,kernel-irqchip=split,'
+                        'confidential-guest-support=sp0',
+            '-object', 'sw-protected-vm,id=sp0',
+            '-m', f'{machine.memory >> 20}M']
+
+
+def _plain_guest(machine: Machine) -> list[str]:
+    """Return options for a guest with virtio-mem and no private memory.
+
+    Without SMM, its memory map is that of the guests with private memory; and
+    it may look at what is not plugged.
+    """
+    maximum = machine.memory + machine.vmem_size
+    return ['-machine', 'q35,kernel-irqchip=split,smm=off',
+            '-m', f'{machine.memory >> 20}M,slots=1,maxmem={maximum >> 20}M',
+            '-object', f'memory-backend-ram,id=vmem,size={machine.vmem_size}',
+            '-device', 'virtio-mem-pci,memdev=vmem,'
+                       f'requested-size={machine.vmem_size},'
+                       f'block-size={machine.vmem_block},'
+                       'unplugged-inaccessible=off']
+
+
+def _backends(machine: Machine) -> list[str]:
+    """Return options for memory backends, where the default will not do."""
+    if machine.blocks == 1 and machine.backing == BACKINGS[0]:
+        return []
+    size = (machine.memory >> 20) // machine.blocks
+    command = []
+    for block in range(machine.blocks):
+        command += ['-object', f'{_BACKENDS[machine.backing]},id=ram{block},'
+                               f'size={size}M']
+        if machine.blocks > 1:
+            command += ['-numa', f'node,memdev=ram{block}']
+    if machine.blocks == 1:
+        command += ['-machine', 'memory-backend=ram0']
+    return command
+
+
+class L2Machine:
+    """Starts the guest in the level 1 machine and talks to both of them."""
+
+    def __init__(self, l1: L1Machine, machine: Machine, bdf: str | None,
+                 backend: str) -> None:
+        self._l1 = l1
+        self._qmp: Any = None
+        self._library: Any = None
+        self._commands: set[str] = set()
+        # Environment variables for QEMU
+        self.environment: dict[str, str] = {}
+        self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
+        command = [
+            'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
+            '-name', 'debug-threads=on',
+            '-display', 'none', '-vga', 'none', '-accel', 'kvm',
+            '-cpu', 'host', '-smp', str(machine.cpus),
+            *(_plain_guest(machine) if machine.is_plain
+              else _private_guest(machine)),
+            '-bios', FIRMWARE_PATH,
+            '-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
+            '-chardev', f'pipe,id=serial,path={port_path(SERIAL_PORT)}',
+            '-serial', 'chardev:serial',
+            '-chardev', f'pipe,id=qmp,path={port_path(QMP_PORT)}',
+            '-mon', 'chardev=qmp,mode=control',
+        ]
+        command += _backends(machine)
+        for name in machine.devices:
+            command += _DEVICES[name]
+        if bdf:
+            device = f'vfio-pci,id={FIRST_DEVICE},host={bdf}'
+            if backend == 'iommufd':
+                command += ['-object', 'iommufd,id=iommufd0']
+                device += ',iommufd=iommufd0'
+            if machine.shared_dma_extent:
+                device += f',x-shared-dma-extent={machine.shared_dma_extent}'
+            command += ['-device', device]
+        self.command = shlex.join(command)
+
+    def add_options(self, *options: str) -> None:
+        """Add options of QEMU, before it is started."""
+        self.command += shlex.join(['', *options])
+
+    def run_in_shell(self, setup: str, prefix: str = '') -> None:
+        """Start QEMU from a shell: @setup, then QEMU after @prefix."""
+        self.command = shlex.join(
+            ['sh', '-c', f'{setup}; exec {prefix}{self.command}'])
+
+    def limit_locked_memory(self, size: int) -> None:
+        """Let QEMU lock so many bytes only. Needs setpriv in level 1."""
+        self.run_in_shell(f'ulimit -l {size >> 10}',
+                          '/bin/setpriv --bounding-set=-ipc_lock ')
+
+    def start(self) -> None:
+        environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value
+                               in self.environment.items())
+        self._l1.check(
+            f'rm -f {_STATUS_PATH}; truncate -s 1M {_DISK_PATH}; '
+            f'truncate -s 1K {_ROM_PATH}; '
+            f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & '
+            f'echo $! >{PID_PATH}; '
+            f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
+
+    def exit_status(self) -> int | None:
+        """Return the status with which QEMU ended, or None."""
+        output = self._l1.run(f'cat {_STATUS_PATH}')[1].strip()
+        return int(output) if output.isdigit() else None
+
+    def wait_exit(self) -> int | None:
+        """Wait for QEMU to end. Returns its status, or None if it does not.
+        """
+        wait_until(lambda: self.exit_status() is not None, _QUIT_TIMEOUT)
+        return self.exit_status()
+
+    def stderr(self) -> str:
+        return self._l1.run(f'cat {_STDERR_PATH}')[1]
+
+    def kill(self) -> None:
+        self._l1.run(f'kill -9 $(cat {PID_PATH})')
+
+    def connect(self, python_dir: Path) -> None:
+        """Connect to QEMU's monitor, with QEMU's own Python library."""
+        self._library = load_qmp(python_dir)
+        legacy = importlib.import_module('qemu.qmp.legacy')
+        sock = self._l1.sockets[QMP_PORT]
+        # The library would wait for a greeting for ever.
+        if not select.select([sock], [], [], _QMP_TIMEOUT)[0]:
+            raise L2Error('QEMU does not open its monitor')
+        self._qmp = legacy.QEMUMonitorProtocol(sock)
+        self._qmp.settimeout(_QMP_TIMEOUT)
+        self._qmp.connect()
+        self._commands = {command['name']
+                          for command in self.execute('query-commands')}
+
+    def set_timeout(self, seconds: float) -> None:
+        """Set how long a QMP command may take."""
+        self._qmp.settimeout(seconds)
+
+    def execute(self, name: str, arguments: dict[str, object] | None = None
+                ) -> Any:
+        """Execute a QMP command."""
+        try:
+            return self._qmp.cmd(name, **(arguments or {}))
+        except (self._library.QMPError, TimeoutError) as error:
+            raise L2Error(f'QMP command {name} {arguments or ""}: '
+                          f'{str(error) or type(error).__name__}') from error
+
+    def wait_event(self, name: str) -> None:
+        """Wait for a QMP event; others are forgotten."""
+        while True:
+            try:
+                event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
+            except TimeoutError as error:
+                raise L2Error(f'QMP event {name} does not come') from error
+            if event['event'] == name:
+                return
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether QEMU's monitor can be talked to."""
+        return self._qmp is not None
+
+    def set_results(self, results: str) -> None:
+        """Have QEMU return what KVM takes of such a guest's conversions."""
+        self.execute('qom-set', {'path': '/objects/sp0',
+                                 'property': 'x-map-gpa-range',
+                                 'value': results})
+
+    def hmp(self, line: str) -> str:
+        """Execute a command of the human monitor."""
+        return self.execute('human-monitor-command', {'command-line': line})
+
+    def unplug(self, device: str, acpi_bus: int) -> None:
+        """Unplug a device, and ejects it as the guest would.
+
+        Root ports have numbers that QEMU gave their buses for ACPI, from 0 on
+        for the last one.
+        """
+        self.execute('device_del', {'id': device})
+        self.hmp(f'o/4 {_EJECT_BUS:#x} {acpi_bus:#x}')
+        self.hmp(f'o/4 {_EJECT_SLOTS:#x} 1')
+        # It is detached when nothing refers to it any more.
+        self.wait_event('DEVICE_DELETED')
+
+    def events(self, name: str) -> list[dict[str, Any]]:
+        """Return data of QMP events of that name; others are forgotten."""
+        return [event['data'] for event in self._qmp.get_events()
+                if event['event'] == name]
+
+    def quit(self) -> None:
+        self.execute('quit')
+
+    def disconnect(self) -> None:
+        if self._qmp:
+            self._qmp.close()
+            self._qmp = None
+
+    def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
+        """Return the pages of shared memory that hold this audit's word."""
+        pages = IntervalSet()
+        for start in range(gpa, gpa + size, _AUDIT_PIECE):
+            self.execute('pmemsave', {
+                'val': start, 'size': min(_AUDIT_PIECE, gpa + size - start),
+                'filename': _AUDIT_COPY_PATH})
+            output = self._l1.check(
+                f'{AUDIT_PATH} {_AUDIT_COPY_PATH} {start:x} {nonce:x} && '
+                f'rm {_AUDIT_COPY_PATH}')
+            for line in output.splitlines():
+                first, end = line.split()
+                pages.add(int(first, 16), int(end, 16))
+        return pages
+
+    def threads(self) -> str:
+        """Return the state of QEMU's threads, for one that hangs."""
+        return self._l1.run(
+            f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
+            'echo "$t $(cat $t/comm): $(grep State $t/status), '
+            'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
+
+    def plugged_size(self) -> int:
+        """Return the size that the virtio-mem device has plugged."""
+        devices = self.execute('query-memory-devices')
+        return sum(int(device['data']['size']) for device in devices
+                   if device['type'] == 'virtio-mem')
+
+    def managers(self) -> list[Manager]:
+        """Return what QEMU says about each RAM block with private memory.
+
+        The list is empty if this is a QEMU that does not tell.
+        """
+        if 'query-guest-memfd' not in self._commands:
+            return []
+        return [Manager(info['id'], info['size'], info['shared-size'],
+                        info['conversions-to-shared'],
+                        info['conversions-to-private'], info['failures'])
+                for info in self.execute('query-guest-memfd')]
+
+    def layouts(self) -> list[Layout]:
+        """Return what QEMU says about the mappings of each VFIO container.
+
+        The list is empty if this is a QEMU that does not tell.
+        """
+        if 'x-query-vfio-dma' not in self._commands:
+            return []
+        return [Layout(tuple(device.get('id', '')
+                             for device in info['devices']),
+                       info['open'], info['extents'], info['populated-size'],
+                       info['mapped-size'], info['missing-size'],
+                       info['stuck-size'], info['splits'], info['merges'],
+                       info['failures'])
+                for info in self.execute('x-query-vfio-dma')]
+
+    def layout(self) -> Layout | None:
+        """Return the layout of the container of the first device.
+
+        None if there is no device, or if this is a QEMU that does not tell.
+        """
+        layouts = self.layouts()
+        for layout in layouts:
+            if FIRST_DEVICE in layout.devices:
+                return layout
+        return layouts[0] if layouts else None

@@ -1,0 +1,639 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Runs a program on the nested machines and compares all that is known.
+
+Four parties say which pages a device can reach: the program (through the
+oracle), QEMU, the kernel of the level 1 machine (through its trace) and the
+IOMMU (through the DMA that arrives or faults). Wherever the program says
+"sync", the guest waits and they are compared.
+"""
+
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TextIO
+
+from dma_map.query import Recorder, take_snapshot
+from harness.checks import Checks
+from harness.edge import Edge
+from harness.figures import Figures, Measurement, State, VmemState
+from harness.intervals import IntervalSet
+from harness.l1 import L1Error, L1Hung, L1Machine
+from harness.l2 import L2Error, L2Machine, Layout, Manager
+from harness.oracle import Event, Fault, Oracle
+from harness.program import HUGE_PAGE, PAGE_SIZE, RESULTS, Program
+from harness.trace import TraceReplay
+from harness.trace_follower import TRACING, TraceFollower
+from harness.wire import CONSTANTS
+
+POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
+
+# Between two looks at whether QEMU is still there
+_ALIVE_INTERVAL = 2.0
+
+_BAR = (CONSTANTS['EDU_BAR_BASE'],
+        CONSTANTS['EDU_BAR_BASE'] + CONSTANTS['EDU_BAR_SIZE'])
+
+# Messages of QEMU while all is well: the device cannot be reset, iommufd does
+# not map its registers, the guest asked for what it cannot have, and it has
+# more vCPUs than level 1 has processors.
+_EXPECTED_WORDS = re.compile(
+    r'Cannot reset device .* no available reset mechanism|'
+    r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
+    r'vfio_container_dma_map\(.*\) = -14 \(Bad address\)|'
+    r'PCI peer-to-peer transactions on BARs are not supported|'
+    r'Discarding RAM in private file mappings is possibly dangerous|'
+    r'x-shared-dma-extent=page can take up to \d+ IOMMU mappings|'
+    r'Number of (?:SMP|hotpluggable) cpus requested \(\d+\) exceeds the '
+    r'recommended|'
+    r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to |'
+    # A ROM of less than a page
+    r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
+    r'not at a border of pages|'
+    # Emulated devices whose queues make no sense
+    r'qemu: (?:Guest moved used index|Guest says index |'
+    r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')
+# The lines that it says at most, whatever the guest does
+_MAX_LINES = 100
+
+# Differences shown of those there are
+_SHOWN = 8
+
+
+@dataclass
+class Options:
+    """Options of a run."""
+
+    backend: str
+    icount: bool
+    timeout: float
+    dma_entry_limit: int
+    qemu_python: Path
+    verbose: bool
+    # File for what QEMU reports at each sync, for scripts/dma-map-view
+    record: Path | None = None
+
+
+def _describe(intervals: IntervalSet) -> str:
+    shown = [f'{start:#x}-{end - 1:#x}' for start, end in intervals]
+    more = len(shown) - _SHOWN
+    return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
+                                        else '')
+
+
+def is_expected(line: str) -> bool:
+    """Whether QEMU may say that while all is well."""
+    return bool(_EXPECTED_WORDS.search(line))
+
+
+def _fields(words: list[str]) -> dict[str, int]:
+    return {name: int(value, 0) for name, _, value in
+            (word.partition('=') for word in words)}
+
+
+def fill_pool(l1: L1Machine, size: int) -> None:
+    """Set huge pages aside for so much memory."""
+    pages = size // HUGE_PAGE
+    got = l1.check(f'echo {pages} >{POOL}/nr_hugepages; '
+                   f'cat {POOL}/nr_hugepages')
+    if got != str(pages):
+        raise L1Error(f'there are {got} huge pages, not the {pages} that '
+                      'the guest needs')
+
+
+def bind_edus(l1: L1Machine, count: int) -> list[str]:
+    """Give the edu devices to vfio-pci. Returns their addresses."""
+    bdfs = l1.check(
+        'for d in /sys/bus/pci/devices/*; do '
+        'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
+        'then echo vfio-pci >$d/driver_override; '
+        'echo ${d##*/} >/sys/bus/pci/drivers_probe; echo ${d##*/}; '
+        'fi; done').split()
+    address = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]')
+    if len(bdfs) != count or not all(map(address.fullmatch, bdfs)):
+        raise L1Error(f'there should be {count} edu devices, not: {bdfs}')
+    return bdfs
+
+
+def bind_edu(l1: L1Machine) -> str:
+    """Give the edu device to vfio-pci. Returns its address."""
+    return bind_edus(l1, 1)[0]
+
+
+class ProgramRun:
+    """One run of a program."""
+
+    # Whether the kernel's mappings are looked at, if instructions are not
+    # counted
+    follows_kernel = True
+
+    def __init__(self, program: Program, options: Options, checks: Checks
+                 ) -> None:
+        self.program = program
+        self.options = options
+        self.checks = checks
+        self._follows_kernel = self.follows_kernel and not options.icount
+        self.oracle = Oracle(program, options.backend != 'none')
+        self.replay = TraceReplay()
+        self._trace: TraceFollower | None = None
+        self._sid = 0
+        self.deadline = 0.0
+        self._has_managers = True
+        # Whether there is something to see of what QEMU does with private
+        # memory, and when
+        self._watches_edge = (
+            options.backend != 'none' and self._follows_kernel and
+            not program.machine.is_plain)
+        self._edge: Edge | None = None
+        self._recorder: Recorder | None = None
+        self._record_file: TextIO | None = None
+        self.figures = Figures(backend=options.backend, icount=options.icount)
+
+    @property
+    def _is_strict(self) -> bool:
+        """Whether the kernel is to be as strict as with other guests."""
+        return self.program.machine.results != RESULTS[0]
+
+    # Setting up the level 1 machine
+
+    def bind(self, l1: L1Machine) -> str:
+        return bind_edu(l1)
+
+    def _bind_device(self, l1: L1Machine) -> str:
+        """Give the device to vfio-pci. Returns its address."""
+        bdf = self.bind(l1)
+        bus, device, function = (int(part, 16)
+                                 for part in re.split('[:.]', bdf)[1:])
+        self._sid = bus << 8 | device << 3 | function
+        self.figures.device = bdf
+        return bdf
+
+    def _set_up(self, l1: L1Machine) -> str | None:
+        l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
+        if self.program.machine.backing == 'hugetlb':
+            fill_pool(l1, self.program.machine.memory)
+        if self.options.dma_entry_limit:
+            l1.check(f'echo {self.options.dma_entry_limit} >/sys/module/'
+                     'vfio_iommu_type1/parameters/dma_entry_limit')
+        if self.options.backend == 'none':
+            return None
+        bdf = self._bind_device(l1)
+        if self._follows_kernel:
+            self._trace = TraceFollower(l1, self.replay)
+        return bdf
+
+    # Comparing
+
+    def _compare_kernel(self, name: str, layout: Layout | None) -> None:
+        mapped = self.replay.maps.mapped()
+        # Registers of the device can be mapped, too: they are no memory.
+        mapped.remove(*_BAR)
+        if layout:
+            must, may = self.oracle.mapped()
+        else:
+            must = may = self.oracle.reachable()
+        missing = must.minus(mapped)
+        excess = mapped.minus(may)
+        pages = must.total() // PAGE_SIZE
+        self.checks.check(
+            not missing and not excess and not self.replay.errors,
+            f'{name}: the kernel maps ' + (
+                f'exactly the {pages} shared pages' if must == may else
+                f'the {pages} pages it must, no other than the '
+                f'{may.total() // PAGE_SIZE} it may'),
+            f'not mapped: {_describe(missing)}\n'
+            f'mapped, but should not be: {_describe(excess)}\n' +
+            '\n'.join(self.replay.errors[:_SHOWN]))
+        self.replay.errors.clear()
+
+    def _compare_edge(self, name: str) -> None:
+        """Check what KVM has been told, and that no device ever reached it.
+        """
+        edge = self.replay.edge
+        shared = self.oracle.shared
+        both = IntervalSet(part for start, end in edge.private
+                           for part in shared.clipped(start, end))
+        neither = self.oracle.ram.minus(edge.private).minus(shared)
+        self.checks.check(
+            not both and not neither,
+            f'{name}: KVM has all but the same {shared.total() // PAGE_SIZE} '
+            'pages as private',
+            f'private, but should not be: {_describe(both)}\n'
+            f'shared, but should not be: {_describe(neither)}')
+        self.checks.check(
+            not edge.exposures,
+            f'{name}: until now no page was mapped when it was private, or '
+            'was freed',
+            '\n'.join(edge.exposures[:_SHOWN]))
+        edge.exposures.clear()
+
+    def _compare_layout(self, name: str, layout: Layout) -> None:
+        """Check what QEMU reports about its mappings."""
+        machine = self.program.machine
+        self.figures.extents = layout.extents
+        self.figures.extents_peak = max(layout.extents,
+                                        self.figures.extents_peak)
+        self.figures.splits = layout.splits
+        self.figures.merges = layout.merges
+        reachable = self.oracle.plugged() if machine.is_plain \
+            else self.oracle.reachable()
+        size = reachable.total()
+        good = (layout.open == self.oracle.master and
+                layout.populated_size == size and
+                layout.missing_size == 0 and
+                (layout.mapped_size == size or not layout.open))
+        if machine.shared_dma_extent == 'page' and not machine.is_plain:
+            good = good and layout.extents == size // PAGE_SIZE and \
+                not layout.splits and not layout.merges
+        if self._trace:
+            kernel = self.replay.maps.mapped()
+            if machine.is_plain:
+                kernel = IntervalSet(kernel.clipped(machine.vmem_base,
+                                                    machine.vmem_end))
+            kernel.remove(*_BAR)
+            good = good and layout.mapped_size == kernel.total()
+        self.checks.check(
+            good, f'{name}: QEMU\'s layout has the same '
+            f'{size // PAGE_SIZE} pages in {layout.extents} extents' +
+            ('' if layout.open else ', with the gate closed'), str(layout))
+
+    def _compare_qemu(self, name: str, managers: list[Manager]) -> None:
+        if not managers:
+            if self._has_managers:
+                self.checks.comment('this QEMU has no query-guest-memfd: '
+                                    'what it believes is not compared')
+            self._has_managers = False
+            return
+        believed = sum(manager.shared_size for manager in managers)
+        expected = self.oracle.shared.total()
+        # Each RAM block must have a say
+        complete = sum(manager.size for manager in managers) >= \
+            self.program.machine.memory + CONSTANTS['ROM_SIZE']
+        self.checks.check(
+            believed == expected and complete,
+            f'{name}: QEMU counts the same {expected // PAGE_SIZE} pages',
+            f'QEMU counts {believed // PAGE_SIZE} pages:\n' +
+            '\n'.join(map(str, managers)))
+
+    def _compare_plugged(self, name: str, believed: int) -> None:
+        expected = self.oracle.plugged().total()
+        self.checks.check(
+            believed == expected,
+            f'{name}: QEMU has plugged the same {expected // PAGE_SIZE} pages',
+            f'QEMU says {believed // PAGE_SIZE} pages')
+
+    def _note_vmem(self, line: int) -> None:
+        machine = self.program.machine
+        if machine.is_plain:
+            self.figures.vmem.append(VmemState(
+                line, self.oracle.plugged().total() // machine.vmem_block,
+                self.replay.maps.live_events_in(machine.vmem_base,
+                                                machine.vmem_end)))
+
+    def _compare_faults(self, name: str, l1: L1Machine,
+                        event: Event) -> None:
+        """Check that each blocked DMA has faulted, and no other."""
+        def of_device(faults: list[Fault]) -> set[tuple[int, int, bool]]:
+            return {(self._sid, fault.page, fault.is_write)
+                    for fault in faults}
+        got = {(sid, address - address % PAGE_SIZE, is_write)
+               for sid, address, is_write in l1.new_faults()}
+        want = of_device(event.faults)
+        got -= of_device(event.possible_faults) - want
+        self.figures.dma_faults += len(got & want)
+
+        def describe(faults: set[tuple[int, int, bool]]) -> str:
+            return ', '.join(
+                f'{"write" if is_write else "read"} at {page:#x} by {sid:#x}'
+                for sid, page, is_write in sorted(faults)[:_SHOWN])
+        self.checks.check(
+            got == want,
+            f'{name}: the IOMMU reports the {len(want)} faults of blocked '
+            'DMA, and no other',
+            f'missing: {describe(want - got)}\n'
+            f'unexpected: {describe(got - want)}')
+
+    def _compare_counters(self, name: str, event: Event,
+                          reported: dict[str, int]) -> None:
+        expected = asdict(event.counters)
+        self.figures.conversion_calls += reported['calls']
+        self.figures.dma_arrived += reported['arrived']
+        self.figures.dma_blocked += reported['blocked']
+        self.checks.check(
+            reported == expected,
+            f'{name}: {expected["calls"]} conversion calls, '
+            f'{expected["arrived"]} DMAs arrived, {expected["blocked"]} were '
+            'blocked',
+            f'the guest says {reported}')
+
+    def _compare_attributes(self, name: str, event: Event, nonce: int,
+                            l2: L2Machine) -> None:
+        """Check which words of the guest have reached shared memory."""
+        start, size = event.gpa, event.record.size
+        expected = IntervalSet(
+            self.oracle.shared.clipped(start, start + size))
+        pages = l2.audited_pages(start, size, nonce)
+        self.checks.check(
+            pages == expected,
+            f'{name}: KVM has the same {expected.total() // PAGE_SIZE} of '
+            f'{size // PAGE_SIZE} pages shared',
+            f'private, but should not be: {_describe(expected.minus(pages))}\n'
+            f'shared, but should not be: {_describe(pages.minus(expected))}')
+
+    def _note_shared(self) -> None:
+        pages = self.oracle.shared.total() // PAGE_SIZE
+        self.figures.pages_shared = pages
+        self.figures.pages_shared_peak = max(
+            pages, self.figures.pages_shared_peak)
+
+    def compare_state(self, name: str, line: int, l1: L1Machine,
+                      l2: L2Machine, event: Event) -> None:
+        self._note_shared()
+        layout = l2.layout() if self.figures.device else None
+        if self._trace:
+            self._trace.catch_up()
+            self._compare_kernel(name, layout)
+            self.figures.map_events_live = self.replay.maps.live_events
+        if self.program.machine.is_plain:
+            self._compare_plugged(name, l2.plugged_size())
+        else:
+            self._compare_qemu(name, l2.managers())
+            # Others have another order, and say nothing of it.
+            if self._watches_edge and self._has_managers:
+                self._compare_edge(name)
+        if layout:
+            self._compare_layout(name, layout)
+        if self.figures.device:
+            self._compare_faults(name, l1, event)
+        self.figures.states.append(State(
+            line, self.figures.pages_shared,
+            layout.extents if layout else None,
+            self.replay.maps.live_events if self._trace else None))
+
+    # For tests that check more than a run does
+
+    def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Called before the guest is started."""
+
+    def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
+        """Called when all has been compared, and the guest still waits."""
+
+    def at_end(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Called when QEMU has ended."""
+
+    # Talking to the firmware
+
+    def read_serial(self, l2: L2Machine) -> str:
+        """Return the next line, unless QEMU is gone or time is up."""
+        while True:
+            line = l2.serial.read_line(_ALIVE_INTERVAL)
+            if line is not None:
+                if self.options.verbose:
+                    self.checks.comment(f'guest: {line}')
+                return line
+            if l2.exit_status() is not None:
+                raise L2Error(f'QEMU ended with status {l2.exit_status()}')
+            if time.monotonic() > self.deadline:
+                raise L2Error('the guest does not come to an end: '
+                              'time is up')
+
+    def _expect(self, l2: L2Machine, event: Event) -> list[str]:
+        """Wait for the report of that event, and returns what it says."""
+        notes: list[str] = []
+        while True:
+            word, *rest = self.read_serial(l2).split() or ['']
+            if word == 'note':
+                notes.append(' '.join(rest))
+                continue
+            if word in ('ok', 'fail') and event.word == 'ok' and \
+                    rest[0] == str(event.record.line):
+                self.checks.check(
+                    word == 'ok',
+                    f'line {event.record.line}: {event.record.text}',
+                    '\n'.join(notes + rest[1:]))
+                return rest[1:]
+            if word == event.word and rest[0] == str(event.record.line):
+                for note in notes:
+                    self.checks.comment(note)
+                return rest[1:]
+            raise L2Error(f'the guest says "{word} {" ".join(rest)}" instead '
+                          f'of "{event.word} {event.record.line}"')
+
+    def _wait_boot(self, l2: L2Machine) -> None:
+        line = self.read_serial(l2)
+        if line != 'boot':
+            raise L2Error(f'the guest says "{line}" instead of "boot"')
+        self.figures.booted = True
+
+    def _play(self, l1: L1Machine, l2: L2Machine) -> None:
+        """Follow the guest through the program."""
+        l2.serial.write_line('start 0')
+        for event in self.oracle.run():
+            record = event.record
+            name = f'line {record.line}, {event.word}'
+            reported = self._expect(l2, event)
+            if event.word == 'measure':
+                values = _fields(reported)
+                self.figures.measurements.append(Measurement(
+                    record.name, values['ticks'], values['calls']))
+            elif event.word == 'audit':
+                self._compare_attributes(name, event,
+                                         _fields(reported)['nonce'], l2)
+                l2.serial.write_line('go')
+            elif event.word in ('sync', 'reset', 'done'):
+                self._compare_counters(name, event, _fields(reported))
+                if event.word == 'reset':
+                    # What the guest did until then
+                    if self.figures.device:
+                        self._compare_faults(name, l1, event)
+                    self._wait_boot(l2)
+                    start = self.program.records.index(record) + 1
+                    l2.serial.write_line(f'start {start}')
+                else:
+                    self.compare_state(name, record.line, l1, l2, event)
+                    self._note_vmem(record.line)
+                if event.word == 'sync':
+                    if self._recorder:
+                        self._recorder.add(take_snapshot(l2.execute,
+                                                         time.time()))
+                    self.at_sync(l1, l2, record.line)
+                    self.figures.syncs += 1
+                    l2.serial.write_line('go')
+
+    # The end of a run
+
+    def _compare_implicit(self) -> None:
+        if self._edge and self.program.machine.implicit:
+            faults = self._edge.get()['faults']
+            calls = self.figures.conversion_calls
+            # The firmware has a page of its own to convert.
+            self.checks.check(0 < calls <= faults, f'QEMU saw {calls} memory '
+                              'faults in place of hypercalls',
+                              f'it saw {faults}')
+
+    def _compare_freed(self) -> None:
+        """Check that shared memory was freed where it became private.
+
+        QEMU could do that by other calls than those that are looked at. Huge
+        pages are never freed.
+        """
+        program = self.program
+        if self._watches_edge and self._has_managers and \
+                program.machine.backing != 'hugetlb' and \
+                any(r.op == 'unshare' and not r.expect
+                    for r in program.records):
+            freed = self.replay.edge.counts['free']
+            self.checks.check(freed > 0, 'shared memory that became private '
+                              'was seen to be freed')
+
+    def _compare_end(self, l1: L1Machine) -> None:
+        self._compare_implicit()
+        if not self._trace:
+            return
+        self._trace.catch_up()
+        mapped = self.replay.maps.mapped()
+        self.checks.check(not mapped.total() and not self.replay.errors,
+                          'nothing is mapped any more after QEMU has ended',
+                          f'still mapped: {_describe(mapped)}\n' +
+                          '\n'.join(self.replay.errors[:_SHOWN]))
+        self._compare_freed()
+        stats = l1.check(f'cat {TRACING}/per_cpu/cpu*/stats')
+        lost = self.replay.lost + sum(map(int, re.findall(
+            r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
+            re.M)))
+        self.checks.check(not lost, 'no event of the trace was lost',
+                          f'{lost} were lost:\n{stats}')
+        self.figures.map_events_peak = self.replay.maps.peak_events
+        self.figures.map_events_total = self.replay.maps.total_events
+
+    @property
+    def max_lines(self) -> int:
+        """The lines that QEMU may say, whatever the guest does."""
+        return _MAX_LINES
+
+    def _quit(self, l2: L2Machine) -> None:
+        l2.quit()
+        status = l2.wait_exit()
+        self.checks.check(status == 0, 'QEMU ends when told to',
+                          f'status {status}\n{l2.stderr()}')
+        said = l2.stderr().splitlines()
+        self.checks.check(len(said) <= self.max_lines,
+                          f'QEMU has said at most {self.max_lines} lines',
+                          f'{len(said)} lines, of which the first are:\n' +
+                          '\n'.join(said[:_SHOWN]))
+        if self._has_managers:
+            unexpected = [line for line in said
+                          if not is_expected(line)]
+            self.checks.check(not unexpected,
+                              'QEMU has said nothing unexpected',
+                              '\n'.join(unexpected[:_SHOWN]))
+
+    def run(self, start_l1: Callable[[], L1Machine]) -> None:
+        """Run the program. The results go to the TAP stream."""
+        self.deadline = time.monotonic() + self.options.timeout
+        l1 = None
+        try:
+            l1 = start_l1()
+            if self.options.verbose:
+                self.checks.comment(f'level 1: {l1.command}')
+            self._run_on(l1)
+            l1.check_stalled()
+            complaints = l1.complaints()
+            self.checks.check(
+                not complaints,
+                'the kernel of level 1 has nothing to complain of',
+                '\n'.join(complaints))
+            l1.power_off()
+        except L1Hung:
+            raise
+        except L1Error as error:
+            if l1:
+                l1.check_stalled()
+                l1.check_gone()
+            self.checks.check(False, 'the level 1 machine works',
+                              '\n'.join([str(error),
+                                         *(l1.complaints() if l1 else [])]))
+        finally:
+            if l1:
+                l1.kill()
+            self.figures.failed_checks = self.checks.failed
+
+    def more_options(self) -> Sequence[str]:
+        """Return options of QEMU that a test needs besides."""
+        return ()
+
+    def _start_recording(self) -> None:
+        if self.options.record:
+            self._record_file = self.options.record.open(
+                'w', encoding='utf-8')
+            self._recorder = Recorder(self._record_file, {})
+
+    def _run_on(self, l1: L1Machine) -> None:
+        bdf = self._set_up(l1)
+        l2 = L2Machine(l1, self.program.machine, bdf, self.options.backend)
+        if self._watches_edge or self.program.machine.implicit or \
+                self._is_strict:
+            self._edge = Edge(l1, self._watches_edge)
+            self._edge.set(implicit=int(self.program.machine.implicit))
+            l2.environment = self._edge.environment
+        l2.add_options(*self.more_options())
+        if self.options.verbose:
+            self.checks.comment(f'level 2: {l2.command}')
+        self.prepare(l1, l2)
+        l2.start()
+        try:
+            # The monitor greets early, but answers when QEMU is set up.
+            self._wait_boot(l2)
+            l2.connect(self.options.qemu_python)
+            if self._edge and self._is_strict:
+                l2.set_results(self.program.machine.results)
+                self._edge.set(strict=1)
+            self._start_recording()
+            self._play(l1, l2)
+            self._quit(l2)
+        except (L2Error, OSError) as error:
+            self.checks.check(False, 'the level 2 machine works',
+                              f'{error}\n{l2.stderr()}\n{l2.threads()}')
+            l2.kill()
+            l2.wait_exit()
+        finally:
+            l2.disconnect()
+            if self._record_file:
+                self._record_file.close()
+        self._compare_end(l1)
+        self.at_end(l1, l2)
+
+    def summary(self) -> str:
+        figures = self.figures
+        parts = [
+            f'device {figures.device or "none"}', f'backend {figures.backend}',
+            f'{figures.pages_shared_peak} pages shared at most',
+            f'{figures.conversion_calls} conversion calls',
+            f'DMA: {figures.dma_arrived} arrived, {figures.dma_blocked} '
+            f'blocked ({figures.dma_faults} faults)']
+        if self._trace:
+            parts.append(f'map events: {figures.map_events_peak} live at '
+                         f'most, {figures.map_events_total} in all')
+        if figures.extents_peak:
+            parts.append(
+                f'IOMMU entries for {figures.pages_shared_peak} shared pages: '
+                f'{figures.extents_peak} at most ({figures.splits} splits, '
+                f'{figures.merges} merges)')
+        if self._trace:
+            parts += [f'virtio-mem in line {state.line}: '
+                      f'{state.blocks_plugged} blocks plugged, '
+                      f'{state.map_events_live} map events live'
+                      for state in figures.vmem if state.blocks_plugged]
+        unit = 'instructions' if figures.icount else 'TSC ticks'
+        for m in figures.measurements:
+            per_call = f', {m.ticks // m.calls} a call' if m.calls else ''
+            parts.append(f'{m.name}: {m.ticks} {unit}, {m.calls} calls'
+                         f'{per_call}')
+        return '\n'.join(parts)
+
+    def write_json(self, path: Path) -> None:
+        path.write_text(json.dumps(asdict(self.figures), indent=4) + '\n',
+                        encoding='utf-8')

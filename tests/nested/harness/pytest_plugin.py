@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""The plugin of pytest for tests on nested machines.
+
+Fixtures for the machines and for checks that go on after a failure; what
+happens when the level 1 machine hangs; and results as TAP, for meson.
+"""
+
+import functools
+import logging
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.checks import Checks
+from harness.hang import repeat_if_hung
+from harness.initramfs import MissingError
+from harness.l1 import L1Error
+from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
+from harness.session import BUILD, Built, Machines, find_built
+
+BACKENDS = ('type1', 'iommufd')
+
+_LOG = logging.getLogger('nested')
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup('nested', 'nested tests')
+    group.addoption('--tap', action='store_true',
+                    help='print results as TAP, and nothing else, to stdout')
+    group.addoption('--build', type=Path, default=BUILD, metavar='DIR',
+                    help='the folder with what was built (default: build/ of '
+                    'this tree)')
+    group.addoption('--keep', type=Path, metavar='DIR',
+                    help='keep logs and images of the machines in this folder')
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure(config: pytest.Config) -> None:
+    # Whoever ends this wants the machines ended, too.
+    signal.signal(signal.SIGTERM,
+                  lambda *_: pytest.exit('terminated', returncode=2))
+    if config.getoption('--tap'):
+        config.pluginmanager.unregister(name='terminalreporter')
+        config.pluginmanager.register(TapReporter(config), 'tap-reporter')
+
+
+@pytest.fixture
+def checks(request: pytest.FixtureRequest) -> Checks:
+    """Check that go on after a failure.
+
+    A test that asks for this fails if one of them does, or if it makes none.
+    """
+    made = Checks(_LOG.info)
+    request.node.stash[CHECKS] = made
+    return made
+
+
+@pytest.fixture(scope='session')
+def built(pytestconfig: pytest.Config) -> Built:
+    """The files that have to be built first."""
+    try:
+        return find_built(pytestconfig.getoption('--build'))
+    except MissingError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture(scope='session')
+def machines(built: Built, pytestconfig: pytest.Config) -> Iterator[Machines]:
+    """Level 1 machines, one at a time."""
+    keep = pytestconfig.getoption('--keep')
+    # The names of sockets must be short, and tmp_path is not
+    with tempfile.TemporaryDirectory(prefix='nested-') as temporary:
+        made = Machines(built, keep or Path(temporary), bool(keep))
+        try:
+            yield made
+        finally:
+            made.kill()
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> str:
+    """Each backend of VFIO."""
+    return request.param
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Call a test, again if level 1 hung, and look at its checks."""
+    test = pyfuncitem.obj
+    made = pyfuncitem.stash[CHECKS] if CHECKS in pyfuncitem.stash else None
+
+    found = pyfuncitem.funcargs.get('machines')
+    machines = found if isinstance(found, Machines) else None
+
+    def attempt(arguments: dict[str, object]) -> None:
+        try:
+            test(**arguments)
+        except L1Error as error:
+            if machines:
+                machines.check_hung(error)
+            raise
+        if machines and made and made.failures:
+            machines.check_hung()
+
+    def start_again(reason: str) -> None:
+        if made:
+            made.clear()
+            made.comment(reason)
+        if machines:
+            machines.kill()
+
+    @functools.wraps(test)
+    def call(**arguments: object) -> None:
+        __tracebackhide__ = True
+        repeat_if_hung(lambda: attempt(arguments), start_again)
+        if made is None:
+            return
+        if not made.results:
+            pytest.fail('the test has checked nothing', pytrace=False)
+        if made.failures:
+            pyfuncitem.stash[MADE_CHECKS_FAIL] = True
+            pytest.fail('\n'.join(
+                f'{result.name}\n{result.diagnostics}'
+                for result in made.failures), pytrace=False)
+    pyfuncitem.obj = call
+    yield
+    pyfuncitem.obj = test

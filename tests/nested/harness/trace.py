@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Replays trace events of the kernel's IOMMU layer.
+
+The stream is what the kernel's trace_pipe says with trace_clock "counter",
+which numbers the events of all processors in one order. Among them are lines
+that kernel-edge/ writes: what QEMU is about to do, or has done, with memory.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Iterator
+
+from harness.intervals import IntervalSet
+
+_EVENT = re.compile(
+    r'\s(?P<number>\d+): (?P<name>map|unmap): IOMMU: '
+    r'iova=0x(?P<iova>[0-9a-f]+) - 0x[0-9a-f]+ '
+    r'(?:paddr=0x[0-9a-f]+ )?size=(?P<size>\d+)'
+    r'(?: unmapped_size=(?P<unmapped>\d+))?')
+_EDGE = re.compile(
+    r'\s(?P<number>\d+): tracing_mark_write: edge (?P<word>[a-z]+) '
+    r'0x(?P<gpa>[0-9a-f]+) 0x(?P<size>[0-9a-f]+)\s*$')
+_MARKER = re.compile(r'\s(?P<number>\d+): tracing_mark_write: (?P<text>.*)')
+_LOST = re.compile(r'LOST (?P<count>\d+) EVENTS')
+
+
+class TraceError(Exception):
+    """The stream has an impossible event."""
+
+
+class MapReplay:
+    """The IOVAs that are mapped, and the map events that mapped them."""
+
+    def __init__(self) -> None:
+        self._starts: list[int] = []
+        # End of the piece, and which map event it is a piece of
+        self._pieces: list[tuple[int, int]] = []
+        self._pieces_of: Counter[int] = Counter()
+        self._events = 0
+        self.peak_events = 0
+
+    @property
+    def live_events(self) -> int:
+        """The number of map events of which something is still mapped."""
+        return len(self._pieces_of)
+
+    @property
+    def total_events(self) -> int:
+        """The number of map events so far."""
+        return self._events
+
+    def live_events_in(self, start: int, end: int) -> int:
+        """Count map events of which something is mapped in there."""
+        low, high = self._overlapping(start, end)
+        return len({event for _, event in self._pieces[low:high]})
+
+    def mapped(self) -> IntervalSet:
+        return IntervalSet(
+            (start, end) for start, (end, _)
+            in zip(self._starts, self._pieces))
+
+    def mapped_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield what is mapped in there."""
+        for at in range(*self._overlapping(start, end)):
+            yield max(start, self._starts[at]), min(end, self._pieces[at][0])
+
+    def _overlapping(self, start: int, end: int) -> tuple[int, int]:
+        low = bisect_right(self._starts, start)
+        if low and self._pieces[low - 1][0] > start:
+            low -= 1
+        return low, bisect_left(self._starts, end)
+
+    def map(self, start: int, size: int) -> None:
+        low, high = self._overlapping(start, start + size)
+        if low < high:
+            raise TraceError(f'{start:#x}+{size:#x} was mapped a second time')
+        self._starts.insert(low, start)
+        self._pieces.insert(low, (start + size, self._events))
+        self._pieces_of[self._events] = 1
+        self._events += 1
+        self.peak_events = max(self.peak_events, self.live_events)
+
+    def unmap(self, start: int, size: int) -> None:
+        end = start + size
+        low, high = self._overlapping(start, end)
+        unmapped = 0
+        rest = []
+        touched = set()
+        for at in range(low, high):
+            piece_start = self._starts[at]
+            piece_end, event = self._pieces[at]
+            unmapped += min(end, piece_end) - max(start, piece_start)
+            self._pieces_of[event] -= 1
+            touched.add(event)
+            if piece_start < start:
+                rest.append((piece_start, start, event))
+            if piece_end > end:
+                rest.append((end, piece_end, event))
+        self._starts[low:high] = [piece[0] for piece in rest]
+        self._pieces[low:high] = [piece[1:] for piece in rest]
+        for piece in rest:
+            self._pieces_of[piece[2]] += 1
+        for event in touched:
+            if not self._pieces_of[event]:
+                del self._pieces_of[event]
+        if unmapped != size:
+            raise TraceError(f'{start:#x}+{size:#x} was unmapped, but only '
+                             f'{unmapped:#x} bytes of it were mapped')
+
+
+class EdgeReplay:
+    """The memory that is private, and whether devices could reach it.
+
+    At no moment may an IOMMU entry cover private memory, or memory whose
+    shared backing is given back to the kernel. IOVAs are guest addresses.
+    """
+
+    def __init__(self) -> None:
+        self.private = IntervalSet()
+        # Ranges of memory slots, and what was private where one is gone:
+        # KVM keeps attributes for the next one.
+        self._slots = IntervalSet()
+        self._hidden = IntervalSet()
+        # Memory that was mapped, which allocates it, and not freed since then
+        self.backed = IntervalSet()
+        # Descriptions of where this did not hold, and the memory
+        self.exposures: list[str] = []
+        self.exposed = IntervalSet()
+        # The number of lines with each word
+        self.counts: Counter[str] = Counter()
+        # Containers that a group of devices is being attached to: the kernel
+        # tries then what the IOMMU can do, with pages of its own
+        self._attaching = 0
+        # What was private before a conversion that may still fail
+        self._before: dict[tuple[int, int], IntervalSet] = {}
+
+    def note_map(self, start: int, size: int) -> None:
+        """Note that this is about to be mapped."""
+        if self._attaching:
+            return
+        private = IntervalSet(self.private.clipped(start, start + size))
+        if private:
+            self._expose(private, f'{start:#x}+{size:#x} was mapped while '
+                         f'private: {private}')
+        self.backed.add(start, start + size)
+
+    def _expose(self, memory: IntervalSet, text: str) -> None:
+        self.exposures.append(text)
+        for part in memory:
+            self.exposed.add(*part)
+
+    def take_exposures(self) -> tuple[list[str], IntervalSet]:
+        """Return where this did not hold, and forgets it."""
+        taken = self.exposures, self.exposed
+        self.exposures, self.exposed = [], IntervalSet()
+        return taken
+
+    def _check_not_mapped(self, maps: MapReplay, start: int, end: int,
+                          what: str) -> None:
+        mapped = IntervalSet(maps.mapped_in(start, end))
+        if mapped:
+            self._expose(mapped, f'{start:#x}+{end - start:#x} {what} while '
+                         f'mapped: {mapped}')
+
+    def check_all(self, maps: MapReplay) -> None:
+        """Note what is private, but mapped now."""
+        for start, end in self.private:
+            self._check_not_mapped(maps, start, end, 'is private')
+
+    def _make_private(self, parts: IntervalSet) -> None:
+        visible = IntervalSet(slot for part in parts
+                              for slot in self._slots.clipped(*part))
+        for part in visible:
+            self.private.add(*part)
+        for part in parts.minus(visible):
+            self._hidden.add(*part)
+
+    def _take_private(self, start: int, end: int) -> IntervalSet:
+        """Make it shared. Returns what was private."""
+        taken = IntervalSet([*self.private.clipped(start, end),
+                             *self._hidden.clipped(start, end)])
+        self.private.remove(start, end)
+        self._hidden.remove(start, end)
+        return taken
+
+    def _set_private(self, start: int, size: int, maps: MapReplay) -> None:
+        for part in self._slots.clipped(start, start + size):
+            self._check_not_mapped(maps, *part, 'became private')
+        self._before[start, size] = self._take_private(start, start + size)
+        self._make_private(IntervalSet([(start, start + size)]))
+
+    def _keep(self, start: int, size: int) -> None:
+        self._take_private(start, start + size)
+        self._make_private(self._before.pop((start, size), IntervalSet()))
+
+    def _set_slot(self, start: int, end: int, there: bool) -> None:
+        private = self._take_private(start, end)
+        if there:
+            self._slots.add(start, end)
+        else:
+            self._slots.remove(start, end)
+        self._make_private(private)
+
+    def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
+        """Take a line of kernel-edge: what QEMU does, what is mapped then."""
+        self.counts[word] += 1
+        match word:
+            case 'private':
+                self._set_private(start, size, maps)
+            case 'kept':
+                self._keep(start, size)
+            case 'shared':
+                self._take_private(start, start + size)
+            case 'slot' | 'gone':
+                self._set_slot(start, start + size, word == 'slot')
+            case 'free':
+                self._check_not_mapped(maps, start, start + size, 'was freed')
+                self.backed.remove(start, start + size)
+            case 'attaching':
+                self._attaching += 1
+            case 'attached':
+                self._attaching -= 1
+            case _:
+                raise TraceError(f'not understood: {word} {start:#x}+'
+                                 f'{size:#x}')
+
+
+class TraceReplay:
+    """Takes the lines of the stream and keeps a MapReplay up to date."""
+
+    def __init__(self) -> None:
+        self.maps = MapReplay()
+        self.edge = EdgeReplay()
+        self.lost = 0
+        self.errors: list[str] = []
+        self._pending: list[tuple[int, str, int, int]] = []
+
+    def feed(self, line: str) -> str | None:
+        """Take a line. Returns the text of a marker.
+
+        Events take effect at the next marker: until then, those of another
+        processor that came before them can still follow.
+        """
+        event = _EVENT.search(line)
+        if event:
+            size = event['unmapped'] or event['size']
+            self._pending.append((int(event['number']), event['name'],
+                                  int(event['iova'], 16), int(size)))
+            return None
+        edge = _EDGE.search(line)
+        if edge:
+            self._pending.append((int(edge['number']), edge['word'],
+                                  int(edge['gpa'], 16), int(edge['size'], 16)))
+            return None
+        marker = _MARKER.search(line)
+        if marker:
+            self._apply()
+            return marker['text']
+        lost = _LOST.search(line)
+        if lost:
+            self.lost += int(lost['count'])
+        elif line.strip():
+            self.errors.append(f'not understood: {line.strip()}')
+        return None
+
+    def _apply_one(self, name: str, start: int, size: int) -> None:
+        if name == 'map':
+            self.edge.note_map(start, size)
+            self.maps.map(start, size)
+        elif name == 'unmap':
+            if size:
+                self.maps.unmap(start, size)
+        else:
+            self.edge.take(name, start, size, self.maps)
+
+    def _apply(self) -> None:
+        for _, name, start, size in sorted(self._pending):
+            try:
+                self._apply_one(name, start, size)
+            except TraceError as error:
+                self.errors.append(str(error))
+        self.edge.check_all(self.maps)
+        self._pending.clear()

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Follows the trace of the level 1 machine's kernel."""
+
+import time
+
+from harness.l1 import TRACE_PORT, L1Error, L1Machine, StreamReader, port_path
+from harness.trace import TraceReplay
+
+TRACING = '/sys/kernel/tracing'
+
+_BUFFER_KIB = 64 << 10
+_MARKER_TIMEOUT = 60.0
+
+
+class TraceFollower:
+    """Feeds a replay with the events of the level 1 machine."""
+
+    def __init__(self, l1: L1Machine, replay: TraceReplay) -> None:
+        self._l1 = l1
+        self._replay = replay
+        self._markers = 0
+        l1.check(f'cd {TRACING} && echo counter >trace_clock && '
+                 f'echo {_BUFFER_KIB} >buffer_size_kb && '
+                 'echo 1 >events/iommu/map/enable && '
+                 'echo 1 >events/iommu/unmap/enable && '
+                 f'(cat trace_pipe >{port_path(TRACE_PORT)} 2>/dev/null &)')
+        self._stream = StreamReader(l1.sockets[TRACE_PORT])
+        self._stream.start()
+
+    def catch_up(self, command: str = 'true') -> str:
+        """Replay the trace up to now.
+
+        Executes a shell command before, and returns its output.
+        """
+        self._markers += 1
+        marker = f'marker {self._markers}'
+        output = self._l1.check(f'{command} && '
+                                f'echo {marker} >{TRACING}/trace_marker')
+        end = time.monotonic() + _MARKER_TIMEOUT
+        while time.monotonic() < end:
+            for line in self._stream.take(1.0):
+                if self._replay.feed(line) == marker:
+                    return output
+        raise L1Error(f'{marker} does not come out of the kernel\'s trace')

@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Tests that meson knows all nested tests: it has lists, not patterns."""
+
+import re
+import subprocess
+import sys
+import unittest
+
+from harness import NESTED
+
+
+def collected() -> set[str]:
+    """Return the node ids of all test cases, without their folder."""
+    result = subprocess.run(
+        [sys.executable, '-m', 'pytest', '--collect-only', '-q',
+         NESTED / 'cases'], cwd=NESTED.parent.parent, capture_output=True,
+        text=True, check=True)
+    return {line.rpartition('/')[2] for line in result.stdout.splitlines()
+            if '::' in line}
+
+
+class RegistrationTest(unittest.TestCase):
+
+    def setUp(self) -> None:
+        self.text = (NESTED / 'meson.build').read_text(encoding='utf-8')
+
+    def names(self, variable: str) -> set[str]:
+        """Return what is in a list of meson.build."""
+        match = re.search(rf'^{variable} = \[(.*?)\]$', self.text,
+                          re.M | re.S)
+        assert match, variable
+        return set(re.findall(r"'([^']+)'", match[1]))
+
+    def test_each_test_case(self) -> None:
+        both = self.names('nested_programs')
+        programs = {f'{name}-{backend}' for name in both
+                    for backend in ('type1', 'iommufd')} | \
+                   {f'{name}-type1' for name
+                    in self.names('nested_programs_type1')}
+        expected = {
+            *(f'test_program[{name}]' for name in programs),
+            *(f'test_results[{name}]' for name
+              in self.names('nested_results')),
+            *(f'test_random_program[{name}]' for name
+              in self.names('nested_random'))}
+        found = {name.removeprefix('test_programs.py::')
+                 for name in collected() if name.startswith('test_programs.')}
+        self.assertEqual(found, expected)
+
+    def test_each_module(self) -> None:
+        found = {path.stem for path in (NESTED / 'cases').glob('test_*.py')}
+        self.assertEqual(found - {'test_programs'}, {
+            f'test_{name}' for name in self.names('nested_cases') |
+            self.names('nested_cases_by_backend')})
+
+    def test_those_by_backend_have_nothing_else(self) -> None:
+        modules = {f'test_{name}.py' for name
+                   in self.names('nested_cases_by_backend')}
+        seen = 0
+        for name in collected():
+            if name.partition('::')[0] in modules:
+                seen += 1
+                self.assertRegex(name, 'type1|iommufd')
+        self.assertTrue(seen)
+
+    def test_those_that_take_long_exist(self) -> None:
+        known = {name.replace('_', '-') for name
+                 in self.names('nested_cases')} | {
+            f'{name.replace("_", "-")}-{backend}' for name
+            in self.names('nested_cases_by_backend')
+            for backend in ('type1', 'iommufd')}
+        self.assertLessEqual(self.names('nested_long'), known)
