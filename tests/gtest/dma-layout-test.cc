@@ -30,6 +30,7 @@ void shared_dma::model_check_failed(const char *file, int line,
 namespace {
 
 using shared_dma::DmaExtent;
+using shared_dma::DmaBudget;
 using shared_dma::DmaLayout;
 using shared_dma::IommuKind;
 using shared_dma::IommuModel;
@@ -249,9 +250,9 @@ TEST_P(DmaLayoutOf, OpenMapsEverything)
     for (uint64_t i = 0; i < 10; i++) {
         EXPECT_EQ(rig.populate(i * 4 * kMiB, 2 * kMiB), 0);
     }
-    EXPECT_EQ(rig.layout().nmapped(), 0u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 0u);
     EXPECT_EQ(rig.open(), 0);
-    EXPECT_EQ(rig.layout().nmapped(), 10u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 10u);
     EXPECT_EQ(rig.nmaps(), 10u);
 }
 
@@ -295,13 +296,13 @@ TEST_P(DmaLayoutOf, CloseKeepsWhatIsMapped)
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(0, 8 * kMiB), 0);
     rig.close();
-    EXPECT_EQ(rig.layout().nmapped(), 4u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 4u);
     EXPECT_EQ(rig.populate(16 * kMiB, kPage), 0);
-    EXPECT_EQ(rig.layout().nmapped(), 4u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 4u);
 
     /* What remains of what is discarded now is not mapped again. */
     EXPECT_EQ(rig.discard(2 * kMiB + 7 * kPage, kPage), 0);
-    EXPECT_EQ(rig.layout().nmapped(), 3u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 3u);
     EXPECT_EQ(rig.nmaps(), 4u);
     EXPECT_EQ(rig.nunmaps(), 1u);
     EXPECT_EQ(rig.extents(), "0+512 512+7 520+504 1024+512 1536+512 4096+1");
@@ -309,7 +310,7 @@ TEST_P(DmaLayoutOf, CloseKeepsWhatIsMapped)
 
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.nmaps(), 7u);
-    EXPECT_EQ(rig.layout().nmapped(), 6u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 6u);
 }
 
 /* Splitting */
@@ -1009,7 +1010,7 @@ TEST(DmaLayoutBudget, ReopensWithWhatWasMissing)
     EXPECT_EQ(rig.open(), -ENOSPC);
     EXPECT_EQ(rig.discard(kGiB, kPage), 0);
     EXPECT_EQ(rig.open(), 0);
-    EXPECT_EQ(rig.layout().nmapped(), 2u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 2u);
 }
 
 TEST(DmaLayoutBudget, OthersTakeEntries)
@@ -1079,7 +1080,7 @@ TEST(DmaLayoutBudget, MendsBeforeItRefuses)
     rig.take_entries(40);
     EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
     EXPECT_EQ(rig.size(), 36u);
-    EXPECT_EQ(rig.layout().nmapped(), 28u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 28u);
     rig.give_entries_back(40);
     /* Only together the remainders are few enough. */
     EXPECT_EQ(rig.populate(kTiB, kPage), 0);
@@ -1095,13 +1096,13 @@ TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
 
     EXPECT_EQ(rig.open(), 0);
     rig.check_seldom();
-    while (n < 2 * DmaLayout::kMaxExtents &&
+    while (n < 2 * DmaBudget::kMaxExtents &&
            !rig.populate(kTiB + n * 2 * kPage, kPage)) {
         n++;
     }
-    EXPECT_EQ(n, DmaLayout::kMaxExtents - DmaLayout::kSplitReserve);
-    EXPECT_EQ(rig.stats().entries_limit, DmaLayout::kMaxExtents);
-    EXPECT_EQ(rig.stats().entries_reserve, DmaLayout::kSplitReserve);
+    EXPECT_EQ(n, DmaBudget::kMaxExtents - DmaBudget::kSplitReserve);
+    EXPECT_EQ(rig.stats().entries_limit, DmaBudget::kMaxExtents);
+    EXPECT_EQ(rig.stats().entries_reserve, DmaBudget::kSplitReserve);
     EXPECT_EQ(rig.stats().entries_left, 0u);
 
     /* As under a limit of the kernel's: what touches something fits. */
@@ -1122,8 +1123,8 @@ TEST(DmaLayoutBudget, AsManyExtentsAsThereArePages)
     EXPECT_EQ(rig.stats().entries_limit, DMA_LAYOUT_NO_LIMIT);
     EXPECT_EQ(rig.stats().entries_left, DMA_LAYOUT_NO_LIMIT);
     rig.check_seldom();
-    EXPECT_EQ(rig.populate(0, (DmaLayout::kMaxExtents + 1) * kPage), 0);
-    EXPECT_EQ(rig.size(), DmaLayout::kMaxExtents + 1);
+    EXPECT_EQ(rig.populate(0, (DmaBudget::kMaxExtents + 1) * kPage), 0);
+    EXPECT_EQ(rig.size(), DmaBudget::kMaxExtents + 1);
 }
 
 /* Failures of the kernel's */
@@ -1219,7 +1220,7 @@ TEST(DmaLayoutFailures, OpenThatLosesWhatItMerges)
     EXPECT_EQ(rig.discard(12 * kPage, kPage), 0);
     rig.take_entries(1);
     EXPECT_EQ(rig.set_extent_size(kPage), -EBUSY);
-    EXPECT_EQ(rig.layout().nmapped(), 11u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 11u);
 
     /* Recorded without asking for entries. */
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
@@ -1327,7 +1328,7 @@ TEST_P(DmaLayoutOf, FreedByAGateThatDoesNotOpen)
     rig.refuse_unmaps(1, 2);
     EXPECT_EQ(rig.open(), -EBUSY);
     EXPECT_EQ(rig.stuck_size(), 0u);
-    EXPECT_EQ(rig.layout().nmapped(), 0u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 0u);
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.stats().populated_size, 2 * kMiB - kPage);
 }
@@ -1385,10 +1386,10 @@ TEST_P(DmaLayoutOf, OpenThatFailsAndCannotUnmap)
     rig.pinned().insert(2 * kPage);
     rig.model().fail_map(3, ENOMEM);
     EXPECT_EQ(rig.open(), -ENOMEM);
-    EXPECT_EQ(rig.layout().nmapped(), 1u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 1u);
     rig.pinned().clear();
     EXPECT_EQ(rig.open(), 0);
-    EXPECT_EQ(rig.layout().nmapped(), 3u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 3u);
 }
 
 /* What the kernel does not map for what it is */
@@ -1481,7 +1482,7 @@ TEST_P(DmaLayoutOf, OpenDoesNotLookForEver)
 
     /* And not again, each time that a guest opens and closes the gate. */
     const uint64_t failures = rig.stats().failures;
-    const uint64_t refused = rig.size() - rig.layout().nmapped();
+    const uint64_t refused = rig.size() - rig.layout().extents().nmapped();
 
     for (int i = 0; i < 1000; i++) {
         rig.close();

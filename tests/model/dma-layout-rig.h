@@ -245,7 +245,7 @@ public:
         MODEL_CHECK(ret || was_open || count_missing() == count_refused());
         MODEL_CHECK(ret || was_open || !stuck_.size());
         if (ret && nunmaps_refused_ == nunmaps_refused) {
-            MODEL_CHECK_EQUAL(layout_.nmapped(), 0u);
+            MODEL_CHECK_EQUAL(layout_.extents().nmapped(), 0u);
         }
         check();
         return ret;
@@ -253,11 +253,11 @@ public:
 
     void close()
     {
-        const uint64_t nmapped = layout_.nmapped();
+        const uint64_t nmapped = layout_.extents().nmapped();
 
         layout_.close();
         MODEL_CHECK(!layout_.is_open());
-        MODEL_CHECK_EQUAL(layout_.nmapped(), nmapped);
+        MODEL_CHECK_EQUAL(layout_.extents().nmapped(), nmapped);
         check();
     }
 
@@ -359,7 +359,7 @@ public:
     }
 
 private:
-    using Entry = DmaLayout::Extents::value_type;
+    using Entry = DmaExtentMap::Entry;
 
     static bool is_neighbour(const Entry &a, const Entry &b)
     {
@@ -394,8 +394,8 @@ private:
     {
         const auto it = layout_.extents().find(iova);
 
-        return it != layout_.extents().end() && it->second.size == size &&
-               !it->second.mapped;
+        return it != layout_.extents().end() && it->first == iova &&
+               it->second.size == size && !it->second.mapped;
     }
 
     /* An extent that the kernel does not map, whatever it has left. */
@@ -465,8 +465,9 @@ private:
 
     uint64_t count_missing() const
     {
-        return layout_.is_open() ? layout_.extents().size() - layout_.nmapped()
-                                 : 0;
+        return layout_.is_open()
+                   ? layout_.extents().size() - layout_.extents().nmapped()
+                   : 0;
     }
 
     int note_failure(int error, bool injected)
@@ -483,8 +484,8 @@ private:
         MODEL_CHECK(ret == -ENOSPC || ret == -EBUSY || errors_.contains(ret));
         if (!ninjected_ && !was_stuck_ && ret == -ENOSPC) {
             MODEL_CHECK(model_.kind() == IommuKind::kType1v2 ||
-                        layout_.extents().size() + DmaLayout::kSplitReserve >=
-                            DmaLayout::kMaxExtents);
+                        layout_.extents().size() + DmaBudget::kSplitReserve >=
+                            DmaBudget::kMaxExtents);
             /* What was missing can have been mapped too late to be merged. */
             MODEL_CHECK(extent_size_ == DMA_LAYOUT_PAGE || nmissing ||
                         !has_neighbours());
@@ -684,7 +685,7 @@ private:
             nmapped++;
         }
         MODEL_CHECK_EQUAL(nmapped + ntaken_, model_.mappings().size());
-        MODEL_CHECK_EQUAL(layout_.nmapped(), nmapped);
+        MODEL_CHECK_EQUAL(layout_.extents().nmapped(), nmapped);
     }
 
     /* All that is missing was told. */
@@ -730,7 +731,7 @@ private:
         MODEL_CHECK_EQUAL(stats.largest_extent, largest);
         MODEL_CHECK_EQUAL(stats.smallest_extent, largest ? smallest : 0);
         MODEL_CHECK(std::ranges::equal(stats.by_order, by_order));
-        MODEL_CHECK_EQUAL(stats.mapped_extents, layout_.nmapped());
+        MODEL_CHECK_EQUAL(stats.mapped_extents, layout_.extents().nmapped());
         MODEL_CHECK_EQUAL(stats.populated_size, total - stuck_.size());
         MODEL_CHECK_EQUAL(stats.stuck_size, stuck_.size());
         MODEL_CHECK_EQUAL(stats.mapped_size, mapped);

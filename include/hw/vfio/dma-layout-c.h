@@ -22,6 +22,12 @@ typedef struct DmaLayout DmaLayout;
 /* What entries_left() says when the kernel sets no limit. */
 #define DMA_LAYOUT_NO_LIMIT UINT64_MAX
 
+/* While the gate is closed, extents are recorded, but not mapped. */
+typedef enum DmaLayoutGate {
+    DMA_LAYOUT_CLOSED,
+    DMA_LAYOUT_OPEN,
+} DmaLayoutGate;
+
 /* What happened, besides mapping and unmapping. */
 typedef enum DmaLayoutEvent {
     /*
