@@ -1,5 +1,5 @@
 /*
- * VFIO's listener for populated and discarded RAM
+ * The DMA layouts of VFIO containers: listeners, devices and the kernel
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,49 +11,22 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
-#include "qemu/range.h"
 #include "qapi/error.h"
 #include "qapi/visitor.h"
 #include "exec/address-spaces.h"
 #include "hw/boards.h"
-#include "hw/pci/pci.h"
 #include "hw/qdev-core.h"
-#include "hw/vfio/vfio-common.h"
-#include "hw/vfio/bus-master.h"
 #include "hw/vfio/dma-layout-c.h"
-#include "system/report-limit.h"
-#include "system/shared-dma-view.h"
+#include "hw/vfio/vfio-common.h"
 #include "system/tpm.h"
-#include "pci.h"
 #include "trace/trace-system_shared_dma.h"
+#include "vfio-dma-internal.h"
 
 /*
  * Entries that are left for mappings of others when they have fewer by now:
  * one that fails there stops the VM.
  */
 #define OTHERS_RESERVE 32
-
-struct VFIODmaLayout {
-    Object parent_obj;
-
-    VFIOContainerBase *bcontainer;
-
-    /*
-     * Devices that may do DMA, those that would if they were let, and how to
-     * map; protected by the BQL.
-     */
-    GHashTable *masters;
-    GHashTable *refused;
-    char *extent_size;
-
-    /* Covers the layout, and what follows. */
-    QemuMutex lock;
-    DmaLayout *layout;
-    ReportLimit missing_reports;
-    ReportLimit stuck_reports;
-    ReportLimit master_reports;
-    ReportLimit other_reports;
-};
 
 OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
 
@@ -84,9 +57,8 @@ static bool vfio_dma_layout_is_type1(VFIOContainerBase *bcontainer)
     return object_dynamic_cast(OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
 }
 
-/* What type1 grants a container still; false if nothing is known of it. */
-static bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
-                                       unsigned int *left)
+bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
+                                unsigned int *left)
 {
     g_autofree struct vfio_iommu_type1_info *info = NULL;
     size_t argsz = sizeof(*info);
@@ -125,8 +97,7 @@ static uint64_t vfio_dma_layout_entries_left(void *opaque)
     return left - MIN(left, MIN(reserve, max / 4));
 }
 
-/* What an operator can do about a mapping that failed. */
-static const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
+const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
 {
     switch (err) {
     case ENOSPC:
@@ -299,151 +270,6 @@ int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
     return 0;
 }
 
-/* The gate */
-
-/*
- * A PCI function cannot do DMA while its bus mastering is off.  Of a mediated
- * device only its parent knows what it does.
- */
-static bool vfio_dma_layout_is_gated(const VFIODevice *vbasedev)
-{
-    return vbasedev->type == VFIO_DEVICE_TYPE_PCI && !vbasedev->mdev;
-}
-
-/* A device wants to do DMA.  Returns 0, or a negative errno. */
-static int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev)
-{
-    int ret = 0;
-
-    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
-        if (!dma_layout_is_open(vdl->layout)) {
-            ret = dma_layout_open(vdl->layout);
-            trace_vfio_dma_layout_open(vdl->bcontainer, vbasedev->name,
-                                       dma_layout_count_mapped(vdl->layout),
-                                       ret);
-        }
-    }
-    if (ret) {
-        g_hash_table_add(vdl->refused, vbasedev);
-    } else {
-        g_hash_table_remove(vdl->refused, vbasedev);
-        g_hash_table_add(vdl->masters, vbasedev);
-    }
-    return ret;
-}
-
-/* A device does no DMA any more. */
-static void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
-{
-    g_hash_table_remove(vdl->refused, vbasedev);
-    if (!g_hash_table_remove(vdl->masters, vbasedev) ||
-        g_hash_table_size(vdl->masters)) {
-        return;
-    }
-    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
-        dma_layout_close(vdl->layout);
-        trace_vfio_dma_layout_close(vdl->bcontainer, vbasedev->name,
-                                    dma_layout_count_mapped(vdl->layout));
-    }
-}
-
-/* Whether a device may become bus master; if not, that is reported. */
-static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
-                                       VFIODevice *vbasedev)
-{
-    const int err = -vfio_dma_layout_start(vdl, vbasedev);
-    unsigned int nsilent;
-
-    if (!err) {
-        return true;
-    }
-    QEMU_LOCK_GUARD(&vdl->lock);
-    if (report_limit_allows(&vdl->master_reports, &nsilent)) {
-        error_report("vfio: %s cannot become bus master, mapping the guest's"
-                     " memory failed: %s%s (%u earlier reports not shown)",
-                     vbasedev->name, strerror(err),
-                     vfio_dma_layout_hint(vdl->bcontainer, err), nsilent);
-    }
-    return false;
-}
-
-static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
-                                      uint32_t val, int len)
-{
-    const uint32_t val_le = cpu_to_le32(val);
-
-    return pwrite(vdev->vbasedev.fd, &val_le, len, vdev->config_offset + addr);
-}
-
-/*
- * Follow what a device that was written to says of itself.  A write need not
- * have the effect that it asks for; and a device that leaves D3hot can get
- * back the command register that it had before.  One that says nothing, because
- * it is gone or has no power, is taken to do what was written.
- */
-static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
-                                   bool clears_master)
-{
-    VFIODevice *vbasedev = &vdev->vbasedev;
-    uint16_t command;
-    const bool is_read =
-        pread(vbasedev->fd, &command, sizeof(command),
-              vdev->config_offset + PCI_COMMAND) == sizeof(command);
-
-    command = is_read ? le16_to_cpu(command) : 0;
-    switch (vfio_bus_master_after_write(is_read ? &command : NULL,
-                                        clears_master)) {
-    case VFIO_BUS_MASTER_UNKNOWN:
-        break;
-    case VFIO_BUS_MASTER_OFF:
-        vfio_dma_layout_stop(vdl, vbasedev);
-        break;
-    case VFIO_BUS_MASTER_ON:
-        if (!g_hash_table_contains(vdl->masters, vbasedev) &&
-            !vfio_dma_layout_let_master(vdl, vbasedev)) {
-            vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
-                                   command & ~PCI_COMMAND_MASTER, 2);
-        }
-        break;
-    }
-}
-
-ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
-                                     uint32_t *val, int len)
-{
-    VFIODevice *vbasedev = &vdev->vbasedev;
-    VFIODmaLayout *vdl = vbasedev->bcontainer->dma_layout;
-    const uint8_t pm_cap = vdev->pdev.pm_cap;
-    const bool is_gated = vfio_dma_layout_is_gated(vbasedev);
-    const bool is_command =
-        is_gated && range_covers_byte(addr, len, PCI_COMMAND);
-    const bool is_power = is_gated && pm_cap &&
-                          range_covers_byte(addr, len, pm_cap + PCI_PM_CTRL);
-    const uint32_t master =
-        is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
-    bool clears_master;
-    ssize_t ret;
-
-    if ((*val & master) && !vfio_dma_layout_let_master(vdl, vbasedev)) {
-        *val &= ~master;
-    }
-    clears_master = is_command && !(*val & master);
-    ret = vfio_dma_layout_pwrite(vdev, addr, *val, len);
-    if (clears_master || is_power) {
-        const int saved_errno = errno;
-
-        vfio_dma_layout_follow(vdl, vdev, clears_master);
-        errno = saved_errno;
-    }
-    return ret;
-}
-
-bool vfio_dma_layout_is_refused(VFIODevice *vbasedev)
-{
-    return g_hash_table_contains(vbasedev->bcontainer->dma_layout->refused,
-                                 vbasedev);
-}
-
 /* Devices */
 
 static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
@@ -569,173 +395,6 @@ void vfio_dma_layout_detach(VFIODevice *vbasedev)
         OBJECT(bcontainer)->parent) {
         object_unparent(OBJECT(bcontainer));
     }
-}
-
-/* Queries */
-
-static VfioDmaBackend vfio_dma_layout_backend_type(VFIODmaLayout *vdl)
-{
-    Object *container = OBJECT(vdl->bcontainer);
-
-    return object_dynamic_cast(container, TYPE_VFIO_IOMMU_LEGACY)
-               ? VFIO_DMA_BACKEND_TYPE1
-         : object_dynamic_cast(container, TYPE_VFIO_IOMMU_IOMMUFD)
-               ? VFIO_DMA_BACKEND_IOMMUFD
-         : VFIO_DMA_BACKEND_OTHER;
-}
-
-static VfioDmaDeviceList *vfio_dma_layout_list_devices(VFIODmaLayout *vdl)
-{
-    VfioDmaDeviceList *list = NULL;
-    VFIODevice *vbasedev;
-
-    QLIST_FOREACH(vbasedev, &vdl->bcontainer->device_list, container_next) {
-        VfioDmaDevice *device = g_new0(VfioDmaDevice, 1);
-
-        device->name = g_strdup(vbasedev->name);
-        device->id = g_strdup(vbasedev->dev->id);
-        device->qom_path = object_get_canonical_path(OBJECT(vbasedev->dev));
-        device->may_do_dma = g_hash_table_contains(vdl->masters, vbasedev);
-        device->refused = g_hash_table_contains(vdl->refused, vbasedev);
-        QAPI_LIST_PREPEND(list, device);
-    }
-    return list;
-}
-
-static VfioDmaBudget *vfio_dma_layout_get_budget(const DmaLayoutStats *stats)
-{
-    VfioDmaBudget *budget;
-
-    if (stats->entries_limit == DMA_LAYOUT_NO_LIMIT) {
-        return NULL;
-    }
-    budget = g_new0(VfioDmaBudget, 1);
-    budget->limit = stats->entries_limit;
-    budget->left = stats->entries_left;
-    budget->reserve = stats->entries_reserve;
-    return budget;
-}
-
-static VfioDmaExtentCountList *
-vfio_dma_layout_list_sizes(const DmaLayoutStats *stats)
-{
-    VfioDmaExtentCountList *list = NULL, **tail = &list;
-
-    for (size_t i = 0; i < ARRAY_SIZE(stats->by_order); i++) {
-        if (stats->by_order[i]) {
-            VfioDmaExtentCount *count = g_new0(VfioDmaExtentCount, 1);
-
-            count->size = UINT64_C(1) << i;
-            count->extents = stats->by_order[i];
-            QAPI_LIST_APPEND(tail, count);
-        }
-    }
-    return list;
-}
-
-static void vfio_dma_layout_list_extents(VFIODmaLayout *vdl,
-                                         const SharedDmaView *view,
-                                         VfioDmaWindow *out)
-{
-    VfioDmaExtentList **tail = &out->extents;
-    const uint64_t end = view->start + view->size;
-    uint64_t iova = view->start;
-    DmaLayoutExtent found;
-
-    for (uint32_t n = 0; iova < end; n++) {
-        VfioDmaExtent *extent;
-
-        if (!dma_layout_next_extent(vdl->layout, iova, end - 1, &found)) {
-            return;
-        }
-        if (n == view->max) {
-            out->more = true;
-            return;
-        }
-        extent = g_new0(VfioDmaExtent, 1);
-        extent->iova = found.iova;
-        extent->size = found.size;
-        extent->mapped = found.mapped;
-        QAPI_LIST_APPEND(tail, extent);
-        iova = found.iova + found.size;
-    }
-}
-
-static void vfio_dma_layout_list_cells(VFIODmaLayout *vdl,
-                                       const SharedDmaView *view,
-                                       VfioDmaWindow *out)
-{
-    VfioDmaCellList **tail = &out->cells;
-    const uint64_t end = view->start + view->size;
-
-    for (uint64_t i = 0; i < view->ncells; i++) {
-        const uint64_t start = view->start + i * view->cell_size;
-        const uint64_t last = start + (MIN(view->cell_size, end - start) - 1);
-        VfioDmaCell *cell = g_new0(VfioDmaCell, 1);
-        DmaLayoutExtent found;
-
-        if (dma_layout_next_extent(vdl->layout, start, last, &found)) {
-            cell->size = found.size;
-            cell->mapped = found.mapped;
-        }
-        QAPI_LIST_APPEND(tail, cell);
-    }
-}
-
-static VfioDmaWindow *vfio_dma_layout_look(VFIODmaLayout *vdl,
-                                           const SharedDmaWindow *window)
-{
-    const uint64_t end = window->has_size ? INT64_MAX
-                                          : dma_layout_last(vdl->layout) + 1;
-    const SharedDmaView view =
-        shared_dma_view(window, QEMU_ALIGN_DOWN(MIN(end, INT64_MAX),
-                                                qemu_real_host_page_size()));
-    VfioDmaWindow *out = g_new0(VfioDmaWindow, 1);
-
-    out->start = view.start;
-    out->size = view.size;
-    vfio_dma_layout_list_extents(vdl, &view, out);
-    if (window->has_cells) {
-        out->has_cell_size = true;
-        out->cell_size = view.cell_size;
-        out->has_cells = true;
-        vfio_dma_layout_list_cells(vdl, &view, out);
-    }
-    return out;
-}
-
-static VfioDmaInfo *vfio_dma_layout_query(VFIODmaLayout *vdl,
-                                          const SharedDmaWindow *window)
-{
-    VfioDmaInfo *info = g_new0(VfioDmaInfo, 1);
-    DmaLayoutStats stats;
-
-    info->qom_path = object_get_canonical_path(OBJECT(vdl->bcontainer));
-    info->backend = vfio_dma_layout_backend_type(vdl);
-    info->devices = vfio_dma_layout_list_devices(vdl);
-    info->extent_size = g_strdup(vdl->extent_size ?: "auto");
-
-    QEMU_LOCK_GUARD(&vdl->lock);
-    dma_layout_get_stats(vdl->layout, &stats);
-    info->open = dma_layout_is_open(vdl->layout);
-    info->budget = vfio_dma_layout_get_budget(&stats);
-    info->extents = stats.extents;
-    info->mapped_extents = stats.mapped_extents;
-    info->largest_extent = stats.largest_extent;
-    info->smallest_extent = stats.smallest_extent;
-    info->extents_by_size = vfio_dma_layout_list_sizes(&stats);
-    info->block_size = stats.block_size;
-    info->populated_size = stats.populated_size;
-    info->mapped_size = stats.mapped_size;
-    info->missing_size = stats.missing_size;
-    info->stuck_size = stats.stuck_size;
-    info->map_calls = stats.map_calls;
-    info->unmap_calls = stats.unmap_calls;
-    info->splits = stats.splits;
-    info->merges = stats.merges;
-    info->failures = stats.failures;
-    info->window = window ? vfio_dma_layout_look(vdl, window) : NULL;
-    return info;
 }
 
 /* The object */

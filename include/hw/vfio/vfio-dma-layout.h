@@ -19,8 +19,8 @@
  * need it.
  */
 
-#ifndef HW_VFIO_RAM_DISCARD_H
-#define HW_VFIO_RAM_DISCARD_H
+#ifndef HW_VFIO_VFIO_DMA_LAYOUT_H
+#define HW_VFIO_VFIO_DMA_LAYOUT_H
 
 #include "qemu/units.h"
 #include "exec/hwaddr.h"
