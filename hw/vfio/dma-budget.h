@@ -41,8 +41,6 @@ public:
      * half a GiB, whatever a guest does.
      */
     static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
-    /* Managers that discard in pieces this large know what they do. */
-    static constexpr uint64_t kCoarse = UINT64_C(1) << 20;
     /* By how many bits block sizes grow with each level of pressure. */
     static constexpr unsigned kGrowthShift = 4;
     /* At this level, a page has grown beyond the largest block. */
@@ -56,15 +54,6 @@ public:
 
     /* Whether each extent is one page, whatever is left. */
     bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
-
-    /*
-     * Whether memory is given back in so large pieces, and one by one, that
-     * it is not to be split as long as there are entries.
-     */
-    bool is_coarse(uint64_t granularity) const
-    {
-        return extent_size_ == DMA_LAYOUT_AUTO && granularity >= kCoarse;
-    }
 
     /* The kernel grants @limit entries, or any number: DMA_LAYOUT_NO_LIMIT. */
     void set_kernel_limit(uint64_t limit)
@@ -100,16 +89,15 @@ public:
     }
 
     /*
-     * The size of blocks, in bytes, for memory of @granularity.  Extents cost
-     * nothing while the gate is closed, and can be large.
+     * The size of blocks, in bytes.  Extents cost nothing while the gate is
+     * closed, and can be large.
      */
-    uint64_t block_size(uint64_t used, uint64_t granularity,
-                        DmaLayoutGate gate) const
+    uint64_t block_size(uint64_t used, DmaLayoutGate gate) const
     {
-        uint64_t block = std::max(extent_size_, granularity);
+        uint64_t block = extent_size_;
 
-        if (is_fixed() || is_coarse(granularity)) {
-            return granularity;
+        if (is_fixed()) {
+            return kPage;
         }
         if (extent_size_ == DMA_LAYOUT_AUTO) {
             block = gate == DMA_LAYOUT_OPEN ? kBlock : kLargeBlock;

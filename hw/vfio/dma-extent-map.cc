@@ -55,8 +55,7 @@ bool DmaExtentMap::can_join(const Entry &before, uint64_t iova,
 
     return before.first + other.size == iova &&
            other.vaddr + other.size == extent.vaddr &&
-           other.granularity_shift == extent.granularity_shift &&
-           other.readonly == extent.readonly && other.mapped == extent.mapped;
+           other.access == extent.access && other.mapped == extent.mapped;
 }
 
 DmaExtentMap::Iterator DmaExtentMap::find(uint64_t iova) const

@@ -22,15 +22,17 @@
 #include <optional>
 #include <span>
 
+extern "C" {
+#include "hw/vfio/dma-layout-c.h"
+}
+
 namespace shared_dma {
 
 /* One mapping, or one to be; its IOVA is its key.  Sizes are in bytes. */
 struct DmaExtent {
     uint64_t size;
     uint64_t vaddr;
-    /* Discards are multiples of 1 << granularity_shift bytes. */
-    uint8_t granularity_shift;
-    bool readonly;
+    DmaLayoutAccess access;
     /* Belongs to the same stream as the extent that ends where it starts. */
     bool joined;
     bool mapped;

@@ -35,9 +35,9 @@ int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size)
 }
 
 int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
-                        uint64_t vaddr, uint64_t granularity, bool readonly)
+                        uint64_t vaddr, DmaLayoutAccess access)
 {
-    return unwrap(layout)->populate(iova, size, vaddr, granularity, readonly);
+    return unwrap(layout)->populate(iova, size, vaddr, access);
 }
 
 int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size)

@@ -49,21 +49,20 @@ int DmaLayout::map_front(Iterator &it, uint64_t size)
 }
 
 /*
- * An extent starts with a piece that cannot be mapped: look for one that can,
+ * An extent starts with a page that cannot be mapped: look for one that can,
  * at distances that double.  What is before it is missing, because of @err, and
  * @it is what is behind it.  Returns an error if there is too little of
  * something.
  */
 int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
 {
-    const uint64_t piece = UINT64_C(1) << it->second.granularity_shift;
     const uint64_t size = it->second.size;
 
-    for (uint64_t run = piece; run < size && nprobes; run *= 2) {
+    for (uint64_t run = kPage; run < size && nprobes; run *= 2) {
         DmaExtent probe = it->second;
 
         probe.vaddr += run;
-        probe.size = std::min(piece, size - run);
+        probe.size = std::min(kPage, size - run);
 
         const int ret = map_or_make_room(it->first + run, probe);
 
@@ -91,12 +90,11 @@ int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
 
 /*
  * Map what can be mapped of an extent that cannot be as a whole, because of
- * @err.  Halves, and halves of what fails, lead to the first piece that the
+ * @err.  Halves, and halves of what fails, lead to the first page that the
  * kernel refuses.  Returns an error if there is too little of something.
  */
 int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
 {
-    const uint64_t piece = UINT64_C(1) << it->second.granularity_shift;
     const uint64_t last = DmaExtentMap::last_of(*it);
     /* So many bytes fail together, or what is left of those that did. */
     uint64_t bad = it->second.size;
@@ -109,7 +107,7 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
             set_missing(it, err);
             return 0;
         }
-        if (bad && bad <= piece && is_tried) {
+        if (bad && bad <= kPage && is_tried) {
             ret = skip_refused(it, err, nprobes);
             bad = 0;
             if (ret) {
@@ -119,7 +117,7 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
         }
 
         const uint64_t size = !bad           ? it->second.size
-                              : bad <= piece ? bad
+                              : bad <= kPage ? bad
                                              : std::bit_floor(bad - 1);
 
         ret = map_front(it, size);

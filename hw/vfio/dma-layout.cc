@@ -15,21 +15,8 @@ namespace shared_dma {
 
 namespace {
 
-/* Streams are merged in blocks of at least this size. */
-constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
-
-constexpr uint64_t kUncut = UINT64_C(1) << 63;
-
-/* How many entries to gain at once when there are none left. */
-constexpr uint64_t kMergeBatch = 64;
-
 /* How many missing extents to try again at once. */
 constexpr unsigned kMaxRetries = 16;
-
-uint8_t shift_of(uint64_t power_of_two)
-{
-    return static_cast<uint8_t>(std::countr_zero(power_of_two));
-}
 
 uint64_t last_of(const DmaExtentMap::Entry &entry)
 {
@@ -47,7 +34,7 @@ uint64_t largest_start(uint64_t iova, uint64_t last)
 {
     const uint64_t size = last - iova + 1;
     /* 0 is aligned to everything, and a range can be all there is. */
-    const uint64_t fits = size ? std::bit_floor(size) : kUncut;
+    const uint64_t fits = size ? std::bit_floor(size) : UINT64_C(1) << 63;
 
     return iova ? std::min(fits, iova & -iova) : fits;
 }
@@ -75,7 +62,7 @@ DmaLayout::DmaLayout(const DmaLayoutBackend &backend, void *opaque)
 int DmaLayout::map(uint64_t iova, const DmaExtent &extent)
 {
     const int ret =
-        backend_.map(opaque_, iova, extent.size, extent.vaddr, extent.readonly);
+        backend_.map(opaque_, iova, extent.size, extent.vaddr, extent.access);
 
     map_calls_++;
     failures_ += ret != 0;
@@ -161,9 +148,9 @@ void DmaLayout::ask_for_limit()
         left == DMA_LAYOUT_NO_LIMIT ? left : extents_.nmapped() + left);
 }
 
-uint64_t DmaLayout::block_size(uint64_t granularity) const
+uint64_t DmaLayout::block_size() const
 {
-    return budget_.block_size(extents_.size(), granularity, gate_);
+    return budget_.block_size(extents_.size(), gate_);
 }
 
 void DmaLayout::report_pressure()
@@ -172,7 +159,7 @@ void DmaLayout::report_pressure()
 
     if (level != reported_pressure_) {
         reported_pressure_ = level;
-        event(DMA_LAYOUT_PRESSURE, 0, block_size(kPage), extents_.size());
+        event(DMA_LAYOUT_PRESSURE, 0, block_size(), extents_.size());
     }
 }
 
@@ -225,185 +212,6 @@ void DmaLayout::retry_missing()
 
         if (!iova || DmaMissing::is_shortage(retry(extents_.find(*iova)))) {
             break;
-        }
-    }
-}
-
-/* Merging */
-
-/* Map the extents from @first to before @end that are not mapped. */
-void DmaLayout::map_again(Iterator first, Iterator end)
-{
-    for (Iterator it = first; it != end; ++it) {
-        const int err = it->second.mapped ? 0 : map(it->first, it->second);
-
-        if (err && is_open()) {
-            set_missing(it, err);
-        } else if (!err && !it->second.mapped) {
-            extents_.mark_mapped(it);
-        }
-    }
-}
-
-/*
- * Replace the extents from @first to before @end, which all touch, by one.
- * Returns how many entries that gains: none if the kernel does not let us.
- */
-uint64_t DmaLayout::merge(Iterator first, Iterator end)
-{
-    const uint64_t iova = first->first;
-    const uint64_t count = std::distance(first, end);
-    const bool mapped = first->second.mapped;
-    DmaExtent merged = first->second;
-
-    merged.size = last_of(*std::prev(end)) - iova + 1;
-    if (mapped) {
-        /* What is stuck must not be mapped once more. */
-        if (!stuck_.empty()) {
-            return 0;
-        }
-        if (unmap_extents(first, end) || map(iova, merged)) {
-            map_again(first, end);
-            return 0;
-        }
-        merges_++;
-        event(DMA_LAYOUT_MERGE, iova, merged.size, count);
-    }
-
-    for (Iterator it = first; it != end; ++it) {
-        missing_.remove(it->first);
-    }
-    first = extents_.join(first, end);
-    if (mapped) {
-        extents_.mark_mapped(first);
-    }
-    return count - 1;
-}
-
-/*
- * Find the end of the extents from @first on that @rule allows to merge, at
- * most @max of them.
- */
-DmaLayout::Iterator DmaLayout::end_of_run(Iterator first, const MergeRule &rule,
-                                          uint64_t max) const
-{
-    const uint64_t block = first->first / rule.block;
-    uint64_t count = 1;
-    Iterator it = std::next(first);
-
-    while (count < max && extents_.is_seam(it) &&
-           (it->second.joined || !rule.joined_only) &&
-           last_of(*it) / rule.block == block) {
-        ++it;
-        count++;
-    }
-    return it;
-}
-
-/*
- * Go once through all extents, and merge those that @rule allows until
- * @gained is @wanted entries.  Returns false if the kernel does not let us.
- */
-bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
-                            uint64_t *gained)
-{
-    uint64_t todo = extents_.size();
-    bool is_let = true;
-    Iterator it = extents_.lower_bound(merge_hand_);
-
-    while (todo && *gained < wanted && extents_.nseams(rule.mapped) && is_let) {
-        if (it == extents_.end()) {
-            it = extents_.begin();
-        }
-
-        const Iterator first = it;
-        /* One more is merged than entries are gained. */
-        it = end_of_run(first, rule, wanted - *gained + 1);
-
-        const uint64_t count = std::distance(first, it);
-
-        if (count > 1 && first->second.mapped == rule.mapped) {
-            const uint64_t more = merge(first, it);
-
-            *gained += more;
-            is_let = more != 0;
-        }
-        todo -= std::min(todo, count);
-    }
-    merge_hand_ = it == extents_.end() ? 0 : it->first;
-    return is_let;
-}
-
-/*
- * Gain @wanted entries, and some more while at it, by merging extents that are
- * @mapped, or those that are not.  Returns how many were gained.
- */
-uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
-{
-    const MergeRule rules[] = {
-        {DmaBudget::kBlock, true, mapped},
-        {DmaBudget::kLargeBlock, true, mapped},
-        {DmaBudget::kBlock, false, mapped},
-        {DmaBudget::kLargeBlock, false, mapped},
-        {kUncut, false, mapped},
-    };
-    const uint64_t batch = std::max(wanted, kMergeBatch);
-    uint64_t gained = 0;
-
-    if (budget_.is_fixed()) {
-        return 0;
-    }
-    for (const MergeRule &rule : rules) {
-        if (!merge_round(rule, batch, &gained) || gained >= wanted) {
-            break;
-        }
-    }
-    return gained;
-}
-
-/* Make room() for @wanted extents, if possible. */
-void DmaLayout::make_room(uint64_t wanted)
-{
-    /* There can be more than the limit already, if others took entries. */
-    const auto lack = [this, wanted] {
-        const uint64_t count = extents_.size() + wanted;
-
-        return count > budget_.limit() ? count - budget_.limit() : 0;
-    };
-
-    /* What is not mapped is merged for free. */
-    if (!is_open() && lack()) {
-        merge_some(lack(), false);
-    }
-    if (lack()) {
-        merge_some(lack(), true);
-    }
-}
-
-/* Merge the blocks that a stream has filled, which has come to @last. */
-void DmaLayout::merge_stream(uint64_t last)
-{
-    const Iterator back = extents_.find(last);
-    const Iterator end = std::next(back);
-    uint64_t block = block_size(kPage);
-
-    if (last_of(*back) != last ||
-        budget_.is_coarse(UINT64_C(1) << back->second.granularity_shift)) {
-        return;
-    }
-    for (; block >= kMinMerged; block >>= DmaBudget::kGrowthShift) {
-        const uint64_t start = last - (block - 1);
-        Iterator it = back;
-
-        if ((last + 1) % block) {
-            continue;
-        }
-        while (it->first > start && it->second.joined && extents_.is_seam(it)) {
-            --it;
-        }
-        if (it->first == start && it->second.mapped && it != back) {
-            merge(it, end);
-            return;
         }
     }
 }
@@ -471,7 +279,7 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
 int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
                    uint64_t max)
 {
-    uint64_t block = block_size(UINT64_C(1) << like.granularity_shift);
+    uint64_t block = block_size();
     DmaExtent extent = like;
     uint64_t start = iova;
 
@@ -587,7 +395,7 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
 }
 
 int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
-                        uint64_t granularity, bool readonly)
+                        DmaLayoutAccess access)
 {
     const uint64_t last = iova + (size - 1);
 
@@ -599,8 +407,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     const DmaExtent like = {
         .size = size,
         .vaddr = vaddr,
-        .granularity_shift = shift_of(granularity),
-        .readonly = readonly,
+        .access = access,
         .joined = false,
         .mapped = false,
     };
@@ -611,7 +418,7 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
     tail_.reset();
     retry_stuck();
 
-    const uint64_t block = block_size(granularity);
+    const uint64_t block = block_size();
     const uint64_t blocks = count_blocks(iova, last, block);
 
     if (blocks > room()) {
@@ -830,9 +637,7 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     budget_.set_extent_size(extent_size);
     ask_for_limit();
     for (const auto &entry : extents_) {
-        blocks += count_blocks(
-            entry.first, last_of(entry),
-            block_size(UINT64_C(1) << entry.second.granularity_shift));
+        blocks += count_blocks(entry.first, last_of(entry), block_size());
     }
     if (!budget_.is_fixed() && blocks > budget_.limit() / 2) {
         /* Better larger ones than too many. */
@@ -877,7 +682,7 @@ DmaLayoutStats DmaLayout::stats() const
         budget_.limit() == DMA_LAYOUT_NO_LIMIT ? DMA_LAYOUT_NO_LIMIT : room();
     stats.entries_limit = budget_.hard_limit();
     stats.entries_reserve = budget_.hard_limit() - budget_.limit();
-    stats.block_size = block_size(kPage);
+    stats.block_size = block_size();
     return stats;
 }
 
@@ -891,8 +696,7 @@ const char *DmaLayout::broken_invariant() const
         const bool is_short = missing_.is_short(iova);
         const bool is_refused = !extent.mapped && missing_.is_refused(iova);
 
-        if (budget_.is_fixed() &&
-            extent.size != UINT64_C(1) << extent.granularity_shift) {
+        if (budget_.is_fixed() && extent.size != kPage) {
             return "an extent is not of the size of a page";
         }
         if (extent.mapped && !was_open_) {

@@ -3,11 +3,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * VFIO hears of memory that is populated and discarded, in any granularity:
- * pages that a guest shares and makes private again, blocks that virtio-mem
- * plugs and unplugs.  The kernel maps ranges, counts each as an entry, grants
- * 65535 of them by default, and takes a mapping back as a whole or not at
- * all.  A DmaLayout decides which mappings there are.
+ * VFIO hears of memory that is populated and discarded: pages that a guest
+ * shares and makes private again.  The kernel maps ranges, counts each as an
+ * entry, grants 65535 of them by default, and takes a mapping back as a whole
+ * or not at all.  A DmaLayout decides which mappings there are.
  *
  * What is populated is kept as extents, ordered by IOVA.  An extent is one
  * mapping, contiguous in IOVA and in QEMU's memory:
@@ -70,10 +69,6 @@
  *  - before it is opened for the first time none is mapped
  *  - with extents of a page's size, none is ever split or merged
  *
- * Coarse memory, which is discarded in pieces of 1 MiB or more, as virtio-mem's
- * is, has extents of these pieces: never split, nor merged, while there are
- * entries.  Who discards block by block does so while the next is in use.
- *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
  * adds or takes away; O(n) for a request that finds no entry left, and for
  * opening the gate.  An extent takes about 100 bytes.  Where the kernel sets no
@@ -113,7 +108,7 @@ public:
     int set_extent_size(uint64_t extent_size);
 
     int populate(uint64_t iova, uint64_t size, uint64_t vaddr,
-                 uint64_t granularity, bool readonly);
+                 DmaLayoutAccess access);
     int discard(uint64_t iova, uint64_t size);
 
     int open();
@@ -133,6 +128,11 @@ public:
     DmaLayout &operator=(const DmaLayout &) = delete;
 
 private:
+    /* Larger than any block. */
+    static constexpr uint64_t kUncut = UINT64_C(1) << 63;
+    /* How many entries to gain at once when there are none left. */
+    static constexpr uint64_t kMergeBatch = 64;
+
     using Iterator = DmaExtentMap::Iterator;
 
     /* Which extents to merge: see merge_some(). */
@@ -166,7 +166,7 @@ private:
     /* Budget */
     void ask_for_limit();
     uint64_t room() const { return budget_.room(extents_.size()); }
-    uint64_t block_size(uint64_t granularity) const;
+    uint64_t block_size() const;
     void report_pressure();
 
     /* What is missing */
@@ -175,7 +175,7 @@ private:
     int retry(Iterator it);
     void retry_missing();
 
-    /* Merging */
+    /* Merging, in dma-layout-merge.cc */
     uint64_t merge(Iterator first, Iterator end);
     void map_again(Iterator first, Iterator end);
     Iterator end_of_run(Iterator first, const MergeRule &rule,

@@ -18,6 +18,7 @@
 #include "hw/qdev-core.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-common.h"
+#include "system/guest-memfd-manager.h"
 #include "system/tpm.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
@@ -33,11 +34,12 @@ OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
 /* The way to the kernel */
 
 static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
-                               uint64_t vaddr, bool readonly)
+                               uint64_t vaddr, DmaLayoutAccess access)
 {
     VFIODmaLayout *vdl = opaque;
     int ret = vfio_container_dma_map(vdl->bcontainer, iova, size,
-                                     (void *)(uintptr_t)vaddr, readonly);
+                                     (void *)(uintptr_t)vaddr,
+                                     access == DMA_LAYOUT_READ_ONLY);
 
     trace_vfio_dma_layout_map(vdl->bcontainer, iova, size, ret);
     return ret;
@@ -170,33 +172,63 @@ static const DmaLayoutBackend vfio_dma_layout_backend = {
 
 /* The listener */
 
-int vfio_dma_layout_populate(VFIORamDiscardListener *vrdl, hwaddr iova,
-                             uint64_t size, void *vaddr, bool readonly)
+static int vfio_dma_layout_notify_populate(RamDiscardListener *rdl,
+                                           MemoryRegionSection *section)
 {
+    VFIORamDiscardListener *vrdl = container_of(rdl, VFIORamDiscardListener,
+                                                listener);
+    VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
+    char *vaddr = (char *)memory_region_get_ram_ptr(section->mr) +
+                  section->offset_within_region;
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_populate(vdl->layout,
+                               section->offset_within_address_space,
+                               int128_get64(section->size), (uintptr_t)vaddr,
+                               section->readonly ? DMA_LAYOUT_READ_ONLY
+                                                 : DMA_LAYOUT_READ_WRITE);
+}
+
+static void vfio_dma_layout_notify_discard(RamDiscardListener *rdl,
+                                           MemoryRegionSection *section)
+{
+    VFIORamDiscardListener *vrdl = container_of(rdl, VFIORamDiscardListener,
+                                                listener);
     VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
 
     QEMU_LOCK_GUARD(&vdl->lock);
-    return dma_layout_populate(vdl->layout, iova, size, (uintptr_t)vaddr,
-                               vrdl->granularity, readonly);
+    /* What the kernel does not unmap is reported, and tried again later. */
+    dma_layout_discard(vdl->layout, section->offset_within_address_space,
+                       int128_get64(section->size));
 }
 
-int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
-                            uint64_t size)
+/* Whether the memory of a listener is mapped by the layout. */
+static bool vfio_dma_layout_has(const VFIORamDiscardListener *vrdl)
 {
-    VFIODmaLayout *vdl = bcontainer->dma_layout;
+    RamDiscardManager *rdm = memory_region_get_ram_discard_manager(vrdl->mr);
 
-    QEMU_LOCK_GUARD(&vdl->lock);
-    /* What is stuck has been reported. */
-    dma_layout_discard(vdl->layout, iova, size);
-    return 0;
+    return object_dynamic_cast(OBJECT(rdm), TYPE_GUEST_MEMFD_MANAGER);
 }
 
-bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer)
+void vfio_dma_layout_adopt(VFIORamDiscardListener *vrdl)
 {
-    VFIORamDiscardListener *vrdl;
+    if (vfio_dma_layout_has(vrdl)) {
+        vrdl->listener.notify_populate = vfio_dma_layout_notify_populate;
+        vrdl->listener.notify_discard = vfio_dma_layout_notify_discard;
+        vrdl->granularity = pow2ceil(vrdl->size);
+    }
+}
+
+bool vfio_dma_layout_is_short(const VFIORamDiscardListener *vrdl)
+{
+    VFIOContainerBase *bcontainer = vrdl->bcontainer;
+    VFIORamDiscardListener *other;
     unsigned int nsections = 0, left;
 
-    QLIST_FOREACH(vrdl, &bcontainer->vrdl_list, next) {
+    if (!vfio_dma_layout_has(vrdl)) {
+        return bcontainer->dma_max_mappings;
+    }
+    QLIST_FOREACH(other, &bcontainer->vrdl_list, next) {
         nsections++;
     }
     WITH_QEMU_LOCK_GUARD(&bcontainer->dma_layout->lock) {
@@ -291,15 +323,17 @@ static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
     return true;
 }
 
-/* Warn if there are not enough entries for one of each granule. */
-static void vfio_dma_layout_check_granules(VFIOContainerBase *bcontainer)
+/* Warn if there are not enough entries for one of each page. */
+static void vfio_dma_layout_check_pages(VFIOContainerBase *bcontainer)
 {
     VFIORamDiscardListener *vrdl;
     unsigned int left;
     uint64_t wanted = 0;
 
     QLIST_FOREACH(vrdl, &bcontainer->vrdl_list, next) {
-        wanted += vrdl->size / vrdl->granularity;
+        if (vfio_dma_layout_has(vrdl)) {
+            wanted += vrdl->size / qemu_real_host_page_size();
+        }
     }
     if (vfio_dma_layout_ask_kernel(bcontainer, &left) && wanted > left) {
         warn_report("vfio: x-shared-dma-extent=page can take up to %" PRIu64
@@ -340,7 +374,7 @@ static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
         return false;
     }
     if (size == DMA_LAYOUT_PAGE) {
-        vfio_dma_layout_check_granules(vdl->bcontainer);
+        vfio_dma_layout_check_pages(vdl->bcontainer);
     }
     vdl->extent_size = g_strdup(wanted ?: "auto");
     return true;

@@ -34,7 +34,7 @@ struct Kernel {
     const DmaLayout *layout = nullptr;
 };
 
-int count_map(void *opaque, uint64_t, uint64_t size, uint64_t, bool)
+int count_map(void *opaque, uint64_t, uint64_t size, uint64_t, DmaLayoutAccess)
 {
     auto *kernel = static_cast<Kernel *>(opaque);
 
@@ -84,7 +84,8 @@ public:
 
     bool populate(uint64_t iova, uint64_t size)
     {
-        const int ret = layout_.populate(iova, size, iova, kPage, false);
+        const int ret =
+            layout_.populate(iova, size, iova, DMA_LAYOUT_READ_WRITE);
 
         failed_ |= ret != 0;
         return !ret;

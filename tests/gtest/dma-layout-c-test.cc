@@ -24,9 +24,9 @@ TEST(DmaLayoutC, MirrorsTheClass)
     const DmaLayoutBackend backend = {
         .map =
             [](void *opaque, uint64_t iova, uint64_t size, uint64_t vaddr,
-               bool readonly) {
-                return static_cast<IommuModel *>(opaque)->map(iova, size, vaddr,
-                                                              readonly);
+               DmaLayoutAccess access) {
+                return static_cast<IommuModel *>(opaque)->map(
+                    iova, size, vaddr, access == DMA_LAYOUT_READ_ONLY);
             },
         .unmap =
             [](void *opaque, uint64_t iova, uint64_t size) {
@@ -45,8 +45,10 @@ TEST(DmaLayoutC, MirrorsTheClass)
     EXPECT_EQ(dma_layout_last(layout), 0u);
     EXPECT_FALSE(dma_layout_next_extent(layout, 0, UINT64_MAX, &extent));
     EXPECT_EQ(dma_layout_set_extent_size(layout, 2 * kPage), 0);
-    EXPECT_EQ(dma_layout_populate(layout, 0, 8 * kPage, kMiB, kPage, true), 0);
-    EXPECT_EQ(dma_layout_populate(layout, 0, kPage, kMiB, kPage, true),
+    EXPECT_EQ(
+        dma_layout_populate(layout, 0, 8 * kPage, kMiB, DMA_LAYOUT_READ_ONLY),
+        0);
+    EXPECT_EQ(dma_layout_populate(layout, 0, kPage, kMiB, DMA_LAYOUT_READ_ONLY),
               -EEXIST);
     EXPECT_FALSE(dma_layout_is_open(layout));
     EXPECT_EQ(dma_layout_count_mapped(layout), 0u);

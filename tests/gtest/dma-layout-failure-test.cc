@@ -29,7 +29,9 @@ TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
 
             EXPECT_EQ(fresh.open(), 0);
             EXPECT_EQ(fresh.populate(0, kPage), 0);
-            EXPECT_EQ(fresh.populate(16 * kMiB, kPage, {.readonly = true}), 0);
+            EXPECT_EQ(fresh.populate(16 * kMiB, kPage,
+                                     {.access = DMA_LAYOUT_READ_ONLY}),
+                      0);
             fresh.model().fail_map(n, error);
             if (error == ENOSPC && n > 2) {
                 /* The first ones are merged for the others. */

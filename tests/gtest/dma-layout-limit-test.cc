@@ -157,14 +157,15 @@ TEST(DmaLayoutBudget, WhatIsNeverMerged)
 
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(0, kPage, plain), 0);
-    EXPECT_EQ(rig.populate(kPage, kPage, {.readonly = true}), 0);
+    EXPECT_EQ(rig.populate(kPage, kPage, {.access = DMA_LAYOUT_READ_ONLY}), 0);
     EXPECT_EQ(rig.populate(2 * kPage, kPage, plain), 0);
     EXPECT_EQ(rig.populate(3 * kPage, kPage, {.offset = kTiB}), 0);
     EXPECT_EQ(rig.populate(4 * kPage, 2 * kPage,
-                           {.offset = kTiB, .granularity = 2 * kPage}),
+                           {.offset = kTiB, .access = DMA_LAYOUT_READ_ONLY}),
               0);
     EXPECT_EQ(rig.populate(6 * kPage, kPage, {.offset = 2 * kTiB}), 0);
-    EXPECT_EQ(rig.populate(7 * kPage, kPage, {.readonly = true}), -ENOSPC);
+    EXPECT_EQ(rig.populate(7 * kPage, kPage, {.access = DMA_LAYOUT_READ_ONLY}),
+              -ENOSPC);
     EXPECT_EQ(rig.size(), 6u);
     EXPECT_EQ(rig.stats().merges, 0u);
 }
@@ -281,27 +282,6 @@ TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
         EXPECT_EQ(rig.stats().missing_size, 0u);
         EXPECT_EQ(rig.stats().merges, open_first ? 3u : 0u);
     }
-}
-
-/* Memory that is given back block by block is not touched before it must be. */
-TEST(DmaLayoutBudget, CoarseMemoryIsLeftAlone)
-{
-    Rig rig(IommuKind::kType1v2, 400);
-    const Memory blocks = {.granularity = 2 * kMiB};
-    uint64_t n = 0;
-
-    EXPECT_EQ(rig.open(), 0);
-    for (; rig.stats().entries_left; n++) {
-        EXPECT_EQ(rig.populate(n * 2 * kMiB, 2 * kMiB, blocks), 0);
-    }
-    EXPECT_EQ(rig.size(), n);
-    EXPECT_EQ(rig.discard(50 * kMiB, 2 * kMiB), 0);
-    EXPECT_EQ(rig.stats().splits, 0u);
-    EXPECT_EQ(rig.stats().merges, 0u);
-    EXPECT_EQ(rig.populate(50 * kMiB, 2 * kMiB, blocks), 0);
-    /* Otherwise this would fail. */
-    EXPECT_EQ(rig.populate(kTiB, 128 * kMiB, blocks), 0);
-    EXPECT_GT(rig.stats().merges, 0u);
 }
 
 /* However short entries are, a hole takes no more than 1 GiB away. */

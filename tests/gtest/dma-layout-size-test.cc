@@ -25,8 +25,6 @@ using shared_dma::rig::kTiB;
 
 TEST_P(DmaLayoutOf, ExtentsOfOnePage)
 {
-    const Memory coarse = {.granularity = 2 * kMiB};
-
     EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_PAGE), 0);
     EXPECT_EQ(rig.populate(0, 100 * kPage), 0);
     EXPECT_EQ(rig.populate(100 * kPage, 10 * kPage), 0);
@@ -34,10 +32,10 @@ TEST_P(DmaLayoutOf, ExtentsOfOnePage)
     EXPECT_EQ(rig.calls(), 0u);
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(200 * kPage, 7 * kPage), 0);
-    EXPECT_EQ(rig.populate(kGiB, 8 * kMiB, coarse), 0);
+    EXPECT_EQ(rig.populate(kGiB, 4 * kPage), 0);
     EXPECT_EQ(rig.size(), 121u);
     EXPECT_EQ(rig.discard(50 * kPage, 25 * kPage), 0);
-    EXPECT_EQ(rig.discard(kGiB + 2 * kMiB, 4 * kMiB), 0);
+    EXPECT_EQ(rig.discard(kGiB + kPage, 2 * kPage), 0);
     EXPECT_EQ(rig.size(), 94u);
     EXPECT_EQ(rig.nunmaps(), 2u);
     EXPECT_EQ(rig.nmaps(), 121u);
@@ -94,30 +92,6 @@ TEST(DmaLayoutBudget, HugeSizes)
     }
 }
 
-TEST_P(DmaLayoutOf, CoarseMemoryIsCutAsItIsDiscarded)
-{
-    for (uint64_t granularity : {kMiB, 2 * kMiB, 128 * kMiB}) {
-        for (bool open : {true, false}) {
-            Rig fresh(GetParam());
-            const Memory coarse = {.granularity = granularity};
-
-            if (open) {
-                EXPECT_EQ(fresh.open(), 0);
-            }
-            EXPECT_EQ(fresh.populate(granularity, 16 * granularity, coarse), 0);
-            EXPECT_EQ(fresh.size(), 16u);
-            EXPECT_EQ(fresh.open(), 0);
-            EXPECT_EQ(fresh.nmaps(), 16u);
-            for (uint64_t i = 2; i <= 16; i += 3) {
-                EXPECT_EQ(fresh.discard(i * granularity, 2 * granularity), 0);
-            }
-            EXPECT_EQ(fresh.nmaps(), 16u);
-            EXPECT_EQ(fresh.size(), 6u);
-            EXPECT_EQ(fresh.stats().splits, 0u);
-        }
-    }
-}
-
 TEST_P(DmaLayoutOf, NewSizeCutsWhatIsRecorded)
 {
     EXPECT_EQ(rig.populate(kGiB - 2 * kMiB, 8 * kMiB), 0);
@@ -154,7 +128,7 @@ TEST(DmaLayoutBudget, NewSizeThatFailsChangesNothing)
 {
     for (uint64_t size : {DMA_LAYOUT_PAGE, kPage, 64 * kKiB}) {
         Rig rig(IommuKind::kType1v2, 100);
-        Memory odd = {.readonly = true};
+        Memory odd = {.access = DMA_LAYOUT_READ_ONLY};
 
         /* Nothing here could be merged. */
         for (uint64_t i = 0; i < 101; i++) {

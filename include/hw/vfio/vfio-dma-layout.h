@@ -5,7 +5,7 @@
  *
  * Each VFIO container has a VFIODmaLayout, a QOM object that is its child
  * "dma-layout".  It maps the populated parts of sections that have a
- * RamDiscardManager, by the rules of hw/vfio/dma-layout.h, and knows which
+ * GuestMemfdManager, by the rules of hw/vfio/dma-layout.h, and knows which
  * devices of the container may do DMA: its gate is open while there is one.
  *
  * While it has devices, the container is "vfio-container[N]" of the machine,
@@ -14,9 +14,8 @@
  *   qom-get /machine/vfio-container[0]/dma-layout extents
  *
  * Locking: a layout has a lock of its own, taken after the BQL and after the
- * locks of RamDiscardManagers.  vfio_dma_layout_populate() and
- * vfio_dma_layout_discard() are called with or without the BQL; all others
- * need it.
+ * locks of RamDiscardManagers.  Listeners are called with or without the BQL;
+ * all functions here need it.
  */
 
 #ifndef HW_VFIO_VFIO_DMA_LAYOUT_H
@@ -54,19 +53,11 @@ typedef struct VFIORamDiscardListener VFIORamDiscardListener;
 VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer);
 
 /*
- * A part of a listener's section is populated: @size bytes at @iova, which are
- * at @vaddr.  Mapped at once while the gate is open.  Returns 0; or a negative
- * errno, and nothing has changed.
+ * Have the layout map what is populated of a new listener's section, if that
+ * is memory with a guest_memfd; other memory is mapped as QEMU maps it.  To be
+ * called before the listener is registered.
  */
-int vfio_dma_layout_populate(VFIORamDiscardListener *vrdl, hwaddr iova,
-                             uint64_t size, void *vaddr, bool readonly);
-
-/*
- * A range of a section is discarded, whatever of it was populated.  Returns 0:
- * what the kernel does not unmap is reported, and tried again later.
- */
-int vfio_dma_layout_discard(VFIOContainerBase *bcontainer, hwaddr iova,
-                            uint64_t size);
+void vfio_dma_layout_adopt(VFIORamDiscardListener *vrdl);
 
 /*
  * Fill in @pages with the whole pages of a section, of which there are some:
@@ -117,10 +108,11 @@ ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
 bool vfio_dma_layout_is_refused(VFIODevice *vbasedev);
 
 /*
- * Whether the listeners of a container have more sections than the kernel lets
- * it have mappings, so that not all of their memory could be mapped even with
- * one mapping for each.
+ * Whether to look for a shortage of mappings after a listener was added.  For
+ * memory with a guest_memfd: if there are fewer mappings than sections, so that
+ * not all of it could be mapped even with one mapping for each.  For other
+ * memory: if the number of mappings is limited.
  */
-bool vfio_dma_layout_is_short(VFIOContainerBase *bcontainer);
+bool vfio_dma_layout_is_short(const VFIORamDiscardListener *vrdl);
 
 #endif
