@@ -209,6 +209,10 @@ int DmaLayout::try_open()
         return -ENOSPC;
     }
     ret = map_all();
+    if (!ret) {
+        /* What was refused may not be any more. */
+        retry_missing();
+    }
     return !ret && missing_.nshort() ? -ENOSPC : ret;
 }
 
@@ -228,9 +232,6 @@ int DmaLayout::open()
             unmap_extents(it, std::next(it));
         }
         retry_stuck();
-    } else {
-        /* What was refused may not be any more. */
-        retry_missing();
     }
     report_pressure();
     return ret;
