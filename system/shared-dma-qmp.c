@@ -14,7 +14,7 @@
 #include "exec/ramblock.h"
 #include "exec/ramlist.h"
 #include "hw/qdev-core.h"
-#include "hw/vfio/ram-discard.h"
+#include "hw/vfio/vfio-dma-layout.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-manager.h"
 #include "system/shared-dma-view.h"

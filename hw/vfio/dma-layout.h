@@ -3,11 +3,10 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * VFIO hears of memory that is populated and discarded, in any granularity:
- * pages that a guest shares and makes private again, blocks that virtio-mem
- * plugs and unplugs.  The kernel maps ranges, counts each as an entry, grants
- * 65535 of them by default, and takes a mapping back as a whole or not at
- * all.  A DmaLayout decides which mappings there are.
+ * VFIO hears of memory that is populated and discarded: pages that a guest
+ * shares and makes private again.  The kernel maps ranges, counts each as an
+ * entry, grants 65535 of them by default, and takes a mapping back as a whole
+ * or not at all.  A DmaLayout decides which mappings there are.
  *
  * What is populated is kept as extents, ordered by IOVA.  An extent is one
  * mapping, contiguous in IOVA and in QEMU's memory:
@@ -70,10 +69,6 @@
  *  - before it is opened for the first time none is mapped
  *  - with extents of a page's size, none is ever split or merged
  *
- * Coarse memory, which is discarded in pieces of 1 MiB or more, as virtio-mem's
- * is, has extents of these pieces: never split, nor merged, while there are
- * entries.  Who discards block by block does so while the next is in use.
- *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
  * adds or takes away; O(n) for a request that finds no entry left, and for
  * opening the gate.  An extent takes about 100 bytes.  Where the kernel sets no
@@ -88,12 +83,14 @@
 #ifndef HW_VFIO_DMA_LAYOUT_H
 #define HW_VFIO_DMA_LAYOUT_H
 
-#include <array>
-#include <cstddef>
 #include <cstdint>
-#include <map>
-#include <set>
-#include <utility>
+#include <optional>
+
+#include "dma-budget.h"
+#include "dma-extent-map.h"
+#include "dma-missing.h"
+#include "dma-streams.h"
+#include "dma-stuck.h"
 
 extern "C" {
 #include "hw/vfio/dma-layout-c.h"
@@ -101,77 +98,25 @@ extern "C" {
 
 namespace shared_dma {
 
-/* One mapping, or what will be one; its IOVA is its key. */
-struct DmaExtent {
-    uint64_t size;
-    uint64_t vaddr;
-    /* Discards are multiples of 1 << granularity_shift bytes. */
-    uint8_t granularity_shift;
-    bool readonly;
-    /* Of the same stream as the extent that ends where this one starts. */
-    bool joined;
-    bool mapped;
-};
-
-/* How many extents there are of each size. */
-class DmaExtentSizes {
-public:
-    void add(uint64_t size);
-    void remove(uint64_t size);
-
-    /* 0 when there is none. */
-    uint64_t largest() const;
-    uint64_t smallest() const;
-    /* Element i is for those of 1 << i bytes and more. */
-    const std::array<uint64_t, 64> &by_order() const { return by_order_; }
-
-    bool operator==(const DmaExtentSizes &) const = default;
-
-private:
-    std::map<uint64_t, uint64_t> counts_;
-    std::array<uint64_t, 64> by_order_ = {};
-};
-
 /* The functions are documented with the C interface, dma-layout-c.h. */
 class DmaLayout {
 public:
-    /* By IOVA. */
-    using Extents = std::map<uint64_t, DmaExtent>;
-
-    static constexpr uint64_t kPage = 4096;
-    /* What a superpage of an IOMMU covers. */
-    static constexpr uint64_t kBlock = UINT64_C(2) << 20;
-    /* The largest superpage, and what a closed gate cuts at. */
-    static constexpr uint64_t kLargeBlock = UINT64_C(1) << 30;
-    /*
-     * Entries that are kept for splits, which need at most as many as an
-     * extent of this many bits has.
-     */
-    static constexpr uint64_t kSplitReserve = 64;
-    /*
-     * How many extents there may be if the kernel sets no limit.  Each takes
-     * about 100 bytes of QEMU's memory and 400 of the kernel's, so all of them
-     * half a GiB, whatever a guest does.
-     */
-    static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
+    static constexpr uint64_t kPage = DmaExtentMap::kPage;
 
     DmaLayout(const DmaLayoutBackend &backend, void *opaque);
 
     int set_extent_size(uint64_t extent_size);
 
     int populate(uint64_t iova, uint64_t size, uint64_t vaddr,
-                 uint64_t granularity, bool readonly);
+                 DmaLayoutAccess access);
     int discard(uint64_t iova, uint64_t size);
 
     int open();
     void close();
-    bool is_open() const { return open_; }
+    bool is_open() const { return gate_ == DMA_LAYOUT_OPEN; }
 
-    uint64_t nmapped() const { return nmapped_; }
     DmaLayoutStats stats() const;
-    const Extents &extents() const { return extents_; }
-    /* The first extent that ends at @iova or later. */
-    Extents::const_iterator next_extent(uint64_t iova) const;
+    const DmaExtentMap &extents() const { return extents_; }
 
     /*
      * Look at everything the layout knows of itself: which invariant does not
@@ -183,127 +128,110 @@ public:
     DmaLayout &operator=(const DmaLayout &) = delete;
 
 private:
-    using Iterator = Extents::iterator;
+    /* Larger than any block. */
+    static constexpr uint64_t kUncut = UINT64_C(1) << 63;
+    /* How many entries to gain at once when there are none left. */
+    static constexpr uint64_t kMergeBatch = 64;
 
-    /* What to merge: see merge_some(). */
+    using Iterator = DmaExtentMap::Iterator;
+
+    /* Which extents to merge: see merge_some(). */
     struct MergeRule {
+        /* Only within blocks of this size... */
         uint64_t block;
+        /* ...only within streams... */
         bool joined_only;
+        /* ...and those that are mapped, or those that are not. */
         bool mapped;
     };
+    /* How to add what remains of an extent. */
+    enum class Pieces {
+        kOne,
+        kPowersOfTwo
+    };
+    /* An extent that is not mapped and can grow in place. */
+    struct Tail {
+        Iterator it;
+        uint64_t max_last;
+    };
 
-    bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
-    bool is_coarse(uint64_t granularity) const;
-    unsigned pressure() const;
-    uint64_t block_size(uint64_t granularity) const;
-    void tell_pressure();
-
+    /* The way to the kernel */
     int map(uint64_t iova, const DmaExtent &extent);
     int map_or_make_room(uint64_t iova, const DmaExtent &extent);
     int unmap(uint64_t iova, uint64_t last);
     int unmap_extents(Iterator begin, Iterator end);
     void event(DmaLayoutEvent event, uint64_t iova, uint64_t size,
                uint64_t count);
+
+    /* Budget */
     void ask_for_limit();
-    void set_limit(uint64_t limit);
-    uint64_t room() const;
+    uint64_t room() const { return budget_.room(extents_.size()); }
+    uint64_t block_size() const;
+    void report_pressure();
 
-    Iterator find(uint64_t iova);
-    bool continues_stream(uint64_t iova, uint64_t end);
-    bool is_seam(Extents::const_iterator it) const;
-    void count_mapped(const DmaExtent &extent, bool mapped);
-    Iterator insert(uint64_t iova, const DmaExtent &extent);
+    /* What is missing */
     Iterator erase(Iterator it);
-    void set_mapped(Iterator it, bool mapped);
     void set_missing(Iterator it, int err);
-    void set_refused(uint64_t iova);
-    void put_off(uint64_t iova, uint64_t nchanges);
-    void forget_refusal(uint64_t iova);
-    bool is_put_off(uint64_t iova) const;
-
-    bool extend_tail(uint64_t iova, const DmaExtent &like);
-    void set_tail(Iterator it, uint64_t block);
-    void drop_tail();
-    uint64_t extend(Iterator it, uint64_t size, uint64_t block);
-    int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
-    int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
-    void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
-               uint64_t like_iova, bool in_one, bool is_due);
-    int take_away(uint64_t iova, uint64_t last);
-    int discard_range(uint64_t iova, uint64_t last);
-    bool is_stuck(uint64_t iova, uint64_t last) const;
-    void set_stuck(uint64_t iova, uint64_t last, int err);
-    void free_stuck(bool mapped);
-    void retry_stuck();
     int retry(Iterator it);
     void retry_missing();
 
-    Iterator cut(Iterator it, uint64_t size);
-    int map_front(Iterator &it, uint64_t size);
-    int skip_refused(Iterator &it, int &err, unsigned &nprobes);
-    int map_parts(Iterator it, int err, unsigned &nprobes);
-    int map_all();
-
+    /* Merging, in dma-layout-merge.cc */
     uint64_t merge(Iterator first, Iterator end);
     void map_again(Iterator first, Iterator end);
+    Iterator end_of_run(Iterator first, const MergeRule &rule,
+                        uint64_t max) const;
     bool merge_round(const MergeRule &rule, uint64_t wanted, uint64_t *gained);
     uint64_t merge_some(uint64_t wanted, bool mapped);
     void make_room(uint64_t wanted);
     void merge_stream(uint64_t last);
 
+    /* Populating */
+    bool extend_tail(uint64_t iova, const DmaExtent &like);
+    void set_tail(Iterator it, uint64_t block);
+    uint64_t extend(Iterator it, uint64_t size, uint64_t block);
+    int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
+    int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
+    int add_request(uint64_t iova, uint64_t last, DmaExtent like,
+                    Iterator after, uint64_t block);
+
+    /* Discarding */
+    void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
+               uint64_t like_iova, Pieces pieces);
+    void erase_unmapped(Iterator first, Iterator end);
+    int take_away(uint64_t iova, uint64_t last);
+    int discard_range(uint64_t iova, uint64_t last);
+
+    /* What is stuck */
+    void set_stuck(uint64_t iova, uint64_t last, int err);
+    bool is_mapped(uint64_t iova) const;
+    void retry_stuck();
+
+    /* Opening the gate, in dma-layout-open.cc */
+    Iterator cut(Iterator it, uint64_t size);
+    int map_front(Iterator &it, uint64_t size);
+    int skip_refused(Iterator &it, int &err, unsigned &nprobes);
+    int map_parts(Iterator it, int err, unsigned &nprobes);
+    int map_extent(Iterator it, unsigned &nprobes);
+    int map_all();
+    int try_open();
+
     DmaLayoutBackend backend_;
     void *opaque_;
 
-    Extents extents_;
-    /* Those of all extents but the tail, whose size changes all the time. */
-    DmaExtentSizes sizes_;
-    /* Those that are missing and can be tried again at any time. */
-    std::set<uint64_t> missing_;
-    /*
-     * Those that the kernel does not map, whatever is left of anything: missing
-     * while the gate is open.  By how many changes each was put off last, until
-     * which one; and in that order.
-     */
-    struct Refusal {
-        uint64_t due;
-        uint64_t delay;
-    };
-    std::map<uint64_t, Refusal> refused_;
-    std::set<std::pair<uint64_t, uint64_t>> due_;
-    /* How often the layout was to be changed. */
-    uint64_t nchanges_ = 0;
-    /* First and last byte of what is stuck, each range in one extent. */
-    std::map<uint64_t, uint64_t> stuck_;
-    bool open_ = false;
+    DmaExtentMap extents_;
+    DmaBudget budget_;
+    DmaStreams streams_;
+    DmaMissing missing_;
+    DmaStuck stuck_;
+
+    DmaLayoutGate gate_ = DMA_LAYOUT_CLOSED;
     bool was_open_ = false;
-
-    uint64_t extent_size_ = DMA_LAYOUT_AUTO;
-    /* How many extents there may be: for all, and with those for splits. */
-    uint64_t limit_;
-    uint64_t hard_limit_;
-    unsigned told_pressure_ = 0;
-
-    /* Where the last requests ended. */
-    std::array<uint64_t, 8> stream_ends_;
-    size_t oldest_stream_ = 0;
-    /* Which of them was the last of all. */
-    size_t stream_ = 0;
-    /* Its extent, if it can grow until it ends at @tail_max_last_. */
-    Iterator tail_ = extents_.end();
-    uint64_t tail_max_last_ = 0;
+    unsigned reported_pressure_ = 0;
+    /* The extent of the last request. */
+    std::optional<Tail> tail_;
     /* Where the search for extents to merge goes on. */
     uint64_t merge_hand_ = 0;
-    /* Where the next missing extent is tried again. */
-    uint64_t retry_hand_ = 0;
 
-    /*
-     * Places where an extent could be merged with the one before it, by
-     * whether both are mapped.
-     */
-    std::array<uint64_t, 2> nseams_ = {};
-    uint64_t nmapped_ = 0;
-    uint64_t populated_size_ = 0;
-    uint64_t mapped_size_ = 0;
     uint64_t map_calls_ = 0;
     uint64_t unmap_calls_ = 0;
     uint64_t splits_ = 0;

@@ -14,10 +14,11 @@
 
 namespace {
 
+using shared_dma::DmaBudget;
 using shared_dma::DmaLayout;
 
 constexpr uint64_t kPage = DmaLayout::kPage;
-constexpr uint64_t kBlock = DmaLayout::kBlock;
+constexpr uint64_t kBlock = DmaBudget::kBlock;
 constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kTiB = UINT64_C(1) << 40;
 constexpr uint64_t kEntryLimit = 65535;
@@ -33,12 +34,12 @@ struct Kernel {
     const DmaLayout *layout = nullptr;
 };
 
-int count_map(void *opaque, uint64_t, uint64_t size, uint64_t, bool)
+int count_map(void *opaque, uint64_t, uint64_t size, uint64_t, DmaLayoutAccess)
 {
     auto *kernel = static_cast<Kernel *>(opaque);
 
     kernel->calls++;
-    if (kernel->layout->nmapped() >= kernel->limit) {
+    if (kernel->layout->extents().nmapped() >= kernel->limit) {
         return -ENOSPC;
     }
     kernel->mapped_bytes += size;
@@ -58,7 +59,7 @@ uint64_t entries_left(void *opaque)
     if (kernel->limit == DMA_LAYOUT_NO_LIMIT) {
         return DMA_LAYOUT_NO_LIMIT;
     }
-    return kernel->limit - kernel->layout->nmapped();
+    return kernel->limit - kernel->layout->extents().nmapped();
 }
 
 void ignore_event(void *, DmaLayoutEvent, uint64_t, uint64_t, uint64_t) {}
@@ -83,7 +84,8 @@ public:
 
     bool populate(uint64_t iova, uint64_t size)
     {
-        const int ret = layout_.populate(iova, size, iova, kPage, false);
+        const int ret =
+            layout_.populate(iova, size, iova, DMA_LAYOUT_READ_WRITE);
 
         failed_ |= ret != 0;
         return !ret;
@@ -305,7 +307,7 @@ void merging_under_limit(benchmark::State &state)
     uint64_t page = UINT64_C(1) << 33;
 
     bench.layout().open();
-    for (uint64_t i = 0; i < kEntryLimit - DmaLayout::kSplitReserve; i++) {
+    for (uint64_t i = 0; i < kEntryLimit - DmaBudget::kSplitReserve; i++) {
         bench.populate(--page * kPage, kPage);
     }
     bench.begin();
@@ -351,7 +353,7 @@ void refused_after_a_search(benchmark::State &state)
         iova += 2 * kPage;
     }
     /* Others take what was kept for splits. */
-    bench.set_limit(bench.layout().nmapped());
+    bench.set_limit(bench.layout().extents().nmapped());
     bench.discard(kPage, kPage);
     if (!bench.layout().stats().missing_size) {
         state.SkipWithError("nothing is missing");

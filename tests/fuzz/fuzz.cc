@@ -24,9 +24,9 @@ int LLVMFuzzerInitialize(int *, char ***)
     return std::atexit(print_steps);
 }
 
-void shared_dma::count_fuzz_step()
+void shared_dma::count_fuzz_steps(uint64_t count)
 {
-    nsteps++;
+    nsteps += count;
 }
 
 void shared_dma::model_check_failed(const char *file, int line,

@@ -14,6 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "tests/model/fuzz-input.h"
+
 extern "C" {
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -21,44 +23,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 namespace shared_dma {
 
-class FuzzInput {
-public:
-    FuzzInput(const uint8_t *data, size_t size) : data_(data), left_(size) {}
-
-    bool at_end() const { return left_ == 0; }
-
-    /* After the end all is 0. */
-    uint8_t byte()
-    {
-        if (at_end()) {
-            return 0;
-        }
-        left_--;
-        return *data_++;
-    }
-
-    uint16_t number()
-    {
-        const uint8_t low = byte();
-
-        return static_cast<uint16_t>(low | byte() << 8);
-    }
-
-    template <typename T, size_t n> T choose(const T (&choices)[n])
-    {
-        return choices[byte() % n];
-    }
-
-private:
-    const uint8_t *data_;
-    size_t left_;
-};
-
 /*
- * An operation was done and its result checked.  How many there were is
+ * Operations were done and their results checked.  How many there were is
  * printed at the end, as "steps N".
  */
-void count_fuzz_step();
+void count_fuzz_steps(uint64_t count);
+inline void count_fuzz_step()
+{
+    count_fuzz_steps(1);
+}
 
 } // namespace shared_dma
 

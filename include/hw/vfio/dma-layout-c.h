@@ -22,6 +22,18 @@ typedef struct DmaLayout DmaLayout;
 /* What entries_left() says when the kernel sets no limit. */
 #define DMA_LAYOUT_NO_LIMIT UINT64_MAX
 
+/* What devices may do to an extent. */
+typedef enum DmaLayoutAccess {
+    DMA_LAYOUT_READ_WRITE,
+    DMA_LAYOUT_READ_ONLY,
+} DmaLayoutAccess;
+
+/* While the gate is closed, extents are recorded, but not mapped. */
+typedef enum DmaLayoutGate {
+    DMA_LAYOUT_CLOSED,
+    DMA_LAYOUT_OPEN,
+} DmaLayoutGate;
+
 /* What happened, besides mapping and unmapping. */
 typedef enum DmaLayoutEvent {
     /*
@@ -57,7 +69,7 @@ typedef enum DmaLayoutEvent {
  */
 typedef struct DmaLayoutBackend {
     int (*map)(void *opaque, uint64_t iova, uint64_t size, uint64_t vaddr,
-               bool readonly);
+               DmaLayoutAccess access);
     int (*unmap)(void *opaque, uint64_t iova, uint64_t size);
     /* How many entries the layout may add to what it has, or NO_LIMIT. */
     uint64_t (*entries_left)(void *opaque);
@@ -116,15 +128,14 @@ void dma_layout_free(DmaLayout *layout);
 int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
 
 /*
- * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.  It
- * will be discarded in multiples of @granularity, a power of two.  Returns 0;
- * or a negative errno, and the same is populated as before: -ENOSPC when there
+ * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.
+ * Returns 0; or a negative errno, and the same is populated as before: -ENOSPC when there
  * are no entries left, -EEXIST when some of it was populated already, -EBUSY
  * when some of it was discarded but could not be unmapped, -EINVAL when it is
  * empty or wraps, or what map() said.
  */
 int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
-                        uint64_t vaddr, uint64_t granularity, bool readonly);
+                        uint64_t vaddr, DmaLayoutAccess access);
 
 /*
  * Memory is discarded: what was populated of @size bytes at @iova is unmapped

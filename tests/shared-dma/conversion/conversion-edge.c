@@ -36,6 +36,9 @@
 
 typedef struct ConvListener {
     VFIORamDiscardListener vrdl;
+    /* VFIO's own functions. */
+    NotifyRamPopulate populate;
+    NotifyRamDiscard discard;
     unsigned int container;
     bool is_registered;
 } ConvListener;
@@ -158,6 +161,16 @@ MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
         memory_region_ref(section.mr);
     }
     return section;
+}
+
+RamDiscardManager *memory_region_get_ram_discard_manager(MemoryRegion *mr)
+{
+    return mr->rdm;
+}
+
+void *memory_region_get_ram_ptr(MemoryRegion *mr)
+{
+    return mr->ram_block->host;
 }
 
 bool memory_region_is_ram_device(MemoryRegion *mr)
@@ -373,30 +386,23 @@ static const TypeInfo conv_types[] = {
 
 DEFINE_TYPES(conv_types)
 
-/* The listener, which does what VFIO's does */
+/* Listeners, which have VFIO do its part and say what came of it */
 
 static void conv_notify_discard(RamDiscardListener *rdl,
                                 MemoryRegionSection *section)
 {
     ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
-    int ret = vfio_dma_layout_discard(listener->vrdl.bcontainer,
-                                      section->offset_within_address_space,
-                                      int128_get64(section->size));
 
+    listener->discard(rdl, section);
     world_told(listener->container, section->offset_within_address_space,
-               int128_get64(section->size), false, ret);
+               int128_get64(section->size), false, 0);
 }
 
 static int conv_notify_populate(RamDiscardListener *rdl,
                                 MemoryRegionSection *section)
 {
     ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
-    char *vaddr = (char *)section->mr->ram_block->host +
-                  section->offset_within_region;
-    int ret = vfio_dma_layout_populate(&listener->vrdl,
-                                       section->offset_within_address_space,
-                                       int128_get64(section->size), vaddr,
-                                       section->readonly);
+    int ret = listener->populate(rdl, section);
 
     world_told(listener->container, section->offset_within_address_space,
                int128_get64(section->size), true, ret);
@@ -429,10 +435,14 @@ static void set_registered(unsigned int container, unsigned int number,
 
         listener->container = container;
         listener->vrdl.bcontainer = containers[container];
-        listener->vrdl.granularity = CONV_PAGE;
+        listener->vrdl.mr = section.mr;
         listener->vrdl.size = window.npages * CONV_PAGE;
-        ram_discard_listener_init(rdl, conv_notify_populate,
-                                  conv_notify_discard, true);
+        ram_discard_listener_init(rdl, NULL, NULL, true);
+        vfio_dma_layout_adopt(&listener->vrdl);
+        listener->populate = rdl->notify_populate;
+        listener->discard = rdl->notify_discard;
+        rdl->notify_populate = conv_notify_populate;
+        rdl->notify_discard = conv_notify_discard;
         rdmc->register_listener(rdm, rdl, &section);
         QLIST_INSERT_HEAD(&containers[container]->vrdl_list, &listener->vrdl,
                           next);
@@ -663,7 +673,11 @@ void conv_look(unsigned int number)
     bql_lock();
     if (number < CONV_CONTAINERS) {
         conv_layout_counter(number, "extents");
-        vfio_dma_layout_is_short(containers[number]);
+        for (unsigned int i = 0; i < G_N_ELEMENTS(listeners[number]); i++) {
+            if (listeners[number][i].is_registered) {
+                vfio_dma_layout_is_short(&listeners[number][i].vrdl);
+            }
+        }
     } else {
         conv_manager_counter(number % CONV_BLOCKS, "shared-size");
         conv_manager_counter(number % CONV_BLOCKS, "failures");

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * kvm-convert-memory.c, guest-memfd-manager.c, ram-discard.c and all below them
+ * kvm-convert-memory.c, guest-memfd-manager.c, vfio-dma-layout.c and all below them
  * are compiled as they are.  What they call outside of themselves is:
  *
  *   conversion-edge.c       QEMU's side, in C for QEMU's headers: regions, RAM

@@ -1,0 +1,126 @@
+/*
+ * How many extents a container may have, and how large new ones should be
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The kernel limits the number of mappings, its entries.  Some of them are
+ * reserved for splits.  As the others are used up, the pressure rises by one
+ * level each time that the number of those left halves, and blocks, at whose
+ * borders new extents are cut, grow by a factor of 16 with each level.
+ *
+ * A DmaBudget is a plain value.  @used is the number of extents there are.
+ */
+
+#ifndef HW_VFIO_DMA_BUDGET_H
+#define HW_VFIO_DMA_BUDGET_H
+
+#include <algorithm>
+#include <cstdint>
+
+extern "C" {
+#include "hw/vfio/dma-layout-c.h"
+}
+
+namespace shared_dma {
+
+class DmaBudget {
+public:
+    static constexpr uint64_t kPage = 4096;
+    /* What a superpage of an IOMMU covers. */
+    static constexpr uint64_t kBlock = UINT64_C(2) << 20;
+    /* The largest superpage, and where a closed gate cuts. */
+    static constexpr uint64_t kLargeBlock = UINT64_C(1) << 30;
+    /*
+     * Entries that are reserved for splits.  One split takes at most as many
+     * as the size of an extent has bits.
+     */
+    static constexpr uint64_t kSplitReserve = 64;
+    /*
+     * How many extents there may be if the kernel sets no limit.  Each takes
+     * about 100 bytes of QEMU's memory and 400 of the kernel's, so all of them
+     * half a GiB, whatever a guest does.
+     */
+    static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
+    /* By how many bits block sizes grow with each level of pressure. */
+    static constexpr unsigned kGrowthShift = 4;
+    /* At this level, a page has grown beyond the largest block. */
+    static constexpr unsigned kMaxPressure = 5;
+
+    DmaBudget() { set_limit(kMaxExtents); }
+
+    /* Set the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE or bytes. */
+    void set_extent_size(uint64_t size) { extent_size_ = size; }
+    uint64_t extent_size() const { return extent_size_; }
+
+    /* Whether each extent is one page, whatever is left. */
+    bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
+
+    /* The kernel grants @limit entries, or any number: DMA_LAYOUT_NO_LIMIT. */
+    void set_kernel_limit(uint64_t limit)
+    {
+        if (limit == DMA_LAYOUT_NO_LIMIT && !is_fixed()) {
+            limit = kMaxExtents;
+        }
+        set_limit(limit);
+    }
+
+    /* How many extents there may be, except for those of splits. */
+    uint64_t limit() const { return limit_; }
+    /* How many extents there may be in all. */
+    uint64_t hard_limit() const { return hard_limit_; }
+
+    /* How many extents may be added. */
+    uint64_t room(uint64_t used) const
+    {
+        return used < limit_ ? limit_ - used : 0;
+    }
+
+    unsigned pressure(uint64_t used) const
+    {
+        unsigned level = 0;
+
+        if (room(used) >= limit_ / 2 || is_fixed()) {
+            return 0;
+        }
+        while (level < kMaxPressure && room(used) < limit_ >> (level + 1)) {
+            level++;
+        }
+        return level;
+    }
+
+    /*
+     * The size of blocks, in bytes.  Extents cost nothing while the gate is
+     * closed, and can be large.
+     */
+    uint64_t block_size(uint64_t used, DmaLayoutGate gate) const
+    {
+        uint64_t block = extent_size_;
+
+        if (is_fixed()) {
+            return kPage;
+        }
+        if (extent_size_ == DMA_LAYOUT_AUTO) {
+            block = gate == DMA_LAYOUT_OPEN ? kBlock : kLargeBlock;
+        }
+        /* A hole in a larger block would unmap too much. */
+        return std::max(block, std::min(block << kGrowthShift * pressure(used),
+                                        kLargeBlock));
+    }
+
+private:
+    void set_limit(uint64_t limit)
+    {
+        hard_limit_ = limit_ = limit;
+        if (!is_fixed()) {
+            limit_ -= std::min(kSplitReserve, limit / 4);
+        }
+    }
+
+    uint64_t extent_size_ = DMA_LAYOUT_AUTO;
+    uint64_t limit_;
+    uint64_t hard_limit_;
+};
+
+} // namespace shared_dma
+
+#endif

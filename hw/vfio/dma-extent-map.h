@@ -1,0 +1,173 @@
+/*
+ * Extents of DMA mappings, ordered by IOVA
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * A DmaExtentMap knows which extents there are and which of them are mapped,
+ * and counts them as they change: how many, how large, and where two could be
+ * one.  It maps nothing itself, and does not know why an extent is there;
+ * that is for its owner, hw/vfio/dma-layout.h.
+ *
+ * Each change takes O(log n) for n extents, and so does finding one; reading a
+ * counter takes constant time.  An extent takes about 100 bytes.
+ */
+
+#ifndef HW_VFIO_DMA_EXTENT_MAP_H
+#define HW_VFIO_DMA_EXTENT_MAP_H
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <span>
+
+extern "C" {
+#include "hw/vfio/dma-layout-c.h"
+}
+
+namespace shared_dma {
+
+/* One mapping, or one to be; its IOVA is its key.  Sizes are in bytes. */
+struct DmaExtent {
+    uint64_t size;
+    uint64_t vaddr;
+    DmaLayoutAccess access;
+    /* Belongs to the same stream as the extent that ends where it starts. */
+    bool joined;
+    bool mapped;
+};
+
+/* How many extents there are of each size. */
+class DmaExtentSizes {
+public:
+    void add(uint64_t size);
+    void remove(uint64_t size);
+
+    /* Return 0 when there is none. */
+    uint64_t largest() const;
+    uint64_t smallest() const;
+    /* Element i counts sizes s with floor(log2(s)) = i. */
+    const std::array<uint64_t, 64> &by_order() const { return by_order_; }
+
+    bool operator==(const DmaExtentSizes &) const = default;
+
+private:
+    std::map<uint64_t, uint64_t> counts_;
+    std::array<uint64_t, 64> by_order_ = {};
+};
+
+class DmaExtentMap {
+public:
+    using Extents = std::map<uint64_t, DmaExtent>;
+    using Entry = Extents::value_type;
+    /* Valid until its extent is erased.  Extents change by functions only. */
+    using Iterator = Extents::const_iterator;
+
+    static constexpr uint64_t kPage = 4096;
+
+    /* The last byte of an extent, inclusive. */
+    static uint64_t last_of(const Entry &entry)
+    {
+        return entry.first + (entry.second.size - 1);
+    }
+
+    /* Whether @extent at @iova could be a single mapping with @before. */
+    static bool can_join(const Entry &before, uint64_t iova,
+                         const DmaExtent &extent);
+
+    Iterator begin() const { return extents_.begin(); }
+    Iterator end() const { return extents_.end(); }
+    bool empty() const { return extents_.empty(); }
+    size_t size() const { return extents_.size(); }
+
+    /* Return the extent that starts at @iova; there must be one. */
+    const DmaExtent &at(uint64_t iova) const { return extents_.at(iova); }
+    /* Find the first extent that ends at @iova or later. */
+    Iterator find(uint64_t iova) const;
+    /* Find the first extent that starts at @iova or later. */
+    Iterator lower_bound(uint64_t iova) const
+    {
+        return extents_.lower_bound(iova);
+    }
+    /* Find the first extent that starts after @iova. */
+    Iterator upper_bound(uint64_t iova) const
+    {
+        return extents_.upper_bound(iova);
+    }
+
+    /* Add an extent where there is none. */
+    Iterator insert(uint64_t iova, const DmaExtent &extent);
+    /* Remove an extent; returns the next one. */
+    Iterator erase(Iterator it);
+
+    void mark_mapped(Iterator it) { set_mapped(it, true); }
+    void mark_unmapped(Iterator it) { set_mapped(it, false); }
+    /* An extent no longer belongs to the stream of the one before it. */
+    void separate(Iterator it);
+
+    /*
+     * Make an extent that is not mapped longer by @more bytes, up to the next
+     * extent at most.  Growing the same one over and over takes constant time.
+     */
+    void grow(Iterator it, uint64_t more);
+    /*
+     * Cut an extent that is not mapped in two; the first has @size bytes.
+     * Returns the second.
+     */
+    Iterator cut(Iterator it, uint64_t size);
+    /*
+     * Replace the extents from @first to before @end, none of which is mapped
+     * and between which there are only seams, by one, which is returned.
+     */
+    Iterator join(Iterator first, Iterator end);
+
+    /* Whether an extent and the one before it could be a single mapping. */
+    bool is_seam(Iterator it) const;
+    /* How many such places there are where both are @mapped, or both not. */
+    uint64_t nseams(bool mapped) const { return nseams_[mapped]; }
+
+    uint64_t nmapped() const { return nmapped_; }
+    uint64_t mapped_size() const { return mapped_size_; }
+    uint64_t total_size() const { return total_size_; }
+
+    /* Sizes of the extents; 0 when there is none. */
+    uint64_t largest() const;
+    uint64_t smallest() const;
+    /* Element i counts sizes s with floor(log2(s)) = i. */
+    void count_by_order(std::span<uint64_t, 64> counts) const;
+
+    /*
+     * Compare all counters with the extents: returns what is wrong, or null.
+     * Takes O(n), for tests.
+     */
+    const char *broken_invariant() const;
+
+private:
+    DmaExtent &change(Iterator it);
+    void set_mapped(Iterator it, bool mapped);
+    void count_mapped(const DmaExtent &extent, bool mapped);
+    void settle();
+
+    Extents extents_;
+
+    /* All but the one that was grown last, whose size changes all the time. */
+    DmaExtentSizes sizes_;
+    struct Growing {
+        uint64_t iova;
+        uint64_t size;
+        /* Where the next extent starts, or the end of the address space. */
+        uint64_t max_end;
+    };
+    std::optional<Growing> growing_;
+
+    /* By whether the extents on both sides are mapped. */
+    std::array<uint64_t, 2> nseams_ = {};
+    uint64_t nmapped_ = 0;
+    uint64_t mapped_size_ = 0;
+    uint64_t total_size_ = 0;
+};
+
+} // namespace shared_dma
+
+#endif

@@ -1,0 +1,197 @@
+/*
+ * Merging the extents of a DmaLayout, to gain entries
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "dma-layout.h"
+
+#include <algorithm>
+#include <iterator>
+
+namespace shared_dma {
+
+namespace {
+
+/* Streams are merged in blocks of at least this size. */
+constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
+
+} // namespace
+
+/* Map the extents from @first to before @end that are not mapped. */
+void DmaLayout::map_again(Iterator first, Iterator end)
+{
+    for (Iterator it = first; it != end; ++it) {
+        const int err = it->second.mapped ? 0 : map(it->first, it->second);
+
+        if (err && is_open()) {
+            set_missing(it, err);
+        } else if (!err && !it->second.mapped) {
+            extents_.mark_mapped(it);
+        }
+    }
+}
+
+/*
+ * Replace the extents from @first to before @end, which all touch, by one.
+ * Returns how many entries that gains: none if the kernel does not let us.
+ */
+uint64_t DmaLayout::merge(Iterator first, Iterator end)
+{
+    const uint64_t iova = first->first;
+    const uint64_t count = std::distance(first, end);
+    const bool mapped = first->second.mapped;
+    DmaExtent merged = first->second;
+
+    merged.size = DmaExtentMap::last_of(*std::prev(end)) - iova + 1;
+    if (mapped) {
+        /* What is stuck must not be mapped once more. */
+        if (!stuck_.empty()) {
+            return 0;
+        }
+        if (unmap_extents(first, end) || map(iova, merged)) {
+            map_again(first, end);
+            return 0;
+        }
+        merges_++;
+        event(DMA_LAYOUT_MERGE, iova, merged.size, count);
+    }
+
+    for (Iterator it = first; it != end; ++it) {
+        missing_.remove(it->first);
+    }
+    first = extents_.join(first, end);
+    if (mapped) {
+        extents_.mark_mapped(first);
+    }
+    return count - 1;
+}
+
+/*
+ * Find the end of the extents from @first on that @rule allows to merge, at
+ * most @max of them.
+ */
+DmaLayout::Iterator DmaLayout::end_of_run(Iterator first, const MergeRule &rule,
+                                          uint64_t max) const
+{
+    const uint64_t block = first->first / rule.block;
+    uint64_t count = 1;
+    Iterator it = std::next(first);
+
+    while (count < max && extents_.is_seam(it) &&
+           (it->second.joined || !rule.joined_only) &&
+           DmaExtentMap::last_of(*it) / rule.block == block) {
+        ++it;
+        count++;
+    }
+    return it;
+}
+
+/*
+ * Go once through all extents, and merge those that @rule allows until
+ * @gained is @wanted entries.  Returns false if the kernel does not let us.
+ */
+bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
+                            uint64_t *gained)
+{
+    uint64_t todo = extents_.size();
+    bool is_let = true;
+    Iterator it = extents_.lower_bound(merge_hand_);
+
+    while (todo && *gained < wanted && extents_.nseams(rule.mapped) && is_let) {
+        if (it == extents_.end()) {
+            it = extents_.begin();
+        }
+
+        const Iterator first = it;
+        /* One more is merged than entries are gained. */
+        it = end_of_run(first, rule, wanted - *gained + 1);
+
+        const uint64_t count = std::distance(first, it);
+
+        if (count > 1 && first->second.mapped == rule.mapped) {
+            const uint64_t more = merge(first, it);
+
+            *gained += more;
+            is_let = more != 0;
+        }
+        todo -= std::min(todo, count);
+    }
+    merge_hand_ = it == extents_.end() ? 0 : it->first;
+    return is_let;
+}
+
+/*
+ * Gain @wanted entries, and some more while at it, by merging extents that are
+ * @mapped, or those that are not.  Returns how many were gained.
+ */
+uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
+{
+    const MergeRule rules[] = {
+        {DmaBudget::kBlock, true, mapped},
+        {DmaBudget::kLargeBlock, true, mapped},
+        {DmaBudget::kBlock, false, mapped},
+        {DmaBudget::kLargeBlock, false, mapped},
+        {kUncut, false, mapped},
+    };
+    const uint64_t batch = std::max(wanted, kMergeBatch);
+    uint64_t gained = 0;
+
+    if (budget_.is_fixed()) {
+        return 0;
+    }
+    for (const MergeRule &rule : rules) {
+        if (!merge_round(rule, batch, &gained) || gained >= wanted) {
+            break;
+        }
+    }
+    return gained;
+}
+
+/* Make room() for @wanted extents, if possible. */
+void DmaLayout::make_room(uint64_t wanted)
+{
+    /* There can be more than the limit already, if others took entries. */
+    const auto lack = [this, wanted] {
+        const uint64_t count = extents_.size() + wanted;
+
+        return count > budget_.limit() ? count - budget_.limit() : 0;
+    };
+
+    /* What is not mapped is merged for free. */
+    if (!is_open() && lack()) {
+        merge_some(lack(), false);
+    }
+    if (lack()) {
+        merge_some(lack(), true);
+    }
+}
+
+/* Merge the blocks that a stream has filled, which has come to @last. */
+void DmaLayout::merge_stream(uint64_t last)
+{
+    const Iterator back = extents_.find(last);
+    const Iterator end = std::next(back);
+    uint64_t block = block_size();
+
+    if (DmaExtentMap::last_of(*back) != last) {
+        return;
+    }
+    for (; block >= kMinMerged; block >>= DmaBudget::kGrowthShift) {
+        const uint64_t start = last - (block - 1);
+        Iterator it = back;
+
+        if ((last + 1) % block) {
+            continue;
+        }
+        while (it->first > start && it->second.joined && extents_.is_seam(it)) {
+            --it;
+        }
+        if (it->first == start && it->second.mapped && it != back) {
+            merge(it, end);
+            return;
+        }
+    }
+}
+
+} // namespace shared_dma

@@ -1,0 +1,246 @@
+/*
+ * Opening and closing the gate of a DmaLayout
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "dma-layout.h"
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <iterator>
+
+namespace shared_dma {
+
+namespace {
+
+/* Calls that may fail while the gate opens, to find out what they fail for. */
+constexpr unsigned kMaxProbes = 1024;
+
+} // namespace
+
+/* Cut an extent that is not mapped.  Returns what is behind @size bytes. */
+DmaLayout::Iterator DmaLayout::cut(Iterator it, uint64_t size)
+{
+    missing_.remove(it->first);
+    return extents_.cut(it, size);
+}
+
+/*
+ * Map @size bytes that an extent starts with; then @it is what is behind them.
+ */
+int DmaLayout::map_front(Iterator &it, uint64_t size)
+{
+    const bool is_part = size < it->second.size;
+    DmaExtent front = it->second;
+
+    front.size = size;
+
+    const int ret = map_or_make_room(it->first, front);
+
+    if (!ret) {
+        const Iterator back = is_part ? cut(it, size) : std::next(it);
+
+        extents_.mark_mapped(std::prev(back));
+        it = back;
+    }
+    return ret;
+}
+
+/*
+ * An extent starts with a page that cannot be mapped: look for one that can,
+ * at distances that double.  What is before it is missing, because of @err, and
+ * @it is what is behind it.  Returns an error if there is too little of
+ * something.
+ */
+int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
+{
+    const uint64_t size = it->second.size;
+
+    for (uint64_t run = kPage; run < size && nprobes; run *= 2) {
+        DmaExtent probe = it->second;
+
+        probe.vaddr += run;
+        probe.size = std::min(kPage, size - run);
+
+        const int ret = map_or_make_room(it->first + run, probe);
+
+        if (DmaMissing::is_shortage(ret)) {
+            return ret;
+        }
+        if (!ret) {
+            it = cut(it, run);
+            set_missing(std::prev(it), err);
+
+            const Iterator back =
+                run + probe.size < size ? cut(it, probe.size) : std::next(it);
+
+            extents_.mark_mapped(std::prev(back));
+            it = back;
+            return 0;
+        }
+        err = ret;
+        nprobes--;
+    }
+    set_missing(it, err);
+    ++it;
+    return 0;
+}
+
+/*
+ * Map what can be mapped of an extent that cannot be as a whole, because of
+ * @err.  Halves, and halves of what fails, lead to the first page that the
+ * kernel refuses.  Returns an error if there is too little of something.
+ */
+int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
+{
+    const uint64_t last = DmaExtentMap::last_of(*it);
+    /* So many bytes fail together, or what is left of those that did. */
+    uint64_t bad = it->second.size;
+    bool is_tried = true;
+
+    while (it != extents_.end() && it->first <= last) {
+        int ret;
+
+        if (!nprobes || room() < 2) {
+            set_missing(it, err);
+            return 0;
+        }
+        if (bad && bad <= kPage && is_tried) {
+            ret = skip_refused(it, err, nprobes);
+            bad = 0;
+            if (ret) {
+                return ret;
+            }
+            continue;
+        }
+
+        const uint64_t size = !bad           ? it->second.size
+                              : bad <= kPage ? bad
+                                             : std::bit_floor(bad - 1);
+
+        ret = map_front(it, size);
+        if (DmaMissing::is_shortage(ret)) {
+            return ret;
+        }
+        is_tried = ret != 0;
+        if (ret) {
+            err = ret;
+            nprobes--;
+            bad = size;
+        } else {
+            bad -= std::min(bad, size);
+        }
+    }
+    return 0;
+}
+
+/*
+ * Map an extent, or as much of it as the kernel maps; the rest is missing.
+ * Returns an error if there is too little of something.
+ */
+int DmaLayout::map_extent(Iterator it, unsigned &nprobes)
+{
+    if (missing_.is_put_off(it->first)) {
+        set_missing(it, 0);
+        return 0;
+    }
+
+    const int ret = map_or_make_room(it->first, it->second);
+
+    if (!ret) {
+        missing_.remove(it->first);
+        extents_.mark_mapped(it);
+        return 0;
+    }
+    if (DmaMissing::is_shortage(ret)) {
+        return ret;
+    }
+    if (missing_.is_refused(it->first)) {
+        set_missing(it, ret);
+        return 0;
+    }
+    return map_parts(it, ret, nprobes);
+}
+
+/*
+ * Map what is not mapped: all but what the kernel does not map whatever there
+ * is left of anything.  Returns an error if there is too little of something.
+ */
+int DmaLayout::map_all()
+{
+    unsigned nprobes = kMaxProbes;
+    Iterator it = extents_.begin();
+    int ret = 0;
+
+    while (it != extents_.end() && !ret) {
+        const uint64_t last = DmaExtentMap::last_of(*it);
+
+        if (it->second.mapped) {
+            ++it;
+            continue;
+        }
+        ret = map_extent(it, nprobes);
+        it = extents_.upper_bound(last);
+    }
+    return ret;
+}
+
+/* Map all, having made room; see dma_layout_open() for what is returned. */
+int DmaLayout::try_open()
+{
+    int ret;
+
+    ask_for_limit();
+    if (extents_.size() > budget_.limit()) {
+        merge_some(extents_.size() - budget_.limit(), false);
+    }
+    /* Do not find out by mapping one by one, each time that a guest tries. */
+    const bool is_short = extents_.size() > budget_.hard_limit();
+
+    retry_stuck();
+    gate_ = DMA_LAYOUT_OPEN;
+    was_open_ = true;
+    if (!stuck_.empty()) {
+        return -EBUSY;
+    }
+    if (is_short) {
+        return -ENOSPC;
+    }
+    ret = map_all();
+    if (!ret) {
+        /* What was refused may not be any more. */
+        retry_missing();
+    }
+    return !ret && missing_.nshort() ? -ENOSPC : ret;
+}
+
+int DmaLayout::open()
+{
+    missing_.count_change();
+    if (is_open()) {
+        return 0;
+    }
+    tail_.reset();
+
+    const int ret = try_open();
+
+    if (ret) {
+        close();
+        for (Iterator it = extents_.begin(); it != extents_.end(); ++it) {
+            unmap_extents(it, std::next(it));
+        }
+        retry_stuck();
+    }
+    report_pressure();
+    return ret;
+}
+
+void DmaLayout::close()
+{
+    gate_ = DMA_LAYOUT_CLOSED;
+    missing_.clear_short();
+}
+
+} // namespace shared_dma

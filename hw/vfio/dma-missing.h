@@ -1,0 +1,90 @@
+/*
+ * Extents that should be mapped, but could not be, and when to try again
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * An extent is *short* if there were not enough entries or memory: it can be
+ * tried again at any time, and short extents take turns.  It is *refused* if
+ * the kernel does not map it for any other reason, such as an address beyond
+ * the IOMMU's width: it is tried again at once, and then after 1, 2, 4 and so
+ * on changes of the layout, at most kMaxDelay.
+ *
+ * Extents are named by their IOVA.
+ */
+
+#ifndef HW_VFIO_DMA_MISSING_H
+#define HW_VFIO_DMA_MISSING_H
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <utility>
+
+namespace shared_dma {
+
+class DmaMissing {
+public:
+    /* After so many changes at most, a refused extent is tried again. */
+    static constexpr uint64_t kMaxDelay = UINT64_C(1) << 16;
+
+    /* Whether a mapping failed for lack of entries or memory. */
+    static bool is_shortage(int err)
+    {
+        return err == -ENOSPC || err == -ENOMEM;
+    }
+
+    /* The layout is about to change: time goes on. */
+    void count_change() { nchanges_++; }
+
+    /*
+     * An extent is missing because of @err, or for the same reason as before
+     * if that is 0; it is short if there was none.
+     */
+    void add(uint64_t iova, int err);
+    /* It was tried again, and failed with @err. */
+    void failed_again(uint64_t iova, int err);
+    /* It is not missing any more. */
+    void remove(uint64_t iova);
+    /* Nothing is short any more; what is refused is remembered. */
+    void clear_short() { short_.clear(); }
+
+    bool is_short(uint64_t iova) const { return short_.contains(iova); }
+    bool is_refused(uint64_t iova) const { return refused_.contains(iova); }
+    /* Whether it is too early to try an extent again. */
+    bool is_put_off(uint64_t iova) const;
+
+    size_t nshort() const { return short_.size(); }
+    size_t nrefused() const { return refused_.size(); }
+
+    /* Return the short extent whose turn it is. */
+    std::optional<uint64_t> next_short();
+    /* Return the refused extent that has been due longest, if one is. */
+    std::optional<uint64_t> next_due() const;
+
+    /* Return what is inconsistent, or null.  Takes O(n), for tests. */
+    const char *broken_invariant() const;
+
+private:
+    struct Refusal {
+        uint64_t due;
+        uint64_t delay;
+    };
+
+    void refuse(uint64_t iova);
+    void put_off(uint64_t iova, uint64_t nchanges);
+
+    std::set<uint64_t> short_;
+    /* Where the search for the next short extent goes on. */
+    uint64_t short_hand_ = 0;
+    std::map<uint64_t, Refusal> refused_;
+    /* The same, as (due, IOVA). */
+    std::set<std::pair<uint64_t, uint64_t>> due_;
+    uint64_t nchanges_ = 0;
+};
+
+} // namespace shared_dma
+
+#endif

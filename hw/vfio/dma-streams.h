@@ -1,0 +1,58 @@
+/*
+ * Streams of requests, each of which starts where the one before ended
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef HW_VFIO_DMA_STREAMS_H
+#define HW_VFIO_DMA_STREAMS_H
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+namespace shared_dma {
+
+/* Where the last requests ended; all ends are exclusive. */
+class DmaStreams {
+public:
+    /* How many streams are told apart, when their requests alternate. */
+    static constexpr size_t kMaxStreams = 8;
+
+    DmaStreams() { ends_.fill(kNone); }
+
+    /*
+     * Record a request from @iova to @end.  Returns whether it continues a
+     * stream; if not, it starts one in place of the oldest.
+     */
+    bool add(uint64_t iova, uint64_t end)
+    {
+        const auto known = std::find(ends_.begin(), ends_.end(), iova);
+        const bool is_known = known != ends_.end();
+
+        if (is_known) {
+            current_ = known - ends_.begin();
+        } else {
+            current_ = oldest_;
+            oldest_ = (oldest_ + 1) % ends_.size();
+        }
+        ends_[current_] = end;
+        return is_known;
+    }
+
+    /* The stream of the last request has come to @end. */
+    void extend(uint64_t end) { ends_[current_] = end; }
+
+private:
+    /* No request starts here: they start at pages. */
+    static constexpr uint64_t kNone = UINT64_MAX;
+
+    std::array<uint64_t, kMaxStreams> ends_;
+    size_t oldest_ = 0;
+    size_t current_ = 0;
+};
+
+} // namespace shared_dma
+
+#endif

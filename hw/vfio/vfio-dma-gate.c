@@ -1,0 +1,158 @@
+/*
+ * Bus mastering of VFIO devices: the gate of their container's DMA layout
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qemu/range.h"
+#include "hw/pci/pci.h"
+#include "hw/vfio/bus-master.h"
+#include "hw/vfio/dma-layout-c.h"
+#include "hw/vfio/vfio-common.h"
+#include "pci.h"
+#include "trace/trace-system_shared_dma.h"
+#include "vfio-dma-internal.h"
+
+/*
+ * A PCI function cannot do DMA while its bus mastering is off.  Only the parent
+ * of a mediated device knows what that does.
+ */
+bool vfio_dma_layout_is_gated(const VFIODevice *vbasedev)
+{
+    return vbasedev->type == VFIO_DEVICE_TYPE_PCI && !vbasedev->mdev;
+}
+
+int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev)
+{
+    int ret = 0;
+
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        if (!dma_layout_is_open(vdl->layout)) {
+            ret = dma_layout_open(vdl->layout);
+            trace_vfio_dma_layout_open(vdl->bcontainer, vbasedev->name,
+                                       dma_layout_count_mapped(vdl->layout),
+                                       ret);
+        }
+    }
+    if (ret) {
+        g_hash_table_add(vdl->refused, vbasedev);
+    } else {
+        g_hash_table_remove(vdl->refused, vbasedev);
+        g_hash_table_add(vdl->masters, vbasedev);
+    }
+    return ret;
+}
+
+void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
+{
+    g_hash_table_remove(vdl->refused, vbasedev);
+    if (!g_hash_table_remove(vdl->masters, vbasedev) ||
+        g_hash_table_size(vdl->masters)) {
+        return;
+    }
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        dma_layout_close(vdl->layout);
+        trace_vfio_dma_layout_close(vdl->bcontainer, vbasedev->name,
+                                    dma_layout_count_mapped(vdl->layout));
+    }
+}
+
+/* Whether a device may become bus master; if not, that is reported. */
+static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
+                                       VFIODevice *vbasedev)
+{
+    const int err = -vfio_dma_layout_start(vdl, vbasedev);
+    unsigned int nsilent;
+
+    if (!err) {
+        return true;
+    }
+    QEMU_LOCK_GUARD(&vdl->lock);
+    if (report_limit_allows(&vdl->master_reports, &nsilent)) {
+        error_report("vfio: %s cannot become bus master, mapping the guest's"
+                     " memory failed: %s%s (%u earlier reports not shown)",
+                     vbasedev->name, strerror(err),
+                     vfio_dma_layout_hint(vdl->bcontainer, err), nsilent);
+    }
+    return false;
+}
+
+static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
+                                      uint32_t val, int len)
+{
+    const uint32_t val_le = cpu_to_le32(val);
+
+    return pwrite(vdev->vbasedev.fd, &val_le, len, vdev->config_offset + addr);
+}
+
+/*
+ * Follow what a device that was written to says of itself.  A write need not
+ * have the effect that it asks for; and a device that leaves D3hot can get
+ * back the command register that it had before.  One that says nothing, because
+ * it is gone or has no power, is taken to do what was written.
+ */
+static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
+                                   bool clears_master)
+{
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    uint16_t command;
+    const bool is_read =
+        pread(vbasedev->fd, &command, sizeof(command),
+              vdev->config_offset + PCI_COMMAND) == sizeof(command);
+
+    command = is_read ? le16_to_cpu(command) : 0;
+    switch (vfio_bus_master_after_write(is_read ? &command : NULL,
+                                        clears_master)) {
+    case VFIO_BUS_MASTER_UNKNOWN:
+        break;
+    case VFIO_BUS_MASTER_OFF:
+        vfio_dma_layout_stop(vdl, vbasedev);
+        break;
+    case VFIO_BUS_MASTER_ON:
+        if (!g_hash_table_contains(vdl->masters, vbasedev) &&
+            !vfio_dma_layout_let_master(vdl, vbasedev)) {
+            vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
+                                   command & ~PCI_COMMAND_MASTER, 2);
+        }
+        break;
+    }
+}
+
+ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
+                                     uint32_t *val, int len)
+{
+    VFIODevice *vbasedev = &vdev->vbasedev;
+    VFIODmaLayout *vdl = vbasedev->bcontainer->dma_layout;
+    const uint8_t pm_cap = vdev->pdev.pm_cap;
+    const bool is_gated = vfio_dma_layout_is_gated(vbasedev);
+    const bool is_command =
+        is_gated && range_covers_byte(addr, len, PCI_COMMAND);
+    const bool is_power = is_gated && pm_cap &&
+                          range_covers_byte(addr, len, pm_cap + PCI_PM_CTRL);
+    const uint32_t master =
+        is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
+    bool clears_master;
+    ssize_t ret;
+
+    if ((*val & master) && !vfio_dma_layout_let_master(vdl, vbasedev)) {
+        *val &= ~master;
+    }
+    clears_master = is_command && !(*val & master);
+    ret = vfio_dma_layout_pwrite(vdev, addr, *val, len);
+    if (clears_master || is_power) {
+        const int saved_errno = errno;
+
+        vfio_dma_layout_follow(vdl, vdev, clears_master);
+        errno = saved_errno;
+    }
+    return ret;
+}
+
+bool vfio_dma_layout_is_refused(VFIODevice *vbasedev)
+{
+    return g_hash_table_contains(vbasedev->bcontainer->dma_layout->refused,
+                                 vbasedev);
+}

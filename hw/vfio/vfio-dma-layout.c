@@ -1,0 +1,568 @@
+/*
+ * The DMA layouts of VFIO containers: listeners, devices and the kernel
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "qemu/osdep.h"
+#include <sys/ioctl.h>
+#include <linux/vfio.h>
+
+#include "qemu/cutils.h"
+#include "qemu/error-report.h"
+#include "qemu/lockable.h"
+#include "qapi/error.h"
+#include "qapi/visitor.h"
+#include "exec/address-spaces.h"
+#include "hw/boards.h"
+#include "hw/qdev-core.h"
+#include "hw/vfio/dma-layout-c.h"
+#include "hw/vfio/vfio-common.h"
+#include "system/guest-memfd-manager.h"
+#include "system/tpm.h"
+#include "trace/trace-system_shared_dma.h"
+#include "vfio-dma-internal.h"
+
+/*
+ * Entries that are left for mappings of others when they have fewer by now:
+ * one that fails there stops the VM.
+ */
+#define OTHERS_RESERVE 32
+
+OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
+
+/* The way to the kernel */
+
+static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
+                               uint64_t vaddr, DmaLayoutAccess access)
+{
+    VFIODmaLayout *vdl = opaque;
+    int ret = vfio_container_dma_map(vdl->bcontainer, iova, size,
+                                     (void *)(uintptr_t)vaddr,
+                                     access == DMA_LAYOUT_READ_ONLY);
+
+    trace_vfio_dma_layout_map(vdl->bcontainer, iova, size, ret);
+    return ret;
+}
+
+static int vfio_dma_layout_unmap(void *opaque, uint64_t iova, uint64_t size)
+{
+    VFIODmaLayout *vdl = opaque;
+    int ret = vfio_container_dma_unmap(vdl->bcontainer, iova, size, NULL);
+
+    trace_vfio_dma_layout_unmap(vdl->bcontainer, iova, size, ret);
+    return ret;
+}
+
+static bool vfio_dma_layout_is_type1(VFIOContainerBase *bcontainer)
+{
+    return object_dynamic_cast(OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
+}
+
+bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
+                                unsigned int *left)
+{
+    g_autofree struct vfio_iommu_type1_info *info = NULL;
+    size_t argsz = sizeof(*info);
+    VFIOContainer *container;
+
+    if (!vfio_dma_layout_is_type1(bcontainer)) {
+        return false;
+    }
+    container = container_of(bcontainer, VFIOContainer, bcontainer);
+    for (;;) {
+        info = g_realloc(info, argsz);
+        memset(info, 0, argsz);
+        info->argsz = argsz;
+        if (ioctl(container->fd, VFIO_IOMMU_GET_INFO, info)) {
+            return false;
+        }
+        if (info->argsz <= argsz) {
+            return vfio_get_info_dma_avail(info, left);
+        }
+        argsz = info->argsz;
+    }
+}
+
+static uint64_t vfio_dma_layout_entries_left(void *opaque)
+{
+    VFIODmaLayout *vdl = opaque;
+    const uint64_t max = vdl->bcontainer->dma_max_mappings;
+    unsigned int left;
+    uint64_t used, reserve;
+
+    if (!vfio_dma_layout_ask_kernel(vdl->bcontainer, &left)) {
+        return DMA_LAYOUT_NO_LIMIT;
+    }
+    used = left + dma_layout_count_mapped(vdl->layout);
+    reserve = MAX(max > used ? max - used : 0, OTHERS_RESERVE);
+    return left - MIN(left, MIN(reserve, max / 4));
+}
+
+const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
+{
+    switch (err) {
+    case ENOSPC:
+        return vfio_dma_layout_is_type1(bcontainer)
+            ? "; dma_entry_limit of vfio_iommu_type1 can be raised"
+            : "; only with x-shared-dma-extent=page there is no limit";
+    case ENOMEM:
+        return "; QEMU may need a larger limit of locked memory";
+    case EFAULT:
+        return "; the file of the memory backend may be too small, or on a"
+               " file system whose memory cannot be pinned";
+    case EINVAL:
+        return "; the address may be reserved or too wide for the host's IOMMU:"
+               " a smaller phys-bits of the CPU keeps guests from using it";
+    default:
+        return "";
+    }
+}
+
+static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
+                                  uint64_t iova, uint64_t size, uint64_t count)
+{
+    VFIODmaLayout *vdl = opaque;
+    unsigned int nsilent;
+
+    switch (event) {
+    case DMA_LAYOUT_SPLIT:
+        trace_vfio_dma_layout_split(vdl->bcontainer, iova, size, count);
+        break;
+    case DMA_LAYOUT_MERGE:
+        trace_vfio_dma_layout_merge(vdl->bcontainer, iova, size, count);
+        break;
+    case DMA_LAYOUT_PRESSURE:
+        trace_vfio_dma_layout_pressure(vdl->bcontainer, size, count);
+        break;
+    case DMA_LAYOUT_MISSING:
+        trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
+        if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
+            warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
+                        "+0x%" PRIx64 " until it can be mapped: %s%s"
+                        " (%u earlier reports not shown)", iova, size,
+                        strerror(count),
+                        vfio_dma_layout_hint(vdl->bcontainer, count), nsilent);
+        }
+        break;
+    case DMA_LAYOUT_MENDED:
+        trace_vfio_dma_layout_mended(vdl->bcontainer, iova, size);
+        break;
+    case DMA_LAYOUT_STUCK:
+        trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
+        if (report_limit_allows(&vdl->stuck_reports, &nsilent)) {
+            error_report("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
+                         " was taken away from devices, but the kernel does not"
+                         " unmap it: %s (%u earlier reports not shown)",
+                         iova, size, strerror(count), nsilent);
+        }
+        break;
+    case DMA_LAYOUT_FREED:
+        trace_vfio_dma_layout_freed(vdl->bcontainer, iova, size);
+        break;
+    }
+}
+
+static const DmaLayoutBackend vfio_dma_layout_backend = {
+    .map = vfio_dma_layout_map,
+    .unmap = vfio_dma_layout_unmap,
+    .entries_left = vfio_dma_layout_entries_left,
+    .event = vfio_dma_layout_event,
+};
+
+/* The listener */
+
+static int vfio_dma_layout_notify_populate(RamDiscardListener *rdl,
+                                           MemoryRegionSection *section)
+{
+    VFIORamDiscardListener *vrdl = container_of(rdl, VFIORamDiscardListener,
+                                                listener);
+    VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
+    char *vaddr = (char *)memory_region_get_ram_ptr(section->mr) +
+                  section->offset_within_region;
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_populate(vdl->layout,
+                               section->offset_within_address_space,
+                               int128_get64(section->size), (uintptr_t)vaddr,
+                               section->readonly ? DMA_LAYOUT_READ_ONLY
+                                                 : DMA_LAYOUT_READ_WRITE);
+}
+
+static void vfio_dma_layout_notify_discard(RamDiscardListener *rdl,
+                                           MemoryRegionSection *section)
+{
+    VFIORamDiscardListener *vrdl = container_of(rdl, VFIORamDiscardListener,
+                                                listener);
+    VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    /* What the kernel does not unmap is reported, and tried again later. */
+    dma_layout_discard(vdl->layout, section->offset_within_address_space,
+                       int128_get64(section->size));
+}
+
+/* Whether the memory of a listener is mapped by the layout. */
+static bool vfio_dma_layout_has(const VFIORamDiscardListener *vrdl)
+{
+    RamDiscardManager *rdm = memory_region_get_ram_discard_manager(vrdl->mr);
+
+    return object_dynamic_cast(OBJECT(rdm), TYPE_GUEST_MEMFD_MANAGER);
+}
+
+void vfio_dma_layout_adopt(VFIORamDiscardListener *vrdl)
+{
+    if (vfio_dma_layout_has(vrdl)) {
+        vrdl->listener.notify_populate = vfio_dma_layout_notify_populate;
+        vrdl->listener.notify_discard = vfio_dma_layout_notify_discard;
+        vrdl->granularity = pow2ceil(vrdl->size);
+    }
+}
+
+bool vfio_dma_layout_is_short(const VFIORamDiscardListener *vrdl)
+{
+    VFIOContainerBase *bcontainer = vrdl->bcontainer;
+    VFIORamDiscardListener *other;
+    unsigned int nsections = 0, left;
+
+    if (!vfio_dma_layout_has(vrdl)) {
+        return bcontainer->dma_max_mappings;
+    }
+    QLIST_FOREACH(other, &bcontainer->vrdl_list, next) {
+        nsections++;
+    }
+    WITH_QEMU_LOCK_GUARD(&bcontainer->dma_layout->lock) {
+        if (!vfio_dma_layout_ask_kernel(bcontainer, &left)) {
+            return false;
+        }
+        left += dma_layout_count_mapped(bcontainer->dma_layout->layout);
+    }
+    return nsections > left;
+}
+
+/* Sections that a guest can have begin and end anywhere, by moving a BAR */
+
+MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
+                                          MemoryRegionSection *pages)
+{
+    const hwaddr start = section->offset_within_address_space;
+    const hwaddr first = REAL_HOST_PAGE_ALIGN(start);
+    const Int128 end = int128_add(int128_make64(start), section->size);
+    const Int128 clipped_end =
+        int128_and(end, int128_exts64(qemu_real_host_page_mask()));
+
+    *pages = *section;
+    pages->offset_within_address_space = first;
+    pages->offset_within_region += first - start;
+    pages->size = int128_sub(clipped_end, int128_make64(first));
+    return pages;
+}
+
+bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
+{
+    static ReportLimit reports;
+    const hwaddr start = section->offset_within_address_space;
+    MemoryRegionSection pages;
+    unsigned int nsilent;
+
+    if (TPM_IS_CRB(section->mr->owner)) {
+        return false;
+    }
+    if (QEMU_IS_ALIGNED(start - section->offset_within_region,
+                        qemu_real_host_page_size())) {
+        vfio_dma_layout_clip(section, &pages);
+        return int128_le(pages.size, int128_zero());
+    }
+    if (report_limit_allows(&reports, &nsilent)) {
+        warn_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx ", which"
+                    " is not at a border of pages (%u earlier reports not"
+                    " shown)", section->mr->name, start, nsilent);
+    }
+    return true;
+}
+
+int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
+                             const MemoryRegionSection *section, int ret)
+{
+    VFIODmaLayout *vdl = bcontainer->dma_layout;
+    unsigned int nsilent;
+
+    if (!ret || !bcontainer->initialized || section->mr->ram_device ||
+        !machine_require_guest_memfd(current_machine)) {
+        return ret;
+    }
+    QEMU_LOCK_GUARD(&vdl->lock);
+    if (report_limit_allows(&vdl->other_reports, &nsilent)) {
+        error_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                     " until it is there again: %s%s (%u earlier reports not"
+                     " shown)", section->mr->name,
+                     section->offset_within_address_space, strerror(-ret),
+                     vfio_dma_layout_hint(bcontainer, -ret), nsilent);
+    }
+    return 0;
+}
+
+/* Devices */
+
+static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
+                                  Error **errp)
+{
+    if (!strcmp(str, "auto")) {
+        *extent_size = DMA_LAYOUT_AUTO;
+    } else if (!strcmp(str, "page")) {
+        *extent_size = DMA_LAYOUT_PAGE;
+    } else if (qemu_strtosz(str, NULL, extent_size) ||
+               !is_power_of_2(*extent_size) ||
+               *extent_size < qemu_real_host_page_size() ||
+               *extent_size > VFIO_DMA_LAYOUT_MAX_EXTENT) {
+        error_setg(errp, "x-shared-dma-extent: '%s' is neither 'auto' nor"
+                   " 'page' nor a power of two from %zuK to 1T", str,
+                   (size_t)(qemu_real_host_page_size() / KiB));
+        return false;
+    }
+    return true;
+}
+
+/* Warn if there are not enough entries for one of each page. */
+static void vfio_dma_layout_check_pages(VFIOContainerBase *bcontainer)
+{
+    VFIORamDiscardListener *vrdl;
+    unsigned int left;
+    uint64_t wanted = 0;
+
+    QLIST_FOREACH(vrdl, &bcontainer->vrdl_list, next) {
+        if (vfio_dma_layout_has(vrdl)) {
+            wanted += vrdl->size / qemu_real_host_page_size();
+        }
+    }
+    if (vfio_dma_layout_ask_kernel(bcontainer, &left) && wanted > left) {
+        warn_report("vfio: x-shared-dma-extent=page can take up to %" PRIu64
+                    " IOMMU mappings, of which the kernel has %u left; raise"
+                    " dma_entry_limit of vfio_iommu_type1, or use 'auto'",
+                    wanted, left);
+    }
+}
+
+/* Choose how a container maps, or see that it is the same. */
+static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
+                                   Error **errp)
+{
+    uint64_t size, other;
+    int ret;
+
+    if (!vfio_dma_layout_parse(wanted ?: vdl->extent_size ?: "auto", &size,
+                               errp)) {
+        return false;
+    }
+    if (vdl->extent_size) {
+        vfio_dma_layout_parse(vdl->extent_size, &other, &error_abort);
+        if (size == other) {
+            return true;
+        }
+        error_setg(errp, "x-shared-dma-extent=%s contradicts '%s', which"
+                   " another device of the same VFIO container has", wanted,
+                   vdl->extent_size);
+        return false;
+    }
+    WITH_QEMU_LOCK_GUARD(&vdl->lock) {
+        ret = dma_layout_set_extent_size(vdl->layout, size);
+    }
+    if (ret) {
+        error_setg_errno(errp, -ret, "x-shared-dma-extent=%s: there are not"
+                         " enough IOMMU mappings for what is populated",
+                         wanted ?: "auto");
+        return false;
+    }
+    if (size == DMA_LAYOUT_PAGE) {
+        vfio_dma_layout_check_pages(vdl->bcontainer);
+    }
+    vdl->extent_size = g_strdup(wanted ?: "auto");
+    return true;
+}
+
+static bool vfio_dma_layout_try_attach(VFIODevice *vbasedev, Error **errp)
+{
+    VFIOContainerBase *bcontainer = vbasedev->bcontainer;
+    VFIODmaLayout *vdl = bcontainer->dma_layout;
+    int ret;
+
+    if (bcontainer->space->as != &address_space_memory &&
+        machine_require_guest_memfd(current_machine)) {
+        error_setg(errp, "a virtual IOMMU cannot be used for devices that are"
+                   " assigned to a guest with private memory");
+        return false;
+    }
+    if (!vfio_dma_layout_choose(vdl, vbasedev->shared_dma_extent, errp)) {
+        return false;
+    }
+    if (!vfio_dma_layout_is_gated(vbasedev)) {
+        ret = vfio_dma_layout_start(vdl, vbasedev);
+        if (ret) {
+            error_setg_errno(errp, -ret, "cannot map populated memory");
+            return false;
+        }
+    }
+    if (!OBJECT(bcontainer)->parent) {
+        object_property_add_child(qdev_get_machine(), "vfio-container[*]",
+                                  OBJECT(bcontainer));
+    }
+    return true;
+}
+
+bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp)
+{
+    if (!vfio_dma_layout_try_attach(vbasedev, errp)) {
+        vfio_detach_device(vbasedev);
+        vbasedev->hiod = NULL;
+        return false;
+    }
+    return true;
+}
+
+void vfio_dma_layout_detach(VFIODevice *vbasedev)
+{
+    VFIOContainerBase *bcontainer = vbasedev->bcontainer;
+    VFIODevice *first = QLIST_FIRST(&bcontainer->device_list);
+
+    vfio_dma_layout_stop(bcontainer->dma_layout, vbasedev);
+    if (first == vbasedev && !QLIST_NEXT(first, container_next) &&
+        OBJECT(bcontainer)->parent) {
+        object_unparent(OBJECT(bcontainer));
+    }
+}
+
+/* The object */
+
+VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(object_new(TYPE_VFIO_DMA_LAYOUT));
+
+    vdl->bcontainer = bcontainer;
+    object_property_add_child(OBJECT(bcontainer), "dma-layout", OBJECT(vdl));
+    object_unref(vdl);
+    return vdl;
+}
+
+static char *vfio_dma_layout_get_extent_size(Object *obj, Error **errp)
+{
+    return g_strdup(VFIO_DMA_LAYOUT(obj)->extent_size ?: "auto");
+}
+
+static bool vfio_dma_layout_get_open(Object *obj, Error **errp)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    return dma_layout_is_open(vdl->layout);
+}
+
+/* A property that is read from a field of DmaLayoutStats. */
+typedef struct VFIODmaLayoutStat {
+    const char *name;
+    const char *type;
+    size_t offset;
+    const char *description;
+} VFIODmaLayoutStat;
+
+#define STAT(name, type, field, description) \
+    { name, type, offsetof(DmaLayoutStats, field), description }
+
+static const VFIODmaLayoutStat vfio_dma_layout_stats[] = {
+    STAT("extents", "uint64", extents,
+         "Mappings there are, or will be when bus mastering is enabled"),
+    STAT("largest-extent", "size", largest_extent, "Their largest, in bytes"),
+    STAT("smallest-extent", "size", smallest_extent,
+         "Their smallest, in bytes"),
+    STAT("populated-size", "size", populated_size,
+         "Memory that devices are meant to reach, in bytes"),
+    STAT("mapped-size", "size", mapped_size, "How much of it is mapped"),
+    STAT("missing-size", "size", missing_size,
+         "How much of it is not mapped although devices may do DMA"),
+    STAT("stuck-size", "size", stuck_size,
+         "What is mapped still, because the kernel does not unmap it"),
+    STAT("block-size", "size", block_size, "Where new mappings are cut now"),
+    STAT("map-calls", "uint64", map_calls, "Calls to map"),
+    STAT("unmap-calls", "uint64", unmap_calls, "Calls to unmap"),
+    STAT("splits", "uint64", splits,
+         "Discards that had the rest of a mapping mapped again"),
+    STAT("merges", "uint64", merges,
+         "Neighbouring mappings that were replaced by one"),
+    STAT("failures", "uint64", failures, "Calls that failed"),
+};
+
+static void vfio_dma_layout_read(Object *obj, DmaLayoutStats *stats)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    QEMU_LOCK_GUARD(&vdl->lock);
+    dma_layout_get_stats(vdl->layout, stats);
+}
+
+static void vfio_dma_layout_get_stat(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    const VFIODmaLayoutStat *stat = opaque;
+    DmaLayoutStats stats;
+
+    vfio_dma_layout_read(obj, &stats);
+    visit_type_uint64(v, name, (uint64_t *)((char *)&stats + stat->offset),
+                      errp);
+}
+
+static void vfio_dma_layout_get_left(Object *obj, Visitor *v, const char *name,
+                                     void *opaque, Error **errp)
+{
+    DmaLayoutStats stats;
+    int64_t left;
+
+    vfio_dma_layout_read(obj, &stats);
+    left = stats.entries_left == DMA_LAYOUT_NO_LIMIT ? -1 : stats.entries_left;
+    visit_type_int64(v, name, &left, errp);
+}
+
+static void vfio_dma_layout_class_init(ObjectClass *oc, void *data)
+{
+    VFIO_DMA_LAYOUT_CLASS(oc)->query = vfio_dma_layout_query;
+
+    object_class_property_add_str(oc, "extent-size",
+                                  vfio_dma_layout_get_extent_size, NULL);
+    object_class_property_set_description(oc, "extent-size",
+        "What x-shared-dma-extent of the container's devices says");
+    object_class_property_add_bool(oc, "open", vfio_dma_layout_get_open, NULL);
+    object_class_property_set_description(oc, "open",
+        "Whether a device may do DMA, so that memory is mapped");
+    for (size_t i = 0; i < ARRAY_SIZE(vfio_dma_layout_stats); i++) {
+        const VFIODmaLayoutStat *stat = &vfio_dma_layout_stats[i];
+
+        object_class_property_add(oc, stat->name, stat->type,
+                                  vfio_dma_layout_get_stat, NULL, NULL,
+                                  (void *)stat);
+        object_class_property_set_description(oc, stat->name,
+                                              stat->description);
+    }
+    object_class_property_add(oc, "entries-left", "int64",
+                              vfio_dma_layout_get_left, NULL, NULL, NULL);
+    object_class_property_set_description(oc, "entries-left",
+        "Mappings that can still be added; -1 if there is no limit");
+}
+
+static void vfio_dma_layout_init(Object *obj)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    vdl->masters = g_hash_table_new(NULL, NULL);
+    vdl->refused = g_hash_table_new(NULL, NULL);
+    qemu_mutex_init(&vdl->lock);
+    vdl->layout = dma_layout_new(&vfio_dma_layout_backend, vdl);
+}
+
+static void vfio_dma_layout_finalize(Object *obj)
+{
+    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
+
+    dma_layout_free(vdl->layout);
+    qemu_mutex_destroy(&vdl->lock);
+    g_hash_table_destroy(vdl->masters);
+    g_hash_table_destroy(vdl->refused);
+    g_free(vdl->extent_size);
+}

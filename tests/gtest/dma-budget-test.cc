@@ -1,0 +1,117 @@
+/*
+ * DmaBudget: how many extents there may be, and how large they should be
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "hw/vfio/dma-budget.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdint>
+
+namespace {
+
+using shared_dma::DmaBudget;
+
+constexpr uint64_t kKiB = UINT64_C(1) << 10;
+constexpr uint64_t kMiB = UINT64_C(1) << 20;
+constexpr uint64_t kGiB = UINT64_C(1) << 30;
+
+TEST(DmaBudgetTest, ReservesEntriesForSplits)
+{
+    DmaBudget budget;
+
+    budget.set_kernel_limit(65535);
+    EXPECT_EQ(budget.hard_limit(), 65535u);
+    EXPECT_EQ(budget.limit(), 65535u - 64);
+    EXPECT_EQ(budget.room(0), 65535u - 64);
+    EXPECT_EQ(budget.room(65535 - 64), 0u);
+    EXPECT_EQ(budget.room(65535), 0u);
+
+    /* Of few entries, a quarter. */
+    budget.set_kernel_limit(8);
+    EXPECT_EQ(budget.limit(), 6u);
+    budget.set_kernel_limit(1);
+    EXPECT_EQ(budget.limit(), 1u);
+    budget.set_kernel_limit(0);
+    EXPECT_EQ(budget.room(0), 0u);
+}
+
+TEST(DmaBudgetTest, HasALimitOfItsOwn)
+{
+    DmaBudget budget;
+
+    EXPECT_EQ(budget.hard_limit(), DmaBudget::kMaxExtents);
+    budget.set_kernel_limit(100);
+    budget.set_kernel_limit(DMA_LAYOUT_NO_LIMIT);
+    EXPECT_EQ(budget.hard_limit(), DmaBudget::kMaxExtents);
+}
+
+TEST(DmaBudgetTest, PagesHaveNeitherLimitNorReserveOfTheirOwn)
+{
+    DmaBudget budget;
+
+    budget.set_extent_size(DMA_LAYOUT_PAGE);
+    EXPECT_TRUE(budget.is_fixed());
+    budget.set_kernel_limit(100);
+    EXPECT_EQ(budget.limit(), 100u);
+    EXPECT_EQ(budget.hard_limit(), 100u);
+    EXPECT_EQ(budget.pressure(100), 0u);
+    EXPECT_EQ(budget.block_size(100, DMA_LAYOUT_OPEN), DmaBudget::kPage);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), DmaBudget::kPage);
+    budget.set_kernel_limit(DMA_LAYOUT_NO_LIMIT);
+    EXPECT_EQ(budget.limit(), DMA_LAYOUT_NO_LIMIT);
+}
+
+/* Each level is reached when the entries that are left have halved again. */
+TEST(DmaBudgetTest, PressureRises)
+{
+    DmaBudget budget;
+
+    budget.set_kernel_limit(1024 + 64);
+    ASSERT_EQ(budget.limit(), 1024u);
+    EXPECT_EQ(budget.pressure(0), 0u);
+    EXPECT_EQ(budget.pressure(512), 0u);
+    EXPECT_EQ(budget.pressure(513), 1u);
+    EXPECT_EQ(budget.pressure(768), 1u);
+    EXPECT_EQ(budget.pressure(769), 2u);
+    EXPECT_EQ(budget.pressure(897), 3u);
+    EXPECT_EQ(budget.pressure(961), 4u);
+    EXPECT_EQ(budget.pressure(993), 5u);
+    EXPECT_EQ(budget.pressure(1024), 5u);
+    EXPECT_EQ(budget.pressure(5000), 5u);
+}
+
+TEST(DmaBudgetTest, BlocksGrowWithThePressure)
+{
+    DmaBudget budget;
+
+    budget.set_kernel_limit(1024 + 64);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), 2 * kMiB);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), kGiB);
+    EXPECT_EQ(budget.block_size(513, DMA_LAYOUT_OPEN), 32 * kMiB);
+    EXPECT_EQ(budget.block_size(769, DMA_LAYOUT_OPEN), 512 * kMiB);
+    EXPECT_EQ(budget.block_size(897, DMA_LAYOUT_OPEN), kGiB);
+    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_OPEN), kGiB);
+    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_CLOSED), kGiB);
+}
+
+TEST(DmaBudgetTest, SizesThatAreAskedForGrowAsWell)
+{
+    DmaBudget budget;
+
+    budget.set_kernel_limit(1024 + 64);
+    budget.set_extent_size(64 * kKiB);
+    EXPECT_EQ(budget.extent_size(), 64 * kKiB);
+    EXPECT_FALSE(budget.is_fixed());
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), 64 * kKiB);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), 64 * kKiB);
+    EXPECT_EQ(budget.block_size(513, DMA_LAYOUT_CLOSED), kMiB);
+    /* One that is larger than any block stays what it is. */
+    budget.set_extent_size(UINT64_C(1) << 63);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);
+    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);
+}
+
+} // namespace

@@ -1,0 +1,162 @@
+/*
+ * The gate of a DmaLayout
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include "tests/gtest/dma-layout-test.h"
+
+namespace {
+
+using shared_dma::DmaLayoutOf;
+using shared_dma::rig::Rig;
+using shared_dma::rig::kGiB;
+using shared_dma::rig::kMiB;
+using shared_dma::rig::kPage;
+
+TEST_P(DmaLayoutOf, ClosedGateOnlyRecords)
+{
+    EXPECT_EQ(rig.populate(0, 3 * kGiB), 0);
+    EXPECT_EQ(rig.extents(), "0+262144 262144+262144 524288+262144");
+    EXPECT_EQ(rig.discard(kMiB, kPage), 0);
+    EXPECT_EQ(rig.extents(), "0+256 257+261887 262144+262144 524288+262144");
+    EXPECT_EQ(rig.populate(kMiB, kPage), 0);
+    EXPECT_EQ(rig.discard(0, 3 * kGiB), 0);
+    EXPECT_EQ(rig.calls(), 0u);
+    EXPECT_TRUE(rig.events().empty());
+}
+
+TEST_P(DmaLayoutOf, ClosedGateExtendsUpToABlock)
+{
+    const uint64_t start = kGiB - 3 * kPage;
+
+    for (uint64_t i = 0; i < 8; i++) {
+        EXPECT_EQ(rig.populate(start + i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.extents(), "262141+3 262144+5");
+    /* One request across a border. */
+    EXPECT_EQ(rig.populate(start + 8 * kPage, kGiB), 0);
+    EXPECT_EQ(rig.extents(), "262141+3 262144+262144 524288+5");
+    EXPECT_EQ(rig.calls(), 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.nmaps(), 3u);
+}
+
+/* What is extended does not run into what is there. */
+TEST_P(DmaLayoutOf, ClosedGateExtendsUpToTheNext)
+{
+    for (uint64_t first : {UINT64_C(0), kMiB, kGiB - 2 * kPage}) {
+        for (uint64_t gap = 0; gap < 4; gap++) {
+            Rig fresh(GetParam());
+            const uint64_t next = first + (1 + gap) * kPage;
+
+            EXPECT_EQ(fresh.populate(next, kPage), 0);
+            EXPECT_EQ(fresh.populate(first, kPage), 0);
+            for (uint64_t i = 1; i <= gap; i++) {
+                EXPECT_EQ(fresh.populate(first + i * kPage, kPage), 0);
+            }
+            EXPECT_EQ(fresh.populate(next, kPage), -EEXIST);
+            EXPECT_EQ(fresh.populate(next + kPage, kPage), 0);
+            EXPECT_EQ(fresh.open(), 0);
+        }
+    }
+}
+
+TEST_P(DmaLayoutOf, SixtyFourMebibytes)
+{
+    constexpr uint64_t kSize = 64 * kMiB;
+
+    for (uint64_t i = 0; i < kSize / kPage; i++) {
+        ASSERT_EQ(rig.populate(i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.size(), 1u);
+    EXPECT_EQ(rig.calls(), 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.nmaps(), 1u);
+    EXPECT_EQ(rig.discard(0, kSize), 0);
+
+    EXPECT_EQ(rig.populate(0, kSize), 0);
+    EXPECT_EQ(rig.size(), 32u);
+    EXPECT_EQ(rig.discard(0, kSize), 0);
+
+    for (uint64_t i = 0; i < kSize / (2 * kMiB); i++) {
+        ASSERT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
+    }
+    EXPECT_EQ(rig.size(), 32u);
+    EXPECT_EQ(rig.nunmaps(), 2u);
+}
+
+TEST_P(DmaLayoutOf, OpenMapsEverything)
+{
+    for (uint64_t i = 0; i < 10; i++) {
+        EXPECT_EQ(rig.populate(i * 4 * kMiB, 2 * kMiB), 0);
+    }
+    EXPECT_EQ(rig.layout().extents().nmapped(), 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 10u);
+    EXPECT_EQ(rig.nmaps(), 10u);
+}
+
+TEST_P(DmaLayoutOf, OpenThatFailsMapsNothing)
+{
+    for (int error : {ENOMEM, ENOSPC}) {
+        for (uint64_t n = 1; n <= 10; n++) {
+            Rig fresh(GetParam());
+
+            for (uint64_t i = 0; i < 10; i++) {
+                EXPECT_EQ(fresh.populate(i * 4 * kMiB, 2 * kMiB), 0);
+            }
+            fresh.model().fail_map(n, error);
+            EXPECT_EQ(fresh.open(), -error);
+            EXPECT_EQ(fresh.nmaps(), n);
+            EXPECT_EQ(fresh.model().mappings().size(), 0u);
+            EXPECT_EQ(fresh.stats().missing_size, 0u);
+            /* The next time. */
+            EXPECT_EQ(fresh.open(), 0);
+            EXPECT_EQ(fresh.model().mappings().size(), 10u);
+        }
+    }
+}
+
+/* A second opening that fails unmaps what the first has mapped, too. */
+TEST_P(DmaLayoutOf, ReopeningThatFailsMapsNothing)
+{
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    EXPECT_EQ(rig.open(), 0);
+    rig.close();
+    EXPECT_EQ(rig.populate(8 * kMiB, 2 * kMiB), 0);
+    rig.model().fail_map(1, ENOMEM);
+    EXPECT_EQ(rig.open(), -ENOMEM);
+    EXPECT_EQ(rig.model().mappings().size(), 0u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.model().mappings().size(), 2u);
+}
+
+TEST_P(DmaLayoutOf, CloseKeepsWhatIsMapped)
+{
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 8 * kMiB), 0);
+    rig.close();
+    EXPECT_EQ(rig.layout().extents().nmapped(), 4u);
+    EXPECT_EQ(rig.populate(16 * kMiB, kPage), 0);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 4u);
+
+    /* What remains of what is discarded now is not mapped again. */
+    EXPECT_EQ(rig.discard(2 * kMiB + 7 * kPage, kPage), 0);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 3u);
+    EXPECT_EQ(rig.nmaps(), 4u);
+    EXPECT_EQ(rig.nunmaps(), 1u);
+    EXPECT_EQ(rig.extents(), "0+512 512+7 520+504 1024+512 1536+512 4096+1");
+    EXPECT_EQ(rig.stats().splits, 0u);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.nmaps(), 7u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 6u);
+}
+
+} // namespace

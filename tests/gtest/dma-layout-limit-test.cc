@@ -1,0 +1,572 @@
+/*
+ * A DmaLayout whose kernel limits the number of mappings
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdint>
+#include <vector>
+
+#include "tests/gtest/dma-layout-test.h"
+
+namespace {
+
+using shared_dma::DmaBudget;
+using shared_dma::IommuKind;
+using shared_dma::rig::Event;
+using shared_dma::rig::Memory;
+using shared_dma::rig::Rig;
+using shared_dma::rig::kGiB;
+using shared_dma::rig::kMiB;
+using shared_dma::rig::kPage;
+using shared_dma::rig::kTiB;
+
+TEST(DmaLayoutBudget, BlocksGrowUnderPressure)
+{
+    Rig rig(IommuKind::kType1v2, 64);
+    const uint64_t limit = 48;
+    uint64_t used = 0;
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.stats().entries_left, limit);
+    for (; used < limit; used++) {
+        const uint64_t left = limit - used;
+        unsigned level = 0;
+
+        while (level < 5 && left < limit >> (level + 1)) {
+            level++;
+        }
+        EXPECT_EQ(rig.stats().block_size,
+                  std::min(2 * kMiB << (4 * level), kGiB));
+        EXPECT_EQ(rig.stats().entries_left, left);
+        /* Each could be merged with no other. */
+        EXPECT_EQ(rig.populate(used * kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+    EXPECT_EQ(rig.populate(limit * kGiB, kPage), -ENOSPC);
+    EXPECT_EQ(rig.size(), limit);
+    EXPECT_EQ(rig.stats().merges, 0u);
+    ASSERT_EQ(rig.count_events(DMA_LAYOUT_PRESSURE), 5u);
+    EXPECT_EQ(rig.events()[0], (Event{DMA_LAYOUT_PRESSURE, 0, 32 * kMiB, 25}));
+    EXPECT_EQ(rig.events()[1], (Event{DMA_LAYOUT_PRESSURE, 0, 512 * kMiB, 37}));
+
+    /* And shrink again. */
+    rig.forget_events();
+    EXPECT_EQ(rig.discard(0, 24 * kGiB), 0);
+    EXPECT_EQ(rig.stats().block_size, 2 * kMiB);
+    EXPECT_EQ(rig.events(),
+              (std::vector<Event>{{DMA_LAYOUT_PRESSURE, 0, 2 * kMiB, 24}}));
+}
+
+TEST(DmaLayoutBudget, StreamsAreMergedUnderPressure)
+{
+    Rig rig(IommuKind::kType1v2, 64);
+    uint64_t used = 0;
+
+    EXPECT_EQ(rig.open(), 0);
+    for (; used < 25; used++) {
+        EXPECT_EQ(rig.populate((1 + used) * kGiB, kPage), 0);
+    }
+    /* Blocks of 32 MiB now. */
+    rig.forget_events();
+    for (uint64_t i = 0; i < 15; i++) {
+        EXPECT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
+        EXPECT_EQ(rig.stats().merges, 0u);
+    }
+    EXPECT_EQ(rig.size(), 40u);
+    EXPECT_EQ(rig.populate(30 * kMiB, 2 * kMiB), 0);
+    EXPECT_EQ(rig.size(), 26u);
+    EXPECT_EQ(rig.stats().merges, 1u);
+    EXPECT_EQ(rig.layout().extents().at(0).size, 32 * kMiB);
+    EXPECT_EQ(rig.nunmaps(), 1u);
+    EXPECT_EQ(std::count(rig.events().begin(), rig.events().end(),
+                         Event{DMA_LAYOUT_MERGE, 0, 32 * kMiB, 16}),
+              1);
+}
+
+/* Requests that do not follow each other are not merged without need. */
+TEST(DmaLayoutBudget, OthersAreNotMergedUnderPressure)
+{
+    Rig rig(IommuKind::kType1v2, 64);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t used = 0; used < 25; used++) {
+        EXPECT_EQ(rig.populate((1 + used) * kGiB, kPage), 0);
+    }
+    for (uint64_t i = 40; i > 32; i--) {
+        EXPECT_EQ(rig.populate((i - 1) * 2 * kMiB, 2 * kMiB), 0);
+    }
+    /* A stream from the middle of a block to its end. */
+    for (uint64_t i = 40; i < 48; i++) {
+        EXPECT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
+    }
+    EXPECT_EQ(rig.stats().merges, 0u);
+    EXPECT_EQ(rig.size(), 41u);
+}
+
+/* Nothing of that has neighbours. */
+void populate_until_merged(Rig &rig)
+{
+    const uint64_t nmerges = rig.stats().merges;
+
+    while (rig.stats().merges == nmerges) {
+        ASSERT_EQ(rig.populate(kTiB + rig.nmaps() * kGiB, kPage), 0);
+    }
+}
+
+/* Merged are those of a stream first, and those in a block first. */
+TEST(DmaLayoutBudget, WhatIsMergedFirst)
+{
+    Rig rig(IommuKind::kType1v2, 256);
+
+    EXPECT_EQ(rig.open(), 0);
+    /* Not of a stream. */
+    for (uint64_t i = 64; i > 0; i--) {
+        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+    }
+    /* A stream of 65 blocks. */
+    EXPECT_EQ(rig.populate(2 * kMiB, 130 * kMiB), 0);
+    /* A stream in a block. */
+    for (uint64_t i = 0; i < 8; i++) {
+        EXPECT_EQ(rig.populate(kGiB + i * kPage, kPage), 0);
+    }
+    while (rig.stats().entries_left) {
+        EXPECT_EQ(rig.populate(kTiB + rig.size() * kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().merges, 0u);
+    populate_until_merged(rig);
+    EXPECT_EQ(rig.layout().extents().at(kGiB).size, 8 * kPage);
+    EXPECT_EQ(rig.layout().extents().at(2 * kMiB).size, 2 * kMiB);
+    EXPECT_EQ(rig.layout().extents().at(kPage).size, kPage);
+    populate_until_merged(rig);
+    EXPECT_EQ(rig.layout().extents().at(2 * kMiB).size, 130 * kMiB);
+    EXPECT_EQ(rig.layout().extents().at(kPage).size, kPage);
+    populate_until_merged(rig);
+    EXPECT_EQ(rig.layout().extents().at(kPage).size, 64 * kPage);
+}
+
+/* Merged is only what is alike. */
+TEST(DmaLayoutBudget, WhatIsNeverMerged)
+{
+    Rig rig(IommuKind::kType1v2, 8);
+    const Memory plain;
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, kPage, plain), 0);
+    EXPECT_EQ(rig.populate(kPage, kPage, {.access = DMA_LAYOUT_READ_ONLY}), 0);
+    EXPECT_EQ(rig.populate(2 * kPage, kPage, plain), 0);
+    EXPECT_EQ(rig.populate(3 * kPage, kPage, {.offset = kTiB}), 0);
+    EXPECT_EQ(rig.populate(4 * kPage, 2 * kPage,
+                           {.offset = kTiB, .access = DMA_LAYOUT_READ_ONLY}),
+              0);
+    EXPECT_EQ(rig.populate(6 * kPage, kPage, {.offset = 2 * kTiB}), 0);
+    EXPECT_EQ(rig.populate(7 * kPage, kPage, {.access = DMA_LAYOUT_READ_ONLY}),
+              -ENOSPC);
+    EXPECT_EQ(rig.size(), 6u);
+    EXPECT_EQ(rig.stats().merges, 0u);
+}
+
+/* Single pages that touch, and that come in any order, under any limit. */
+class DmaLayoutLimit : public testing::TestWithParam<uint32_t> {};
+
+TEST_P(DmaLayoutLimit, FailsOnlyWithoutNeighbours)
+{
+    const uint32_t limit = GetParam();
+
+    for (bool open_first : {true, false}) {
+        Rig rig(IommuKind::kType1v2, limit);
+
+        if (open_first) {
+            EXPECT_EQ(rig.open(), 0);
+        } else {
+            EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+        }
+
+        const uint64_t entries = rig.stats().entries_left;
+
+        EXPECT_EQ(entries, limit - std::min(limit / 4, UINT32_C(64)));
+        /* Backwards: not a stream. */
+        for (uint64_t i = 3 * limit; i > 0; i--) {
+            ASSERT_EQ(rig.populate(i * kPage, kPage), 0);
+        }
+        EXPECT_LE(rig.size(), entries);
+        EXPECT_EQ(rig.open(), 0);
+
+        /* Now what has no neighbours. */
+        uint64_t i = 0;
+        int ret;
+
+        do {
+            ret = rig.populate(kGiB + i++ * 2 * kPage, kPage);
+        } while (!ret);
+        EXPECT_EQ(ret, -ENOSPC);
+        EXPECT_FALSE(rig.has_neighbours());
+        EXPECT_EQ(i, entries);
+        EXPECT_EQ(rig.size(), entries);
+
+        /* Splits still find entries, and then go on without. */
+        for (uint64_t page = 2; page < 3 * limit; page += 2) {
+            EXPECT_EQ(rig.discard(page * kPage, kPage), 0);
+            EXPECT_EQ(rig.stats().missing_size == 0,
+                      rig.size() <= rig.model().mappings().size());
+        }
+        EXPECT_EQ(rig.discard(kGiB, kGiB), 0);
+        EXPECT_EQ(rig.discard(0, kGiB), 0);
+        EXPECT_EQ(rig.size(), 0u);
+        EXPECT_EQ(rig.stats().missing_size, 0u);
+    }
+}
+
+/* One request larger than fits in blocks is cut in larger ones. */
+TEST_P(DmaLayoutLimit, CutsSoThatItFits)
+{
+    Rig rig(IommuKind::kType1v2, GetParam());
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(kTiB, kTiB), 0);
+    EXPECT_LE(rig.size(), GetParam());
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.discard(kTiB, kTiB), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Limits, DmaLayoutLimit,
+                         testing::Values(2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31,
+                                         33, 64, 100, 128, 199, 200, 257, 300));
+
+/* What was only made longer by a request that fails is as it was, too. */
+TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
+{
+    Rig rig(IommuKind::kType1v2, 3);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.populate(kTiB - 2 * kPage, kPage), 0);
+    EXPECT_EQ(rig.populate(2 * kTiB, kPage), 0);
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+    EXPECT_EQ(rig.populate(kTiB - kPage, 2 * kPage), -ENOSPC);
+    EXPECT_EQ(rig.size(), 3u);
+    EXPECT_EQ(rig.stats().largest_extent, kPage);
+}
+
+/* With the last entry gone, what touches something becomes a part of it. */
+TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
+{
+    for (bool open_first : {true, false}) {
+        Rig rig(IommuKind::kType1v2, 20);
+        uint64_t n = 0;
+
+        if (open_first) {
+            EXPECT_EQ(rig.open(), 0);
+        } else {
+            EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+        }
+        while (!rig.populate(n * 4 * kPage, kPage)) {
+            n++;
+        }
+        EXPECT_EQ(rig.size(), n);
+        EXPECT_EQ(rig.stats().entries_left, 0u);
+        /* To the right of one, to the left of one, and in between. */
+        EXPECT_EQ(rig.populate(kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(7 * kPage, kPage), 0);
+        EXPECT_EQ(rig.size(), n);
+        /* A stream that is recorded stays next to what it comes to. */
+        EXPECT_EQ(rig.populate(2 * kPage, 2 * kPage), 0);
+        EXPECT_EQ(rig.size(), open_first ? n - 1 : n);
+        /* There is an entry again. */
+        EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+        EXPECT_EQ(rig.populate(2 * kGiB, kPage), -ENOSPC);
+        EXPECT_EQ(rig.stats().missing_size, 0u);
+        EXPECT_EQ(rig.stats().merges, open_first ? 3u : 0u);
+    }
+}
+
+/* However short entries are, a hole takes no more than 1 GiB away. */
+TEST(DmaLayoutBudget, BlocksDoNotGrowTooLarge)
+{
+    Rig rig(IommuKind::kType1v2, 400);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i = 0; rig.stats().entries_left > 20; i++) {
+        EXPECT_EQ(rig.populate(kTiB + i * kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.populate(16 * kGiB, 15 * kGiB), 0);
+    EXPECT_EQ(rig.stats().largest_extent, kGiB);
+}
+
+/* A kernel that is out of memory does not get to see every neighbour. */
+TEST(DmaLayoutBudget, MergingStopsWhenItFails)
+{
+    Rig rig(IommuKind::kType1v2, 8);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i = 0; i < 3; i++) {
+        EXPECT_EQ(rig.populate((10 * i + 1) * kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(10 * i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+    rig.model().fail_map(1, ENOMEM);
+    EXPECT_EQ(rig.populate(kGiB, kPage), -ENOSPC);
+    EXPECT_EQ(rig.stats().unmap_calls, 1u);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+}
+
+/* Each attempt would map all that can be, and unmap it again. */
+TEST(DmaLayoutBudget, OpenThatCannotWorkMapsNothing)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_AUTO), 0);
+    EXPECT_EQ(rig.populate(0, kMiB), 0);
+    for (uint64_t page = 1; page < 64; page += 2) {
+        EXPECT_EQ(rig.discard(page * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.open(), -ENOSPC);
+    EXPECT_EQ(rig.stats().map_calls, 0u);
+    EXPECT_EQ(rig.discard(0, kMiB / 2), 0);
+    EXPECT_EQ(rig.open(), 0);
+}
+
+TEST(DmaLayoutBudget, OneEntry)
+{
+    Rig rig(IommuKind::kType1v2, 1);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(kTiB, kTiB), 0);
+    EXPECT_EQ(rig.size(), 1u);
+    EXPECT_EQ(rig.populate(0, kPage), -ENOSPC);
+    EXPECT_EQ(rig.discard(kTiB + kPage, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, kTiB - 2 * kPage);
+    EXPECT_EQ(rig.discard(kTiB, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+}
+
+TEST(DmaLayoutBudget, OpenThatFindsTooFewEntries)
+{
+    for (uint32_t limit = 1; limit <= 20; limit++) {
+        Rig rig(IommuKind::kType1v2, limit);
+
+        for (uint64_t i = 0; i < 20; i++) {
+            EXPECT_EQ(rig.populate(i * 2 * kPage, kPage), 0);
+        }
+        EXPECT_EQ(rig.open(), limit < 20 ? -ENOSPC : 0);
+        if (limit < 20) {
+            EXPECT_EQ(rig.model().mappings().size(), 0u);
+            EXPECT_EQ(rig.discard(0, (20 - limit) * 2 * kPage), 0);
+            EXPECT_EQ(rig.open(), 0);
+            EXPECT_EQ(rig.model().mappings().size(), limit);
+        }
+    }
+}
+
+TEST(DmaLayoutBudget, OpenMergesWhatDoesNotFit)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    for (uint64_t i = 100; i > 0; i--) {
+        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.size(), 100u);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_LE(rig.size(), 12u);
+    EXPECT_EQ(rig.nunmaps(), 0u);
+}
+
+TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
+{
+    Rig rig(IommuKind::kType1v2, 5);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    for (uint64_t i = 1; i < 4; i++) {
+        EXPECT_EQ(rig.populate(i * kGiB, kPage), 0);
+    }
+    EXPECT_EQ(rig.populate(kTiB, kPage), -ENOSPC);
+    rig.forget_events();
+
+    /* One is kept for this, so the remainder is coarse. */
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_EQ(rig.extents(), "0+100 101+411 262144+1 524288+1 786432+1");
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.events(),
+              (std::vector<Event>{{DMA_LAYOUT_SPLIT, 0, 2 * kMiB, 2}}));
+
+    /* None is left: one of the remainders is missing. */
+    rig.forget_events();
+    EXPECT_EQ(rig.discard(50 * kPage, kPage), 0);
+    EXPECT_EQ(rig.extents(), "0+50 51+49 101+411 262144+1 524288+1 786432+1");
+    EXPECT_EQ(rig.stats().missing_size, 49 * kPage);
+    EXPECT_EQ(rig.events(),
+              (std::vector<Event>{
+                  {DMA_LAYOUT_MISSING, 51 * kPage, 49 * kPage, ENOSPC},
+                  {DMA_LAYOUT_SPLIT, 0, 100 * kPage, 2}}));
+    EXPECT_EQ(rig.populate(kTiB, kPage), -ENOSPC);
+
+    /* Mended as soon as an entry is free. */
+    rig.forget_events();
+    EXPECT_EQ(rig.discard(3 * kGiB, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.events(), (std::vector<Event>{{DMA_LAYOUT_MENDED, 51 * kPage,
+                                                 49 * kPage, 1}}));
+}
+
+/* What is missing is discarded as all else. */
+TEST(DmaLayoutBudget, DiscardsWhatIsMissing)
+{
+    Rig rig(IommuKind::kType1v2, 2);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 411 * kPage);
+
+    /* A hole in it needs no call; what remains is still missing. */
+    const uint64_t nunmaps = rig.nunmaps();
+
+    EXPECT_EQ(rig.discard(200 * kPage, kPage), 0);
+    EXPECT_EQ(rig.nunmaps(), nunmaps);
+    EXPECT_EQ(rig.stats().missing_size, 410 * kPage);
+    EXPECT_EQ(rig.discard(101 * kPage, kMiB), 0);
+    EXPECT_EQ(rig.nunmaps(), nunmaps);
+    EXPECT_EQ(rig.discard(0, kTiB), 0);
+    EXPECT_EQ(rig.nunmaps(), nunmaps + 1);
+}
+
+/* Closing forgets what is missing, opening maps it or fails. */
+TEST(DmaLayoutBudget, ReopensWithWhatWasMissing)
+{
+    Rig rig(IommuKind::kType1v2, 2);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_GT(rig.stats().missing_size, 0u);
+    rig.close();
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.open(), -ENOSPC);
+    EXPECT_EQ(rig.discard(kGiB, kPage), 0);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 2u);
+}
+
+TEST(DmaLayoutBudget, OthersTakeEntries)
+{
+    for (uint32_t limit : {20, 100, 300, 1000}) {
+        Rig rig(IommuKind::kType1v2, limit);
+        const uint64_t count = limit - std::min(limit / 4, UINT32_C(64));
+
+        EXPECT_EQ(rig.open(), 0);
+        rig.check_seldom();
+        for (uint64_t i = count; i > 0; i--) {
+            EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+        }
+        rig.check(true);
+        rig.take_entries(limit);
+        EXPECT_EQ(rig.model().entries_left(), 0u);
+
+        /* There are neighbours: so it must fit. */
+        for (uint64_t i = 0; i < limit; i++) {
+            const int ret = rig.populate(kGiB + i * 2 * kPage, kPage);
+
+            ASSERT_TRUE(!ret || !rig.has_neighbours()) << i;
+            if (ret) {
+                EXPECT_EQ(ret, -ENOSPC);
+                EXPECT_GT(i, 5u);
+                break;
+            }
+        }
+        rig.check(true);
+
+        /* All is left again: small extents, then. */
+        rig.give_entries_back(limit);
+        EXPECT_EQ(rig.populate(kTiB, kPage), 0);
+        rig.check(true);
+    }
+}
+
+TEST(DmaLayoutBudget, OthersTakeEntriesBeforeASplit)
+{
+    Rig rig(IommuKind::kType1v2, 100);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    rig.take_entries(100);
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_GT(rig.stats().missing_size, 0u);
+    EXPECT_GT(rig.stats().mapped_size, 0u);
+    rig.give_entries_back(100);
+    EXPECT_EQ(rig.discard(kGiB, kPage), 0);
+    EXPECT_EQ(rig.populate(kGiB, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_GT(rig.count_events(DMA_LAYOUT_MENDED), 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MENDED),
+              rig.count_events(DMA_LAYOUT_MISSING));
+}
+
+/* What is missing gets the entries before a new request does. */
+TEST(DmaLayoutBudget, MendsBeforeItRefuses)
+{
+    Rig rig(IommuKind::kType1v2, 40);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
+    for (uint64_t i = 1; i <= 27; i++) {
+        EXPECT_EQ(rig.populate(i * kGiB + kTiB, kPage), 0);
+    }
+    rig.take_entries(40);
+    EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
+    EXPECT_EQ(rig.size(), 36u);
+    EXPECT_EQ(rig.layout().extents().nmapped(), 28u);
+    rig.give_entries_back(40);
+    /* Only together the remainders are few enough. */
+    EXPECT_EQ(rig.populate(kTiB, kPage), 0);
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+    EXPECT_EQ(rig.size(), 30u);
+}
+
+/* Where the kernel knows no limit, there is one all the same. */
+TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
+{
+    Rig rig(IommuKind::kIommufd);
+    uint64_t n = 0;
+
+    EXPECT_EQ(rig.open(), 0);
+    rig.check_seldom();
+    while (n < 2 * DmaBudget::kMaxExtents &&
+           !rig.populate(kTiB + n * 2 * kPage, kPage)) {
+        n++;
+    }
+    EXPECT_EQ(n, DmaBudget::kMaxExtents - DmaBudget::kSplitReserve);
+    EXPECT_EQ(rig.stats().entries_limit, DmaBudget::kMaxExtents);
+    EXPECT_EQ(rig.stats().entries_reserve, DmaBudget::kSplitReserve);
+    EXPECT_EQ(rig.stats().entries_left, 0u);
+
+    /* As under a limit of the kernel's: what touches something fits. */
+    EXPECT_EQ(rig.populate(0, kPage), -ENOSPC);
+    EXPECT_EQ(rig.populate(kTiB + kPage, kPage), 0);
+    EXPECT_EQ(rig.populate(0, kPage), 0);
+    EXPECT_EQ(rig.discard(kTiB, kGiB), 0);
+    EXPECT_GT(rig.stats().entries_left, 0u);
+    rig.check(true);
+}
+
+/* Who asks for an extent a page gets that. */
+TEST(DmaLayoutBudget, AsManyExtentsAsThereArePages)
+{
+    Rig rig(IommuKind::kIommufd);
+
+    EXPECT_EQ(rig.set_extent_size(DMA_LAYOUT_PAGE), 0);
+    EXPECT_EQ(rig.stats().entries_limit, DMA_LAYOUT_NO_LIMIT);
+    EXPECT_EQ(rig.stats().entries_left, DMA_LAYOUT_NO_LIMIT);
+    rig.check_seldom();
+    EXPECT_EQ(rig.populate(0, (DmaBudget::kMaxExtents + 1) * kPage), 0);
+    EXPECT_EQ(rig.size(), DmaBudget::kMaxExtents + 1);
+}
+
+} // namespace

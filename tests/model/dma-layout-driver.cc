@@ -1,0 +1,425 @@
+/*
+ * Operations on a DmaLayout between models, and failures, that bytes choose
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "tests/model/dma-layout-driver.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+
+#include "tests/model/check.h"
+
+namespace shared_dma::rig {
+
+namespace {
+
+constexpr uint64_t kHalf = UINT64_C(1) << 63;
+
+/* Where the interrupt controllers of an x86 host are: never mapped. */
+constexpr uint64_t kReserved = 0xfee00000;
+
+/* A request that comes in parts has so many of them at most. */
+constexpr uint64_t kMaxParts = 48;
+
+/* Sizes of extents that do not make too many of the sections. */
+constexpr uint64_t kSmallSizes[] = {DMA_LAYOUT_PAGE, DMA_LAYOUT_AUTO, kPage,
+                                    16 * kKiB, 64 * kKiB};
+constexpr uint64_t kLargeSizes[] = {DMA_LAYOUT_AUTO, 2 * kMiB, 32 * kMiB, kGiB};
+constexpr uint64_t kMaxSmallSection = 2 * kMiB;
+
+/* Small ones most of the time; evenly by magnitude. */
+uint64_t to_size(uint64_t number)
+{
+    const uint64_t magnitude = number % 16 % 14;
+
+    return kPage * (1 + (number >> 4) % (UINT64_C(1) << magnitude));
+}
+
+} // namespace
+
+/* How often each of them is done: mostly conversions. */
+const DmaLayoutDriver::Operation DmaLayoutDriver::kOperations[32] = {
+    &DmaLayoutDriver::populate_stream,
+    &DmaLayoutDriver::populate_stream,
+    &DmaLayoutDriver::populate_stream,
+    &DmaLayoutDriver::populate_stream,
+    &DmaLayoutDriver::populate_parts,
+    &DmaLayoutDriver::populate,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_holes,
+    &DmaLayoutDriver::discard,
+    &DmaLayoutDriver::discard,
+    &DmaLayoutDriver::discard,
+    &DmaLayoutDriver::discard_inside,
+    &DmaLayoutDriver::discard_inside,
+    &DmaLayoutDriver::discard_inside,
+    &DmaLayoutDriver::discard_ends,
+    &DmaLayoutDriver::discard_ends,
+    &DmaLayoutDriver::discard_holes,
+    &DmaLayoutDriver::discard_sections,
+    &DmaLayoutDriver::open,
+    &DmaLayoutDriver::open,
+    &DmaLayoutDriver::close,
+    &DmaLayoutDriver::take_entries,
+    &DmaLayoutDriver::give_entries_back,
+    &DmaLayoutDriver::set_extent_size,
+    &DmaLayoutDriver::try_no_range,
+    &DmaLayoutDriver::retry,
+    &DmaLayoutDriver::populate_free,
+    &DmaLayoutDriver::populate_stream,
+};
+
+DmaLayoutDriver::DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally)
+    : setup_(setup), tally_(tally), rig_(setup.kind, setup.limit)
+{
+    const uint64_t size = setup.section_size;
+    uint64_t base = kGiB - 3 * size / 2;
+
+    /* Side by side, and across the border of a large block. */
+    add_section(base, {});
+    add_section(base, {.offset = kTiB});
+    add_section(base, {.offset = kTiB, .access = DMA_LAYOUT_READ_ONLY});
+    if (setup.kernel == Kernel::kUnkind) {
+        /* Some that the kernel refuses. */
+        base = kReserved - size / 2;
+        add_section(base, {});
+        base = UINT64_MAX - size + 1;
+        add_section(base, {.offset = 0});
+    }
+    if (setup.extent_size != DMA_LAYOUT_AUTO) {
+        MODEL_CHECK_EQUAL(rig_.set_extent_size(setup.extent_size), 0);
+    }
+}
+
+void DmaLayoutDriver::run(FuzzInput input)
+{
+    while (!input.at_end()) {
+        step(input);
+    }
+    finish();
+}
+
+void DmaLayoutDriver::add_section(uint64_t &iova, const Memory &memory)
+{
+    sections_.push_back(
+        {iova, setup_.section_size, memory, {iova, iova, iova, iova}});
+    iova += setup_.section_size;
+}
+
+void DmaLayoutDriver::step(FuzzInput &input)
+{
+    const uint8_t operation = input.byte();
+    const uint8_t place = input.byte();
+    Section &section = sections_[place % sections_.size()];
+    const uint8_t stream = input.byte();
+    const uint64_t where = input.number();
+    const uint64_t number = input.number();
+    const Operands operands = {
+        .section = section,
+        .stream_end = section.stream_ends[stream % 4],
+        .iova = section.iova + where % (section.size / kPage) * kPage,
+        .size = to_size(number),
+        .number = number,
+        .flag = stream >= 128,
+    };
+
+    let_fail(input.byte(), operands);
+    (this->*kOperations[operation % std::size(kOperations)])(operands);
+    be_kind();
+    check_step();
+}
+
+void DmaLayoutDriver::check_step()
+{
+    const DmaLayoutStats stats = rig_.stats();
+
+    tally_.with_missing += stats.missing_size != 0;
+    if (setup_.extent_size == DMA_LAYOUT_PAGE) {
+        MODEL_CHECK_EQUAL(stats.splits, 0u);
+        MODEL_CHECK_EQUAL(stats.merges, 0u);
+    }
+    if (setup_.kernel == Kernel::kKind && setup_.limit >= 10000) {
+        MODEL_CHECK_EQUAL(stats.missing_size, 0u);
+    }
+}
+
+/* All can go, whatever happened. */
+void DmaLayoutDriver::finish()
+{
+    rig_.pinned().clear();
+    rig_.give_entries_back(UINT64_MAX);
+    MODEL_CHECK_EQUAL(rig_.discard(0, kHalf), 0);
+    MODEL_CHECK_EQUAL(rig_.discard(kHalf, kHalf), 0);
+    MODEL_CHECK_EQUAL(rig_.size(), 0u);
+    MODEL_CHECK_EQUAL(rig_.model().mappings().size(), 0u);
+    tally_.splits += rig_.stats().splits;
+    tally_.merges += rig_.stats().merges;
+    tally_.calls += rig_.calls();
+}
+
+/* Fail once, from the nth call on, or for what a discard is about to unmap. */
+void DmaLayoutDriver::let_fail(uint8_t how, const Operands &operands)
+{
+    constexpr int kMapErrors[] = {ENOSPC, ENOMEM, EFAULT, EINVAL,
+                                  EBUSY,  EPERM,  EIO,    ENOSPC};
+    const uint64_t nth = 1 + (how >> 3 & 3);
+    const uint64_t which = how >> 5;
+
+    if (setup_.kernel == Kernel::kKind) {
+        return;
+    }
+    failing_ = how % 8 >= 4;
+    switch (how % 8) {
+    case 4:
+        rig_.model().fail_map(nth, kMapErrors[which]);
+        break;
+    case 5:
+        rig_.refuse_maps(kMapErrors[which], nth, 1 + which * 3);
+        break;
+    case 6:
+        if (which < 4) {
+            rig_.model().fail_unmap(nth, which % 2 ? EIO : EINVAL);
+        } else {
+            rig_.refuse_unmaps(nth, which - 3);
+        }
+        break;
+    case 7:
+        /* It stays pinned until another step has it so. */
+        rig_.pinned().insert(operands.iova);
+        return;
+    }
+    rig_.pinned().clear();
+}
+
+void DmaLayoutDriver::be_kind()
+{
+    rig_.model().fail_map(0, 0);
+    rig_.model().fail_unmap(0, 0);
+    rig_.refuse_maps(0, 0, 0);
+    rig_.refuse_unmaps(0, 0);
+    failing_ = false;
+}
+
+/* Populate a range, at most up to the end of the section. */
+void DmaLayoutDriver::populate_range(const Operands &operands, uint64_t iova,
+                                     uint64_t size)
+{
+    const Section &section = operands.section;
+
+    if (iova < section.iova || iova > section.last()) {
+        return;
+    }
+    size = std::min(size, section.last() - iova + 1);
+
+    const int ret = rig_.populate(iova, size, section.memory);
+
+    if (!ret) {
+        tally_.populated++;
+    } else if (ret != -EEXIST) {
+        tally_.refused++;
+        if (setup_.kernel == Kernel::kKind) {
+            MODEL_CHECK_EQUAL(ret, -ENOSPC);
+            MODEL_CHECK_EQUAL(setup_.kind, IommuKind::kType1v2);
+            MODEL_CHECK(setup_.extent_size == DMA_LAYOUT_PAGE ||
+                        !rig_.has_neighbours());
+        }
+    }
+    operands.stream_end = iova + size;
+    tally_.steps++;
+}
+
+/* How many of @size bytes are not populated from @iova on. */
+uint64_t DmaLayoutDriver::free_size(uint64_t iova, uint64_t size) const
+{
+    const auto &ranges = rig_.populated().ranges();
+    const auto next = ranges.upper_bound(iova);
+
+    return next == ranges.end() ? size : std::min(size, next->first - iova);
+}
+
+void DmaLayoutDriver::discard_range(uint64_t iova, uint64_t size)
+{
+    const bool is_stuck = rig_.discard(iova, size);
+
+    tally_.discarded += !is_stuck;
+    tally_.stuck += is_stuck;
+    tally_.steps++;
+}
+
+void DmaLayoutDriver::populate_stream(const Operands &operands)
+{
+    const uint64_t iova = operands.stream_end;
+
+    populate_range(operands, iova,
+                   operands.flag ? free_size(iova, operands.size)
+                                 : operands.size);
+}
+
+void DmaLayoutDriver::populate_parts(const Operands &operands)
+{
+    for (uint64_t i = 0; i <= operands.number % kMaxParts; i++) {
+        populate_range(operands, operands.stream_end,
+                       operands.flag ? 4 * kPage : kPage);
+    }
+}
+
+void DmaLayoutDriver::populate(const Operands &operands)
+{
+    populate_range(operands, operands.iova, operands.size);
+}
+
+void DmaLayoutDriver::populate_free(const Operands &operands)
+{
+    populate_range(operands, operands.iova,
+                   free_size(operands.iova, operands.size));
+}
+
+void DmaLayoutDriver::populate_holes(const Operands &operands)
+{
+    for (uint64_t i = 0; i <= operands.number % kMaxParts; i++) {
+        populate_range(operands, operands.iova + i * 2 * kPage, kPage);
+    }
+}
+
+void DmaLayoutDriver::discard(const Operands &operands)
+{
+    discard_range(
+        operands.iova,
+        std::min(operands.size, operands.section.last() - operands.iova + 1));
+}
+
+/* Discard something in the first range that is populated from there on. */
+void DmaLayoutDriver::discard_inside(const Operands &operands)
+{
+    const auto &ranges = rig_.populated().ranges();
+    const auto it = ranges.lower_bound(operands.iova);
+
+    if (it != ranges.end() && it->second.memory == operands.section.memory) {
+        const uint64_t npages = (it->second.last - it->first + 1) / kPage;
+        const uint64_t iova = it->first + operands.number * 31 % npages * kPage;
+
+        discard_range(iova,
+                      std::min(operands.size, it->second.last - iova + 1));
+    }
+}
+
+/* Discard the beginning or the end of that range. */
+void DmaLayoutDriver::discard_ends(const Operands &operands)
+{
+    const auto &ranges = rig_.populated().ranges();
+    const auto it = ranges.lower_bound(operands.iova);
+
+    if (it != ranges.end() && it->second.memory == operands.section.memory) {
+        const uint64_t iova = it->first;
+        const uint64_t last = it->second.last;
+        const uint64_t size = std::min(operands.size, last - iova + 1);
+
+        discard_range(operands.flag ? last - (size - 1) : iova, size);
+    }
+}
+
+void DmaLayoutDriver::discard_holes(const Operands &operands)
+{
+    for (uint64_t i = 0; i <= operands.number % kMaxParts; i++) {
+        const uint64_t iova = operands.iova + i * 2 * kPage;
+
+        if (iova >= operands.iova && iova <= operands.section.last()) {
+            discard_range(iova, kPage);
+        }
+    }
+}
+
+/* Discard all of a section, and perhaps of the one next to it. */
+void DmaLayoutDriver::discard_sections(const Operands &operands)
+{
+    const Section *next = &operands.section + 1;
+    uint64_t last = operands.section.last();
+
+    if (operands.number % 4) {
+        return;
+    }
+    if (operands.flag && next != sections_.data() + sections_.size() &&
+        next->iova == last + 1) {
+        last = next->last();
+    }
+    discard_range(operands.section.iova, last - operands.section.iova + 1);
+}
+
+void DmaLayoutDriver::open(const Operands &)
+{
+    const int ret = rig_.open();
+
+    tally_.opened += !ret;
+    tally_.not_opened += ret != 0;
+    if (ret && setup_.kernel == Kernel::kKind) {
+        MODEL_CHECK_EQUAL(ret, -ENOSPC);
+        MODEL_CHECK_EQUAL(setup_.kind, IommuKind::kType1v2);
+    }
+    tally_.steps++;
+}
+
+void DmaLayoutDriver::close(const Operands &)
+{
+    rig_.close();
+    tally_.steps++;
+}
+
+void DmaLayoutDriver::take_entries(const Operands &operands)
+{
+    be_kind();
+    if (setup_.kernel == Kernel::kUnkind) {
+        rig_.take_entries(operands.number % 128);
+        tally_.steps++;
+    }
+}
+
+void DmaLayoutDriver::give_entries_back(const Operands &operands)
+{
+    be_kind();
+    rig_.give_entries_back(operands.number % 256);
+    tally_.steps++;
+}
+
+void DmaLayoutDriver::set_extent_size(const Operands &operands)
+{
+    const uint64_t number = operands.number;
+    const uint64_t size = setup_.section_size <= kMaxSmallSection
+                              ? kSmallSizes[number % std::size(kSmallSizes)]
+                              : kLargeSizes[number % std::size(kLargeSizes)];
+
+    /* Most of the time one that is given stays. */
+    if (setup_.extent_size == DMA_LAYOUT_AUTO || rig_.layout().is_open()) {
+        if (!rig_.set_extent_size(size)) {
+            setup_.extent_size = size;
+        }
+        tally_.steps++;
+    }
+}
+
+void DmaLayoutDriver::try_no_range(const Operands &operands)
+{
+    const uint64_t iova = operands.iova;
+    const uint64_t size = operands.flag ? 0 : 0 - iova + kPage;
+
+    rig_.populate(iova, size, operands.section.memory);
+    rig_.discard(iova, size);
+    tally_.steps++;
+}
+
+/* A request that changes nothing, but gives what is missing a chance. */
+void DmaLayoutDriver::retry(const Operands &operands)
+{
+    if (!rig_.populate(operands.iova, kPage, operands.section.memory)) {
+        rig_.discard(operands.iova, kPage);
+    }
+    tally_.steps++;
+}
+
+} // namespace shared_dma::rig

@@ -1,0 +1,128 @@
+/*
+ * Operations on a DmaLayout between models, and failures, that bytes choose
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * The bytes come from a fuzzer, or at random from a unit test.  They are
+ * records of 8 bytes:
+ *
+ *     operation | section of memory | stream, flag | where (2 bytes) |
+ *     how large (2 bytes) | what fails meanwhile
+ */
+
+#ifndef TESTS_MODEL_DMA_LAYOUT_DRIVER_H
+#define TESTS_MODEL_DMA_LAYOUT_DRIVER_H
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "tests/model/dma-layout-rig.h"
+#include "tests/model/fuzz-input.h"
+
+namespace shared_dma::rig {
+
+/* Whether the kernel fails and others take entries. */
+enum class Kernel {
+    kKind,
+    kUnkind
+};
+
+struct DriverSetup {
+    IommuKind kind;
+    uint32_t limit;
+    /* Set at first, unless it is DMA_LAYOUT_AUTO. */
+    uint64_t extent_size;
+    /* Of each section of memory, in bytes. */
+    uint64_t section_size;
+    Kernel kernel;
+};
+
+/* What happened, to see that it does. */
+struct DriverTally {
+    uint64_t steps = 0;
+    uint64_t populated = 0;
+    uint64_t refused = 0;
+    uint64_t discarded = 0;
+    uint64_t stuck = 0;
+    uint64_t opened = 0;
+    uint64_t not_opened = 0;
+    uint64_t with_missing = 0;
+    uint64_t splits = 0;
+    uint64_t merges = 0;
+    uint64_t calls = 0;
+};
+
+class DmaLayoutDriver {
+public:
+    static constexpr size_t kRecordSize = 8;
+
+    DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally);
+
+    /* Carry out all operations, and in the end discard everything. */
+    void run(FuzzInput input);
+
+private:
+    struct Section {
+        uint64_t iova;
+        uint64_t size;
+        Memory memory;
+        uint64_t stream_ends[4];
+
+        uint64_t last() const { return iova + (size - 1); }
+    };
+
+    /* Where and how large an operation is. */
+    struct Operands {
+        Section &section;
+        uint64_t &stream_end;
+        uint64_t iova;
+        uint64_t size;
+        uint64_t number;
+        bool flag;
+    };
+
+    using Operation = void (DmaLayoutDriver::*)(const Operands &);
+
+    static const Operation kOperations[];
+
+    void add_section(uint64_t &iova, const Memory &memory);
+    void step(FuzzInput &input);
+    void check_step();
+    void finish();
+    void let_fail(uint8_t how, const Operands &operands);
+    void be_kind();
+    bool is_failing() const { return failing_ || rig_.stuck_size(); }
+
+    /* Operations, and what they are made of. */
+    void populate_range(const Operands &operands, uint64_t iova, uint64_t size);
+    uint64_t free_size(uint64_t iova, uint64_t size) const;
+    void discard_range(uint64_t iova, uint64_t size);
+    void populate_stream(const Operands &operands);
+    void populate_parts(const Operands &operands);
+    void populate(const Operands &operands);
+    void populate_free(const Operands &operands);
+    void populate_holes(const Operands &operands);
+    void discard(const Operands &operands);
+    void discard_inside(const Operands &operands);
+    void discard_ends(const Operands &operands);
+    void discard_holes(const Operands &operands);
+    void discard_sections(const Operands &operands);
+    void open(const Operands &operands);
+    void close(const Operands &operands);
+    void take_entries(const Operands &operands);
+    void give_entries_back(const Operands &operands);
+    void set_extent_size(const Operands &operands);
+    void try_no_range(const Operands &operands);
+    void retry(const Operands &operands);
+
+    DriverSetup setup_;
+    DriverTally &tally_;
+    Rig rig_;
+    std::vector<Section> sections_;
+    bool failing_ = false;
+};
+
+} // namespace shared_dma::rig
+
+#endif

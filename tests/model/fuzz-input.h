@@ -1,0 +1,50 @@
+/*
+ * The bytes that choose what a test does
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_MODEL_FUZZ_INPUT_H
+#define TESTS_MODEL_FUZZ_INPUT_H
+
+#include <cstddef>
+#include <cstdint>
+
+namespace shared_dma {
+
+class FuzzInput {
+public:
+    FuzzInput(const uint8_t *data, size_t size) : data_(data), left_(size) {}
+
+    bool at_end() const { return left_ == 0; }
+
+    /* After the end all is 0. */
+    uint8_t byte()
+    {
+        if (at_end()) {
+            return 0;
+        }
+        left_--;
+        return *data_++;
+    }
+
+    uint16_t number()
+    {
+        const uint8_t low = byte();
+
+        return static_cast<uint16_t>(low | byte() << 8);
+    }
+
+    template <typename T, size_t n> T choose(const T (&choices)[n])
+    {
+        return choices[byte() % n];
+    }
+
+private:
+    const uint8_t *data_;
+    size_t left_;
+};
+
+} // namespace shared_dma
+
+#endif

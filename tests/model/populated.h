@@ -1,0 +1,63 @@
+/*
+ * Which memory is populated: ranges of IOVAs, and what they are like
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_MODEL_POPULATED_H
+#define TESTS_MODEL_POPULATED_H
+
+#include <cstdint>
+#include <map>
+
+#include "hw/vfio/dma-layout.h"
+
+namespace shared_dma::rig {
+
+constexpr uint64_t kPage = DmaLayout::kPage;
+constexpr uint64_t kKiB = UINT64_C(1) << 10;
+constexpr uint64_t kMiB = UINT64_C(1) << 20;
+constexpr uint64_t kGiB = UINT64_C(1) << 30;
+constexpr uint64_t kTiB = UINT64_C(1) << 40;
+
+/* What memory is like, but where. */
+struct Memory {
+    /* What to add to an IOVA for the address in QEMU. */
+    uint64_t offset = UINT64_C(0x7f0000000000);
+    DmaLayoutAccess access = DMA_LAYOUT_READ_WRITE;
+
+    bool operator==(const Memory &) const = default;
+};
+
+/* What is populated: a list of ranges, joined where they are alike. */
+class Populated {
+public:
+    struct Range {
+        uint64_t last;
+        Memory memory;
+    };
+    using Ranges = std::map<uint64_t, Range>;
+
+    bool overlaps(uint64_t iova, uint64_t last) const;
+
+    /* How many bytes of a range. */
+    uint64_t count(uint64_t iova, uint64_t last) const;
+
+    /* Nothing is there. */
+    void add(uint64_t iova, uint64_t last, const Memory &memory);
+
+    void remove(uint64_t iova, uint64_t last);
+
+    const Ranges &ranges() const { return ranges_; }
+    uint64_t size() const { return size_; }
+
+private:
+    void join(Ranges::iterator it);
+
+    Ranges ranges_;
+    uint64_t size_ = 0;
+};
+
+} // namespace shared_dma::rig
+
+#endif
