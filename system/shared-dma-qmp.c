@@ -17,6 +17,7 @@
 #include "hw/vfio/ram-discard.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-manager.h"
+#include "system/guest-memfd-stats.h"
 #include "system/shared-dma-view.h"
 
 /* Windows */
@@ -229,23 +230,21 @@ static void shared_dma_print_block(GString *buf, const GuestMemfdInfo *info)
 
     g_string_append_printf(buf, "%s: %s in pages of %s\n", info->id, size,
                            page_size);
-    shared_dma_line(buf, "shared", "%-9s in %" PRIu64 " ranges", shared_size,
-                    info->shared_runs);
+    shared_dma_line(buf, "shared", "%s", shared_size);
     shared_dma_line(buf, "private", "%s", private_size);
-    shared_dma_line(buf, "conversions", "%" PRIu64 " to shared, %" PRIu64
-                    " to private", info->conversions_to_shared,
-                    info->conversions_to_private);
-    shared_dma_line(buf, "failed steps", "%" PRIu64, info->failures);
+#define SHARED_DMA_PRINT_STAT(name, label) \
+    shared_dma_line(buf, label, "%" PRIu64, info->name);
+    GUEST_MEMFD_STATS(SHARED_DMA_PRINT_STAT)
+#undef SHARED_DMA_PRINT_STAT
     if (info->last_failure) {
         const GuestMemfdFailure *failure = info->last_failure;
 
         shared_dma_line(buf, "last failure", "offset 0x%" PRIx64 "+0x%" PRIx64
                         " to %s:", failure->offset, failure->size,
-                        failure->to_private ? "private" : "shared");
+                        page_state_str(
+                            page_state_from_private(failure->to_private)));
         shared_dma_line(buf, "", "%s", failure->error);
     }
-    shared_dma_line(buf, "not freed", "%" PRIu64 " times", info->unfreed);
-    shared_dma_line(buf, "listeners", "%" PRIu64, info->listeners);
     for (GuestMemfdSectionList *it = info->sections; it; it = it->next) {
         g_autofree char *section_size = size_to_str(it->value->size);
 

@@ -33,6 +33,7 @@
 #include "exec/memory.h"
 #include "qom/object.h"
 #include "system/guest-memfd-places.h"
+#include "system/page-state.h"
 
 #define TYPE_GUEST_MEMFD_MANAGER "guest-memfd-manager"
 OBJECT_DECLARE_SIMPLE_TYPE(GuestMemfdManager, GUEST_MEMFD_MANAGER)
@@ -48,7 +49,7 @@ typedef struct SharedDmaWindow SharedDmaWindow;
  * are not: all count as private then, and devices reach none of them.
  */
 typedef int GuestMemfdSetAttributes(void *opaque, uint64_t offset,
-                                    uint64_t size, bool to_private);
+                                    uint64_t size, PageState state);
 
 /* A range of the RAM block has another state now. */
 typedef void GuestMemfdChanged(void *opaque, uint64_t offset, uint64_t size);
@@ -63,7 +64,7 @@ typedef struct GuestMemfdConversion {
     GuestMemfdManager *manager;
     uint64_t offset;
     uint64_t size;
-    bool to_private;
+    PageState to;
     GuestMemfdSetAttributes *set_attributes;
     GuestMemfdChanged *changed;
     void *opaque;

@@ -40,10 +40,11 @@ static inline bool report_limit_allows(ReportLimit *limit,
 }
 
 /*
- * error_vreport() and warn_report() with a limit for each @fmt, which has to be
- * a constant.  Any thread may call them.
+ * Report at most once every five seconds for each @fmt, which must be a string
+ * literal, and add how many reports were left out.  Any thread may call these.
  */
 void error_vreport_limited(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
+void error_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void warn_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 #endif

@@ -54,7 +54,7 @@ class L2Error(Exception):
 class Manager:
     """What QEMU says of one RAM block with private memory."""
 
-    path: str
+    block_id: str
     size: int
     shared_size: int
     to_shared: int
@@ -355,10 +355,12 @@ class L2Machine:
 
         Empty if this is a QEMU that does not tell.
         """
-        return [Manager(path, *self._get(
-            path, 'size', 'shared-size', 'conversions-to-shared',
-            'conversions-to-private', 'failures'))
-            for path in self._find_objects('guest-memfd-manager')]
+        if not self._find_objects('guest-memfd-manager'):
+            return []
+        return [Manager(info['id'], info['size'], info['shared-size'],
+                        info['conversions-to-shared'],
+                        info['conversions-to-private'], info['failures'])
+                for info in self.execute('query-guest-memfd')]
 
     def layout(self) -> Layout | None:
         """What QEMU says of the device's container.

@@ -13,23 +13,20 @@
 #include "qemu/main-loop.h"
 #include "qemu/module.h"
 #include "qapi/error.h"
+#include "qapi/qapi-types-shared-dma.h"
 #include "exec/address-spaces.h"
-#include "exec/ramblock.h"
 #include "exec/ram_addr.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/pci.h"
 #include "hw/vfio/vfio-common.h"
-#include "monitor/monitor.h"
 #include "system/accel-blocker.h"
-#include "system/guest-memfd-backing.h"
-#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
-#include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
-#include "tests/shared-dma/conversion/conversion-edge.h"
-#include "tests/shared-dma/conversion/conversion-wrap.h"
+#include "tests/shared-dma/conversion/edge.h"
+#include "tests/shared-dma/conversion/wrap.h"
+#include "tests/unit/fakes/fakes.h"
 
 #define TYPE_CONV_LEGACY TYPE_VFIO_IOMMU_LEGACY
 #define TYPE_CONV_IOMMUFD TYPE_VFIO_IOMMU_IOMMUFD
@@ -56,9 +53,6 @@ static const unsigned int places[CONV_PLACES] = { 364, 240, 0 };
 
 /* What the functions that are tested find in QEMU */
 
-KVMState *kvm_state;
-RAMList ram_list;
-AddressSpace address_space_memory;
 MachineState *current_machine;
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
 __thread CPUState *current_cpu;
@@ -109,32 +103,18 @@ static unsigned int block_number(const RAMBlock *block)
     return block - blocks;
 }
 
-MemoryRegion *get_system_memory(void)
-{
-    return NULL;
-}
-
-/* The first part of a range that lies in a window. */
-static bool find_in_window(const ConvWindow *window, MemoryRegion *mr,
+static void find_in_window(const ConvWindow *window, MemoryRegion *mr,
                            hwaddr addr, uint64_t size,
                            MemoryRegionSection *section)
 {
-    const hwaddr first = window->gpa * CONV_PAGE;
-    const hwaddr last = first + window->npages * CONV_PAGE - 1;
-    const hwaddr from = MAX(addr, first);
-    const hwaddr to = MIN(addr + (size - 1), last);
-
-    if (from > to || (section->mr &&
-                      section->offset_within_address_space <= from)) {
-        return false;
-    }
-    *section = (MemoryRegionSection) {
+    const FakeWindow bytes = {
+        .gpa = window->gpa * CONV_PAGE,
+        .size = window->npages * CONV_PAGE,
         .mr = mr,
-        .offset_within_region = window->first * CONV_PAGE + (from - first),
-        .offset_within_address_space = from,
-        .size = int128_make64(to - from + 1),
+        .offset = window->first * CONV_PAGE,
     };
-    return true;
+
+    fake_window_find(&bytes, addr, size, section);
 }
 
 MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
@@ -171,50 +151,27 @@ void memory_region_unregister_iommu_notifier(MemoryRegion *mr,
     g_assert_not_reached();
 }
 
-int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
+int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
+              PageState backing)
 {
     schedule_edge();
-    return world_free(block_number(block), offset, size, true);
+    return world_free(block_number(block), offset, size, backing);
 }
 
-int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
+int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state)
 {
-    schedule_edge();
-    return world_free(block_number(block), offset, size, false);
-}
-
-/* What is left of it in kvm-all.c */
-int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
-{
-    if (!size || !QEMU_IS_ALIGNED(start | size, CONV_PAGE)) {
-        return -EINVAL;
-    }
-    return kvm_convert_range(start, size, to_private);
-}
-
-/* Nobody has time for a vCPU's pauses */
-void __wrap_g_usleep(gulong microseconds)
-{
-}
-
-int kvm_vm_ioctl(KVMState *s, unsigned long type, ...)
-{
-    const struct kvm_memory_attributes *attrs;
-    va_list ap;
     int ret;
-
-    va_start(ap, type);
-    attrs = va_arg(ap, void *);
-    va_end(ap);
-    g_assert(type == KVM_SET_MEMORY_ATTRIBUTES);
 
     accel_ioctl_begin();
     schedule_edge();
-    ret = world_set_attributes(attrs->address, attrs->size,
-                               attrs->attributes &
-                               KVM_MEMORY_ATTRIBUTE_PRIVATE);
+    ret = world_set_attributes(gpa, size, state);
     accel_ioctl_end();
     return ret;
+}
+
+/* Tests do not wait for the pauses of vCPUs. */
+void __wrap_g_usleep(gulong microseconds)
+{
 }
 
 /* Locks */
@@ -279,19 +236,6 @@ static void inhibit_end(void)
     schedule_inhibit_end();
 }
 
-/* Reports are many, as failures are */
-int error_vprintf(const char *fmt, va_list ap)
-{
-    g_autofree char *text = g_strdup_vprintf(fmt, ap);
-
-    return strlen(text);
-}
-
-int error_vprintf_unless_qmp(const char *fmt, va_list ap)
-{
-    return error_vprintf(fmt, ap);
-}
-
 /* VFIO */
 
 static unsigned int container_number(const VFIOContainerBase *bcontainer)
@@ -342,11 +286,6 @@ void vfio_detach_device(VFIODevice *vbasedev)
 }
 
 bool machine_require_guest_memfd(MachineState *ms)
-{
-    return true;
-}
-
-bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
 {
     return true;
 }
@@ -449,24 +388,12 @@ bool conv_is_registered(unsigned int container, unsigned int window)
 
 /* The machine */
 
-static void start_block(unsigned int number, unsigned int config)
+static void start_block(unsigned int number)
 {
     RAMBlock *block = &blocks[number];
-    MemoryRegion *mr = MEMORY_REGION(object_new(TYPE_MEMORY_REGION));
 
-    mr->ram = true;
-    mr->size = int128_make64(sizeof(memory[0]));
-    mr->ram_block = block;
-    *block = (RAMBlock) {
-        .mr = mr,
-        .host = (uint8_t *)memory[number],
-        .max_length = sizeof(memory[0]),
-        .used_length = sizeof(memory[0]),
-        .page_size = CONV_PAGE,
-    };
-    regions[number] = mr;
+    regions[number] = fake_ram_new(block, memory[number], sizeof(memory[0]));
     QLIST_INSERT_HEAD_RCU(&ram_list.blocks, block, next);
-    guest_memfd_manager_create(block, &error_abort);
 }
 
 static void start_others(void)
@@ -532,7 +459,7 @@ void conv_machine_start(unsigned int config)
     bql_lock();
     start_others();
     for (int i = 0; i < CONV_BLOCKS; i++) {
-        start_block(i, config);
+        start_block(i);
     }
     for (int i = 0; i < CONV_WINDOWS; i++) {
         init_attributes(i, 0);
@@ -588,16 +515,17 @@ void bql_unlock(void)
     qemu_mutex_unlock(&bql);
 }
 
-int conv_convert(uint64_t gpa, uint64_t size, bool to_private)
+int conv_convert(uint64_t gpa, uint64_t size, PageState to)
 {
-    return kvm_convert_memory(gpa, size, to_private);
+    return kvm_convert_memory(gpa, size, to == PAGE_STATE_PRIVATE);
 }
 
-void conv_convert_fault(uint64_t gpa, uint64_t size, bool to_private)
+void conv_convert_fault(uint64_t gpa, uint64_t size, PageState to)
 {
     struct kvm_run run = {
         .memory_fault = {
-            .flags = to_private ? KVM_MEMORY_EXIT_FLAG_PRIVATE : 0,
+            .flags = to == PAGE_STATE_PRIVATE ? KVM_MEMORY_EXIT_FLAG_PRIVATE
+                                              : 0,
             .gpa = gpa,
             .size = size,
         },
@@ -657,7 +585,7 @@ void conv_reset(void)
     bql_unlock();
 }
 
-/* What the monitor and others read. */
+/* Read what queries return. */
 void conv_look(unsigned int number)
 {
     bql_lock();
@@ -665,8 +593,9 @@ void conv_look(unsigned int number)
         conv_layout_counter(number, "extents");
         vfio_dma_layout_is_short(containers[number]);
     } else {
-        conv_manager_counter(number % CONV_BLOCKS, "shared-size");
-        conv_manager_counter(number % CONV_BLOCKS, "failures");
+        qapi_free_GuestMemfdInfo(guest_memfd_manager_query(
+            guest_memfd_manager_from_region(regions[number % CONV_BLOCKS]),
+            NULL));
     }
     bql_unlock();
 }
@@ -681,12 +610,6 @@ bool conv_page_is_shared(unsigned int block, unsigned int page)
     shared = guest_memfd_next_shared(gmm, &offset, &size);
     guest_memfd_manager_unlock(gmm);
     return shared;
-}
-
-uint64_t conv_manager_counter(unsigned int block, const char *name)
-{
-    return object_property_get_uint(OBJECT(regions[block]->rdm), name,
-                                    &error_abort);
 }
 
 uint64_t conv_layout_counter(unsigned int container, const char *name)

@@ -4,13 +4,13 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/shared-dma/conversion/conversion-program.h"
+#include "tests/shared-dma/conversion/program.h"
 
 #include <cerrno>
 
-#include "tests/shared-dma/conversion/conversion-edge.h"
-#include "tests/shared-dma/conversion/conversion-schedule.h"
-#include "tests/shared-dma/conversion/conversion-world.h"
+#include "tests/shared-dma/conversion/edge.h"
+#include "tests/shared-dma/conversion/schedule.h"
+#include "tests/shared-dma/conversion/world.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/model/check.h"
 
@@ -43,15 +43,15 @@ Range good_range(const ConversionStep &step)
     return {first * CONV_PAGE, (1 + step[2] % 16) * CONV_PAGE};
 }
 
-void convert(const Range &range, bool to_private)
+void convert(const Range &range, PageState to)
 {
-    const int ret = conv_convert(range.gpa, range.size, to_private);
+    const int ret = conv_convert(range.gpa, range.size, to);
 
     MODEL_CHECK(ret <= 0);
     MODEL_CHECK(range.size != 0 || ret == -EINVAL);
 }
 
-void convert_bad(const ConversionStep &step, bool to_private)
+void convert_bad(const ConversionStep &step, PageState to)
 {
     static constexpr Range ranges[] = {
         {256 * CONV_PAGE, 0},
@@ -61,9 +61,9 @@ void convert_bad(const ConversionStep &step, bool to_private)
         {256 * CONV_PAGE, UINT64_MAX - CONV_PAGE + 1},
     };
 
-    MODEL_CHECK_EQUAL(conv_convert(ranges[step[2] % 5].gpa,
-                                   ranges[step[2] % 5].size, to_private),
-                      -EINVAL);
+    MODEL_CHECK_EQUAL(
+        conv_convert(ranges[step[2] % 5].gpa, ranges[step[2] % 5].size, to),
+        -EINVAL);
 }
 
 void arm_failure(const ConversionStep &step)
@@ -80,7 +80,7 @@ void arm_failure(const ConversionStep &step)
 
 void do_step(const ConversionStep &step)
 {
-    const bool flag = step[0] >> 7;
+    const PageState to = page_state_from_private(step[0] >> 7);
     const Range range = any_range(step);
 
     arm_failure(step);
@@ -88,18 +88,18 @@ void do_step(const ConversionStep &step)
     case 0:
     case 1:
     case 2:
-        convert(range, flag);
+        convert(range, to);
         break;
     case 3:
     case 4:
     case 5:
-        convert(good_range(step), flag);
+        convert(good_range(step), to);
         break;
     case 6:
-        conv_convert_fault(range.gpa, range.size, flag);
+        conv_convert_fault(range.gpa, range.size, to);
         break;
     case 7:
-        convert_bad(step, flag);
+        convert_bad(step, to);
         break;
     case 8:
     case 9:
@@ -125,7 +125,7 @@ void do_step(const ConversionStep &step)
         world_touch(range.gpa >> CONV_PAGE_SHIFT);
         break;
     case 15:
-        convert({256 * CONV_PAGE, 64 * CONV_PAGE}, flag);
+        convert({256 * CONV_PAGE, 64 * CONV_PAGE}, to);
         break;
     }
     world_fail(0, 0, false);

@@ -26,7 +26,7 @@
 
 #include <cstdint>
 
-#include "tests/shared-dma/conversion/conversion-edge.h"
+#include "tests/shared-dma/conversion/edge.h"
 
 namespace shared_dma {
 

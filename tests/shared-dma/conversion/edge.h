@@ -6,12 +6,12 @@
  * kvm-convert-memory.c, guest-memfd-manager.c, ram-discard.c and all below them
  * are compiled as they are.  What they call outside of themselves is:
  *
- *   conversion-edge.c       QEMU's side, in C for QEMU's headers: regions, RAM
+ *   edge.c       QEMU's side, in C for QEMU's headers: regions, RAM
  *                           blocks, containers, devices, and what the machine
  *                           and its vCPUs do
- *   conversion-world.cc     the kernel and the guest: KVM's attributes, both
+ *   world.cc     the kernel and the guest: KVM's attributes, both
  *                           backings, IOMMUs; it checks each call
- *   conversion-schedule.cc  threads and locks
+ *   schedule.cc  threads and locks
  *
  * Memory is, in pages:
  *
@@ -34,6 +34,8 @@
 #include <cstdint>
 extern "C" {
 #endif
+
+#include "system/page-state.h"
 
 #define CONV_PAGE_SHIFT  12
 #define CONV_PAGE        (1ULL << CONV_PAGE_SHIFT)
@@ -64,8 +66,8 @@ uintptr_t conv_block_host(unsigned int block);
 /* What the machine does.  Errors are those of the functions that are tested. */
 void conv_machine_start(unsigned int config);
 void conv_machine_stop(void);
-int conv_convert(uint64_t gpa, uint64_t size, bool to_private);
-void conv_convert_fault(uint64_t gpa, uint64_t size, bool to_private);
+int conv_convert(uint64_t gpa, uint64_t size, PageState to);
+void conv_convert_fault(uint64_t gpa, uint64_t size, PageState to);
 /* All that follow hold the BQL. */
 void conv_toggle_listener(unsigned int container, unsigned int window);
 void conv_set_master(unsigned int device, bool on);
@@ -77,13 +79,13 @@ void conv_look(unsigned int number);
 unsigned int conv_place(void);
 bool conv_is_registered(unsigned int container, unsigned int window);
 bool conv_page_is_shared(unsigned int block, unsigned int page);
-uint64_t conv_manager_counter(unsigned int block, const char *name);
 uint64_t conv_layout_counter(unsigned int container, const char *name);
 bool conv_layout_is_open(unsigned int container);
 
 /* The model of the kernel. */
-int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private);
-int world_free(unsigned int block, uint64_t offset, uint64_t size, bool shared);
+int world_set_attributes(uint64_t gpa, uint64_t size, PageState state);
+int world_free(unsigned int block, uint64_t offset, uint64_t size,
+               PageState backing);
 int world_map(unsigned int container, uint64_t iova, uint64_t size,
               uint64_t vaddr, bool readonly);
 int world_unmap(unsigned int container, uint64_t iova, uint64_t size);

@@ -4,14 +4,14 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/shared-dma/conversion/conversion-world.h"
+#include "tests/shared-dma/conversion/world.h"
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
 
-#include "tests/shared-dma/conversion/conversion-schedule.h"
+#include "tests/shared-dma/conversion/schedule.h"
 #include "tests/model/check.h"
 #include "tests/model/iommu-model.h"
 
@@ -359,7 +359,7 @@ void world_refuse_unmaps(unsigned int container, unsigned int ncalls)
 
 using namespace shared_dma;
 
-int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
+int world_set_attributes(uint64_t gpa, uint64_t size, PageState state)
 {
     const SpinGuard guard(lock);
     const int ret = fail_now();
@@ -372,22 +372,25 @@ int world_set_attributes(uint64_t gpa, uint64_t size, bool to_private)
         }
         if (ret) {
             world.gpa_wrong[at >> CONV_PAGE_SHIFT] |=
-                to_private && (failure.goes_on || failure.undoing);
+                state == PAGE_STATE_PRIVATE &&
+                (failure.goes_on || failure.undoing);
             page->wrong = is_wrong(*page);
             continue;
         }
-        page->guest_private = to_private;
+        page->guest_private = state == PAGE_STATE_PRIVATE;
         world.gpa_wrong[at >> CONV_PAGE_SHIFT] = false;
         page->wrong = is_wrong(*page);
-        page->refused &= !to_private;
-        world.gpa_private[at >> CONV_PAGE_SHIFT] = to_private;
-        MODEL_CHECK(!to_private || !is_mapped(*page));
+        page->refused &= state == PAGE_STATE_SHARED;
+        world.gpa_private[at >> CONV_PAGE_SHIFT] = state == PAGE_STATE_PRIVATE;
+        MODEL_CHECK(state == PAGE_STATE_SHARED || !is_mapped(*page));
     }
     return ret;
 }
 
-int world_free(unsigned int block, uint64_t offset, uint64_t size, bool shared)
+int world_free(unsigned int block, uint64_t offset, uint64_t size,
+               PageState backing)
 {
+    const bool shared = backing == PAGE_STATE_SHARED;
     const SpinGuard guard(lock);
     const int ret = fail_now();
 

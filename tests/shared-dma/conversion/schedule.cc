@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#include "tests/shared-dma/conversion/conversion-schedule.h"
+#include "tests/shared-dma/conversion/schedule.h"
 
 #include <pthread.h>
 #include <sched.h>

@@ -8,8 +8,8 @@
  * each thread.
  */
 
-#include "tests/shared-dma/conversion/conversion-program.h"
-#include "tests/shared-dma/conversion/conversion-schedule.h"
+#include "tests/shared-dma/conversion/program.h"
+#include "tests/shared-dma/conversion/schedule.h"
 #include "tests/fuzz/fuzz.h"
 
 using namespace shared_dma;

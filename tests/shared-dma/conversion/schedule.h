@@ -24,7 +24,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "tests/shared-dma/conversion/conversion-edge.h"
+#include "tests/shared-dma/conversion/edge.h"
 
 namespace shared_dma {
 
