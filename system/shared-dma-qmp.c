@@ -58,7 +58,7 @@ static gint shared_dma_compare_managers(gconstpointer a, gconstpointer b)
     return strcmp(guest_memfd_manager_id(a), guest_memfd_manager_id(b));
 }
 
-/* All of them, or that of one block, by name; NULL if there is none. */
+/* Find all managers, or that of one RAM block, sorted by ID. */
 static GList *shared_dma_find_managers(const char *id)
 {
     GList *managers = NULL;
@@ -75,7 +75,7 @@ static GList *shared_dma_find_managers(const char *id)
     return managers;
 }
 
-/* A walk over what the guest sees of a RAM block. */
+/* A walk over the sections of a RAM block that the guest sees */
 typedef struct SharedDmaSectionWalk {
     const MemoryRegion *mr;
     GuestMemfdSectionList **tail;
@@ -207,7 +207,7 @@ VfioDmaInfoList *qmp_x_query_vfio_dma(const char *qom_path,
     return list;
 }
 
-/* For people */
+/* HMP commands */
 
 static void G_GNUC_PRINTF(3, 4)
 shared_dma_line(GString *buf, const char *name, const char *format, ...)

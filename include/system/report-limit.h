@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One report every few seconds, which also says how many were left out, so that
- * no guest fills a log.  A limit is not locked: its owner serializes access.
+ * They are limited to one every five seconds, which includes the number of
+ * those that were left out, so that no guest can fill a log.
  */
 
 #ifndef SYSTEM_REPORT_LIMIT_H
