@@ -505,10 +505,10 @@ static void check_conversions(Guest *guest, QDict *before, int to_shared,
                     to_private);
     g_assert_cmpint(qdict_get_int(info, "failures"), ==, 0);
     shared_dma_assert_info(guest->qts, "guest-memfd",
-                           "  shared runs   %" PRId64 "\n",
+                           "  shared runs   %" PRId64 "\r\n",
                            qdict_get_int(info, "shared-runs"));
     shared_dma_assert_info(guest->qts, "guest-memfd",
-                           "  made shared   %d\n  made private  %d\n",
+                           "  made shared   %d\r\n  made private  %d\r\n",
                            to_shared, to_private);
 }
 
