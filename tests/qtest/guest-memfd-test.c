@@ -1,11 +1,11 @@
 /*
- * QTest of private memory: sw-protected-vm, what tracks it, what tells of it
+ * QTest of private memory: sw-protected-vm, its manager, and queries
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Guests with private memory need KVM's software-protected VMs, and those that
- * convert it the firmware of tests/nested, which QTEST_SHARED_DMA_FIRMWARE names:
- * what needs something that is missing is skipped.
+ * Guests with private memory need KVM's software-protected VMs.  Those that
+ * convert memory also need the firmware of tests/nested, which
+ * QTEST_SHARED_DMA_FIRMWARE names.  Tests are skipped if either is missing.
  */
 
 #include "qemu/osdep.h"
@@ -557,7 +557,8 @@ static void test_conversions(void)
         return;
     }
     if (!firmware) {
-        g_test_skip("QTEST_SHARED_DMA_FIRMWARE does not name the test firmware");
+        g_test_skip("QTEST_SHARED_DMA_FIRMWARE does not name the test"
+                    " firmware");
         return;
     }
     start_guest(&guest, firmware);

@@ -23,7 +23,7 @@ static void test_order(void)
     make_shared(fake, 6, 2);
     journal_assert("s6/2 B+6/2 A+6/2 fp6/2");
 
-    /* Runs that are shared are not told again; all else is the whole range */
+    /* Shared runs are not notified again; all else is for the whole range */
     make_shared(fake, 0, 8);
     journal_assert("s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
     make_shared(fake, 0, 8);
@@ -125,7 +125,7 @@ static void test_attributes_lost(void)
     make_shared(fake, 2, 4);
     journal_clear();
 
-    /* Some of the pages are private now, nobody knows which. */
+    /* Some of the pages are private now, it is not known which. */
     journal_fail_calls(1, 1, ENOTRECOVERABLE);
     g_assert_cmpint(convert(fake, 4, 4, PAGE_STATE_PRIVATE), ==,
                     -ENOTRECOVERABLE);
@@ -164,7 +164,7 @@ static void test_abort(void)
     assert_agreement(fake, 1);
     g_assert_cmpuint(fake_stats(fake).failures, ==, 0);
 
-    /* What cannot become shared again is private, for all. */
+    /* Pages that cannot become shared again are private. */
     make_shared(fake, 5, 1);
     journal_clear();
     journal_fail_calls(2, 2, ENOMEM);
@@ -182,7 +182,7 @@ static void test_abort(void)
     fake_block_free(fake);
 }
 
-/* A range over two blocks: the second part fails, the first is taken back. */
+/* A range in two blocks: the second part fails, the first is undone. */
 static void test_abort_parts(void)
 {
     FakeBlock *first = fake_block_new(), *second = fake_block_new();
@@ -228,7 +228,7 @@ static void convert_unfreed(FakeBlock *fake, PageState to, int err)
     journal_fail_no_calls();
 }
 
-/* What cannot be freed is counted, and tried again, whatever the error was. */
+/* Failures to free memory are counted, and tried again later. */
 static void test_unfreed(void)
 {
     static const int errors[] = { ENOMEM, EIO, EINVAL, ENOTSUP };
@@ -251,7 +251,7 @@ static void test_unfreed(void)
     fake_block_free(fake);
 }
 
-/* Only what is still in the state that it was converted to is freed. */
+/* Only pages that are still in the new state are freed. */
 static void test_free_later(void)
 {
     FakeBlock *fake = fake_block_new();
@@ -319,8 +319,8 @@ static void sweep_free(FakeBlock *fake, FakeListener listeners[2])
 }
 
 /*
- * Calls from number @first to @last of a conversion fail.  Returns whether so
- * many were made.
+ * Let calls from number @first to @last of a conversion fail.  Returns whether
+ * call @first was made.
  */
 static bool sweep_step(unsigned int first, unsigned int last, PageState to)
 {
@@ -347,7 +347,7 @@ static bool sweep_step(unsigned int first, unsigned int last, PageState to)
         g_assert_cmpuint(fake_stats(fake).failures + fake_stats(fake).unfreed,
                          >, 0);
     }
-    /* No listener may have what is not shared, come what may */
+    /* No listener may ever have a page that is not shared */
     for (int i = 0; i < NPAGES; i++) {
         const bool shared = (ret ? before : after)[i] == '#';
 
@@ -355,7 +355,7 @@ static bool sweep_step(unsigned int first, unsigned int last, PageState to)
         g_assert_true(shared || !fake->pages[i].told[1]);
     }
 
-    /* Another try does what the first did not, and mends what it left */
+    /* Another attempt succeeds, and fixes what the first one left */
     g_assert_cmpint(convert(fake, 0, 10, to), ==, 0);
     assert_states(fake, after);
     assert_agreement(fake, 2);

@@ -94,7 +94,7 @@ static void test_register(void)
     unregister(&b);
     journal_assert("B-4/8");
 
-    /* Nothing is told of what is elsewhere */
+    /* Changes outside of the section */
     register_section(&a, fake, 0, make_pages(fake, 14, 2), false);
     make_private(fake, 0, 12);
     journal_assert("p0/12 fs0/12");
@@ -103,7 +103,7 @@ static void test_register(void)
     fake_block_free(fake);
 }
 
-/* A new listener that refuses a run is told of the others all the same. */
+/* A new listener that refuses a run is notified of the others. */
 static void test_register_refusal(void)
 {
     FakeBlock *fake = fake_block_new();
@@ -154,7 +154,7 @@ static void test_is_populated(void)
     fake_block_free(fake);
 }
 
-/* Sections that start and end within pages are told of their part. */
+/* Sections that begin or end within pages are notified of their part. */
 static void test_unaligned(void)
 {
     FakeBlock *fake = fake_block_new();
@@ -167,7 +167,7 @@ static void test_unaligned(void)
     told = a.listener.section;
     g_assert_cmpuint(told->offset_within_region, ==, page / 2);
     make_shared(fake, 0, 1);
-    /* Less than a page is told of, which the journal shows as 0/0 */
+    /* A notification for less than a page is 0/0 in the journal */
     journal_assert("s0/1 A+0/0 fp0/1");
     make_shared(fake, 1, 1);
     journal_assert("s1/1 A+1/1 fp1/1");
@@ -175,7 +175,7 @@ static void test_unaligned(void)
     journal_assert("s2/4 A+2/0 fp2/4");
     make_private(fake, 3, 1);
     journal_assert("p3/1 fs3/1");
-    /* Of the last page, too, of which it has a part */
+    /* This includes the last page, which is partly in the section */
     unregister(&a);
     journal_assert("A-0/2");
     register_section(&a, fake, 0, make_section(fake, page / 2, page), false);

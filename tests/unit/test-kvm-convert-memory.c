@@ -3,18 +3,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The memory map is made by each test.  All that a conversion asks of the
- * kernel is faked, can fail, and is written down: a line of the test's journal
- * has, in the order in which things happened, pages of the guest (s, p) or of a
- * block (f):
+ * Each test makes its own memory map.  All calls that a conversion makes to the
+ * kernel are faked, can fail, and are recorded in a journal, with pages of the
+ * guest (s, p) or of a block (f):
  *
- *   s2/3 p2/3       attributes of 3 pages from page 2 on become shared, or
- *                   private
- *   fs2/3a fp2/3b   the shared backing of pages of block a, or the private
- *                   backing of pages of block b, is freed
+ *   s2/3 p2/3       set the attributes of 3 pages from page 2 on to shared, or
+ *                   to private
+ *   fs2/3a fp2/3b   free the shared backing of pages of block a, or the private
+ *                   backing of pages of block b
  *
- * with a '!' behind what failed.  Conversions and memory slots are in pages,
- * and 16384 of them are one piece.
+ * Conversions and memory slots are in pages, of which a piece has 16384.
  */
 
 #include "qemu/osdep.h"
@@ -54,7 +52,7 @@ static unsigned int npauses;
 /* Called, unless NULL, when attributes are set. */
 static void (*on_attributes)(void);
 
-/* What the conversion finds in QEMU */
+/* What conversions call in QEMU */
 
 MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
                                        uint64_t size)
@@ -204,7 +202,7 @@ static void take_back(uint64_t page, uint64_t npages)
     g_assert_cmpint(convert(page, npages, PAGE_STATE_PRIVATE), ==, 0);
 }
 
-/* What is shared of a block, as "2/3 7/1" */
+/* Check which pages of a block are shared, such as "2/3 7/1". */
 static void assert_shared(unsigned int block, const char *expected)
 {
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(regions[block]);
@@ -271,7 +269,7 @@ static void test_parts(void)
     stop_machine();
 }
 
-/* What was done before a piece failed is undone, and nothing was freed. */
+/* Pieces before one that fails are undone; nothing has been freed. */
 static void test_undo_to_shared(void)
 {
     start_machine();
@@ -298,7 +296,7 @@ static void test_undo_to_private(void)
     share(PIECE - 1, 2);
     journal_clear();
     journal_fail_calls(2, 2, EINVAL);
-    /* -EINVAL is for guests that ask for what cannot be. */
+    /* -EINVAL is reserved for requests that are not valid. */
     g_assert_cmpint(convert(0, 2 * PIECE, PAGE_STATE_PRIVATE), ==, -EIO);
     journal_assert("p0/16384 p16384/16384! s0/10 fp0/10a s16383/1 fp16383/1a"
                    " fs10/16373a fs16385/16383a");
@@ -306,7 +304,7 @@ static void test_undo_to_private(void)
     stop_machine();
 }
 
-/* What cannot be undone is private for all, and freed. */
+/* Pages whose conversion cannot be undone are private, and freed. */
 static void test_undo_fails(void)
 {
     start_machine();
@@ -329,27 +327,27 @@ static void test_not_ram(void)
     add_window_bytes(150 * PAGE, 10 * PAGE, mmio, 0);
     add_window_bytes(160 * PAGE, 10 * PAGE, plain, 0);
 
-    /* Shared it is, whatever it is. */
+    /* Everything else counts as shared. */
     share(150, 20);
     share(200, 1);
     share(50, 10);
     journal_assert("");
     share(90, 200);
     journal_assert("s100/50 fp0/50a");
-    /* Over the whole address space, in no time; it wraps with a page more */
+    /* The whole address space; with one more page the range wraps */
     share(1, UINT64_MAX / PAGE);
     journal_assert("s100/50 fp0/50a");
     g_assert_cmpint(convert(2, UINT64_MAX / PAGE, PAGE_STATE_SHARED), ==,
                     -EINVAL);
 
-    /* Private it cannot be, and then nothing else is. */
+    /* It cannot become private, nor can anything else with it. */
     g_assert_cmpint(convert(150, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(160, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(200, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(140, 11, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(99, 2, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(100, 2 * PIECE, PAGE_STATE_PRIVATE), ==, -EINVAL);
-    /* Nor if that is found out in the second piece only */
+    /* This includes pages in the second piece. */
     add_ram(1000, PIECE + 10, 1, 0);
     share(1000, PIECE);
     journal_clear();
@@ -360,7 +358,7 @@ static void test_not_ram(void)
     stop_machine();
 }
 
-/* Where something else has a part of a page, there is no page of RAM. */
+/* A page that is only partly RAM is not RAM. */
 static void test_parts_of_pages(void)
 {
     start_machine();
@@ -453,13 +451,13 @@ static void test_two_places(void)
     take_back(104, 1);
     journal_assert("p9/1 p104/1 fs9/1a");
 
-    /* The second place cannot be told: the first one is as it was. */
+    /* If the second place fails, the first one is restored. */
     journal_fail_calls(2, 2, ENOMEM);
     g_assert_cmpint(convert(4, 6, PAGE_STATE_PRIVATE), ==, -ENOMEM);
     journal_assert("p4/6 p100/5! s4/4 p8/2");
     assert_shared(0, "0/8");
 
-    /* If that fails, too, all is private, and shared backings are freed. */
+    /* If that fails too, all is private, and shared backings are freed. */
     journal_fail_calls(2, 3, ENOMEM);
     g_assert_cmpint(convert(4, 6, PAGE_STATE_PRIVATE), ==, -ENOTRECOVERABLE);
     journal_assert("p4/6 p100/5! s4/4! p8/2 p4/6 p100/5 fs4/6a");
@@ -529,14 +527,14 @@ static void test_fault(void)
         g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -lasting[i]);
         g_assert_cmpuint(npauses, ==, 0);
     }
-    /* What the kernel finds wrong with what we ask for is not the guest's. */
+    /* An -EINVAL of the kernel is not an error of the guest. */
     journal_fail_calls(1, 1, EINVAL);
     g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -EIO);
     g_assert_cmpint(fault(50, PAGE_STATE_PRIVATE), ==, -EINVAL);
     stop_machine();
 }
 
-/* Whoever else wants a manager's lock gets it between two pieces. */
+/* A thread that waits for a manager's lock gets it between two pieces. */
 typedef struct Other {
     GuestMemfdManager *gmm;
     QemuSemaphore start;
@@ -562,12 +560,12 @@ static void *take_turns(void *opaque)
     return NULL;
 }
 
-/* A piece is being converted; the other thread has come since the last one. */
+/* Called for each piece: count whether the other thread had its turn. */
 static void give_turn(void)
 {
     nturns += qatomic_read(&other.had_it);
     while (!qatomic_read(&other.had_it)) {
-        /* It has not: let it. */
+        /* It had none: let it. */
         guest_memfd_manager_unlock(other.gmm);
         sched_yield();
         guest_memfd_manager_lock(other.gmm);
@@ -578,7 +576,7 @@ static void give_turn(void)
     while (!qatomic_read(&other.is_about_to)) {
         sched_yield();
     }
-    /* Now it comes to wait for the lock. */
+    /* Give it time to block on the lock. */
     usleep(2000);
 }
 
@@ -603,7 +601,7 @@ static void test_turn(void)
     qemu_thread_join(&thread);
     qemu_sem_destroy(&other.start);
     g_test_message("%u turns of %u", nturns, NTURNS);
-    /* It may not have come that far, on a busy machine. */
+    /* On a busy machine it can be late. */
     g_assert_cmpuint(nturns, >=, NTURNS * 98 / 100);
     stop_machine();
 }
@@ -623,7 +621,7 @@ static void test_reports(void)
         g_assert_cmpuint(nevents, ==, i);
         g_assert_cmpuint(nfailures, ==, i);
     }
-    /* Others may come when five seconds are over. */
+    /* There are more if this takes longer than five seconds. */
     g_assert_cmpuint(fake_nreports(), <, 10);
     stop_machine();
 }
@@ -634,7 +632,7 @@ int main(int argc, char **argv)
     module_call_init(MODULE_INIT_QOM);
     error_init(argv[0]);
 
-    /* The first one: others cause reports, too. */
+    /* This comes first, because other tests cause reports. */
     g_test_add_func("/kvm-convert-memory/reports", test_reports);
     g_test_add_func("/kvm-convert-memory/piece", test_piece);
     g_test_add_func("/kvm-convert-memory/pieces", test_pieces);

@@ -1,5 +1,5 @@
 /*
- * The conversion path above a model of the kernel: QEMU's side
+ * Conversions above a model of the kernel: QEMU
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -37,7 +37,7 @@ typedef struct ConvListener {
     bool is_registered;
 } ConvListener;
 
-/* Regions that are not of a block with a guest_memfd. */
+/* Regions without a guest_memfd */
 enum {
     CONV_MMIO,
     CONV_PLAIN_RAM,
@@ -51,7 +51,7 @@ static const ConvWindow other_windows[CONV_OTHERS] = {
 
 static const unsigned int places[CONV_PLACES] = { 364, 240, 0 };
 
-/* What the functions that are tested find in QEMU */
+/* What the tested functions call in QEMU */
 
 MachineState *current_machine;
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
@@ -266,7 +266,7 @@ static void conv_iommu_class_init(ObjectClass *oc, void *data)
     vioc->dma_unmap = conv_dma_unmap;
 }
 
-/* VFIO_IOMMU_GET_INFO, whose only answer that counts is how much is left. */
+/* VFIO_IOMMU_GET_INFO; vfio_get_info_dma_avail() has the result. */
 int __wrap_ioctl(int fd, unsigned long request, ...)
 {
     g_assert(request == VFIO_IOMMU_GET_INFO);
@@ -312,7 +312,7 @@ static const TypeInfo conv_types[] = {
 
 DEFINE_TYPES(conv_types)
 
-/* The listener, which does what VFIO's does */
+/* A listener that does what VFIO's listener does */
 
 static void conv_notify_discard(RamDiscardListener *rdl,
                                 MemoryRegionSection *section)
@@ -551,7 +551,7 @@ void conv_set_master(unsigned int device, bool on)
     bql_unlock();
 }
 
-/* As a change of the memory map is carried out: VFIO, the map, KVM's slots */
+/* Change the memory map in QEMU's order: VFIO, the map, KVM's slots. */
 void conv_move_window(unsigned int place)
 {
     const unsigned int number = CONV_WINDOWS - 1;

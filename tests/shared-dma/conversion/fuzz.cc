@@ -1,5 +1,5 @@
 /*
- * Fuzz target: the conversion path, by several threads
+ * Fuzz target: conversions by several threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

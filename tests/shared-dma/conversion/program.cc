@@ -1,5 +1,5 @@
 /*
- * The conversion path above a model of the kernel: what threads do
+ * Conversions above a model of the kernel: the steps of threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * The conversion path above a model of the kernel: what threads do
+ * Conversions above a model of the kernel: the steps of threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,20 +13,20 @@
 
 namespace shared_dma {
 
-/* What is done, to what, and which of its calls fails. */
+/* An action, its arguments, and which of its calls fails */
 using ConversionStep = std::array<uint8_t, 4>;
 
-/* A new machine; @config says how it is. */
+/* Start a machine; @config and @limit select its configuration. */
 void conversion_start(uint8_t config, uint8_t limit);
 
 /*
- * Steps of each of some threads, at once, and a check of everything after
- * that.  The @choices are schedule_run()'s.
+ * Execute the steps of all threads concurrently, then check everything.
+ * @choices are passed to schedule_run().
  */
 void conversion_round(const std::vector<std::vector<ConversionStep>> &threads,
                       const std::vector<uint8_t> &choices);
 
-/* All is taken apart, and nothing of it may be left. */
+/* Stop the machine, and check that nothing is left. */
 void conversion_stop();
 
 } // namespace shared_dma

@@ -1,5 +1,5 @@
 /*
- * The conversion path above a model of the kernel: threads and locks
+ * Conversions above a model of the kernel: threads and locks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

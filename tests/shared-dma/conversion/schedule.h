@@ -1,20 +1,19 @@
 /*
- * The conversion path above a model of the kernel: threads and locks
+ * Conversions above a model of the kernel: threads and locks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Threads run free, for ThreadSanitizer, or one at a time.  In the latter case
- * the one that runs has the baton, and gives it on where it takes a lock or
- * calls the kernel, if the choices say so.  When all wait for one another,
- * that is a failure.
+ * Threads run either freely, for ThreadSanitizer, or one at a time.  In the
+ * latter case the running thread has the baton.  Choices decide whether it
+ * passes the baton on when it takes a lock or calls the kernel.  A deadlock is
+ * a failure.
  *
- * Either way it is written down in which order locks are taken.  Two that are
- * taken in both orders are a failure, whether threads met there or not, unless
- * a third one is always held.
+ * In both cases the order in which locks are taken is recorded.  It is a
+ * failure if two locks are taken in both orders, whether threads met there or
+ * not, unless a third lock is always held.
  *
- * This and the model are compiled without ThreadSanitizer, and their own lock
- * is unknown to it: what happens here must not look like an order between the
- * threads that are tested.
+ * This code and the model are compiled without ThreadSanitizer, which does not
+ * know their lock either: they must not appear to order the tested threads.
  */
 
 #ifndef TESTS_SHARED_DMA_CONVERSION_SCHEDULE_H
@@ -59,15 +58,16 @@ constexpr unsigned int kMaxThreads = 8;
 
 using ScheduleBody = void(unsigned int thread, void *opaque);
 
-/* Whether threads run one at a time; before there are any. */
+/* Select whether threads run one at a time, before there are any. */
 void schedule_set_baton(bool baton);
 
-/* Forget the locks of a machine that is gone. */
+/* Forget the locks of a machine that has been stopped. */
 void schedule_forget();
 
 /*
  * Call @body in @nthreads threads and wait for all of them.  @choices decide
- * who runs; when they are used up, numbers that follow from them.
+ * which thread runs; after the last one, pseudo-random numbers seeded with
+ * them.
  */
 void schedule_run(unsigned int nthreads, ScheduleBody *body, void *opaque,
                   const std::vector<uint8_t> &choices);

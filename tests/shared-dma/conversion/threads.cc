@@ -1,5 +1,5 @@
 /*
- * The conversion path, by several threads that run free
+ * Test of conversions by several threads that run freely
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

@@ -1,5 +1,5 @@
 /*
- * The conversion path above a model of the kernel: the kernel and the guest
+ * Conversions above a model of the kernel: the kernel and the guest
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -62,9 +62,9 @@ struct Container {
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
-    /* Attributes could not be set there; a page is wrong if one of its is. */
+    /* Addresses where setting attributes has failed */
     std::array<bool, CONV_LAST> gpa_wrong = {};
-    /* Where the last window has been: attributes stay. */
+    /* Places where the last window has been: attributes stay there. */
     std::array<bool, CONV_PLACES> shown = {};
     std::array<Container, CONV_CONTAINERS> containers;
 };
@@ -72,12 +72,12 @@ struct World {
 World world;
 SpinLock lock;
 thread_local Failure failure;
-/* How often unmapping was refused, in this world and those before... */
+/* Total number of refused unmap calls... */
 std::array<uint64_t, CONV_CONTAINERS> nrefused;
-/* ...and how often when a listener of this thread had last been told. */
+/* ...and that number at the last notification by this thread */
 thread_local std::array<uint64_t, CONV_CONTAINERS> known_nrefused;
 
-/* Which page a guest page is when the last window is at a place. */
+/* Find the page at a guest page number, with the last window at @place. */
 Page *find_page_at(unsigned int place, uint64_t gpa_page,
                    unsigned int *block = nullptr,
                    unsigned int *number = nullptr)
@@ -100,7 +100,7 @@ Page *find_page_at(unsigned int place, uint64_t gpa_page,
     return nullptr;
 }
 
-/* Which page a guest page is, wherever the last window is. */
+/* Find the page at a guest page number, with the last window at any place. */
 Page *find_page(uint64_t gpa_page, unsigned int *block = nullptr,
                 unsigned int *number = nullptr)
 {
@@ -112,7 +112,7 @@ Page *find_page(uint64_t gpa_page, unsigned int *block = nullptr,
     return page;
 }
 
-/* Whether a device reaches a page that is not stuck, at any address. */
+/* Whether a page is mapped for a device at any address, and not stuck. */
 bool is_mapped(const Page &page)
 {
     for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
@@ -129,8 +129,8 @@ bool is_mapped(const Page &page)
 }
 
 /*
- * A listener refused a page: no other keeps what it was told of the same run,
- * which can be any part of the block.
+ * A listener has refused a page.  The others discard the whole run, which can
+ * be any part of the block.
  */
 void note_refusal(const Page &page)
 {
@@ -215,7 +215,7 @@ void check_window(unsigned int number, const ConvWindow &window)
     }
 }
 
-/* Attributes are right wherever a window is, or has ever been. */
+/* Attributes must be right wherever a window is, or has been. */
 void check_attributes(const ConvWindow &window)
 {
     for (unsigned int i = 0; i < window.npages; i++) {
@@ -253,7 +253,7 @@ void check_container(unsigned int number)
         check_mapping(container, mapping);
         for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
             const uint64_t gpa = (iova + at) >> CONV_PAGE_SHIFT;
-            /* None if it was mapped at another place. */
+            /* There is none if it was mapped at another place. */
             const Page *page = find_page_at(conv_place(), gpa);
 
             MODEL_CHECK((page && page->told[number]) != container.stuck[gpa]);

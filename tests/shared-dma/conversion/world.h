@@ -1,24 +1,25 @@
 /*
- * The conversion path above a model of the kernel: the kernel and the guest
+ * Conversions above a model of the kernel: the kernel and the guest
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Each call is checked when it is made:
  *
- *  - what becomes private is mapped for no device, and what is mapped for a
- *    device is shared and where the listener said
- *  - a shared backing that is freed is not mapped, and is one that the guest
- *    does not see; nor does it see a private one that is freed
- *  - nothing but windows of blocks has its attributes set
+ *  - memory that becomes private is not mapped for any device; memory that is
+ *    mapped for a device is shared, and at the address in the notification
+ *  - a backing that is freed is not visible to the guest, and, if it is the
+ *    shared one, not mapped for any device
+ *  - attributes are set for windows of blocks only
  *
- * and all together when no thread runs: managers, attributes, listeners,
- * layouts and IOMMUs agree, and no backing is left that is of no use.
+ * When no thread runs, managers, attributes, listeners, layouts and IOMMUs must
+ * agree, and no unused backing may be left.
  *
- * Injected failures make exceptions.  A backing that could not be freed may be
- * left.  When calls go on failing, what was done cannot be undone: attributes
- * may then be wrong.  What a listener refused is not mapped.  What was
- * discarded when the kernel refused to unmap it is stuck, and mapped until it
- * is unmapped; how much that is, the layout knows to the page.
+ * Injected failures cause exceptions.  A backing that could not be freed can be
+ * left.  If calls keep failing, a conversion cannot be undone, so that
+ * attributes can be wrong.  Memory that a listener has refused is not mapped.
+ * Memory that the kernel refused to unmap when it was discarded is stuck: it
+ * stays mapped until it is unmapped, and the layout must know exactly which
+ * pages these are.
  */
 
 #ifndef TESTS_SHARED_DMA_CONVERSION_WORLD_H
@@ -33,19 +34,19 @@ namespace shared_dma {
 void world_start(uint32_t entry_limit);
 void world_stop();
 
-/* The guest accesses a page. */
+/* Let the guest access a page. */
 void world_touch(uint64_t gpa);
 
-/* While no thread runs, except the one that calls. */
+/* Check everything, while no thread runs except the caller. */
 void world_check();
 
 /*
- * Let the @nth call that can fail of this thread fail, with the positive errno
- * @error, and all that come after it if it goes on.  0 takes it back.
+ * Let the @nth call of this thread that can fail do so, with the positive errno
+ * @error, and all later ones if @goes_on.  0 cancels this.
  */
 void world_fail(unsigned int nth, int error, bool goes_on);
 
-/* Refuse the next @ncalls to unmap something of a container, to anybody. */
+/* Refuse the next @ncalls unmap calls for a container by any thread. */
 void world_refuse_unmaps(unsigned int container, unsigned int ncalls);
 
 } // namespace shared_dma

@@ -1,11 +1,12 @@
 /*
- * The conversion path above a model of the kernel: functions that are replaced
+ * Conversions above a model of the kernel: replaced functions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The linker sends calls of ioctl(), g_usleep() and qemu_mutex_unlock_impl() to
- * those that start with __wrap_.  accel-blocker.c is compiled with its
- * functions named real_*, for when threads run free.
+ * The linker redirects calls of ioctl(), g_usleep() and
+ * qemu_mutex_unlock_impl() to functions with the prefix __wrap_.  The functions
+ * of accel-blocker.c have the prefix real_; they are used when threads run
+ * freely.
  */
 
 #ifndef TESTS_SHARED_DMA_CONVERSION_WRAP_H
