@@ -10,7 +10,7 @@
 #include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
 
-/* Linux has it since 5.18, and guest_memfd since 6.8; older libraries do not */
+/* Older C libraries lack it; Linux has it since 5.18, guest_memfd since 6.8. */
 #ifndef MADV_DONTNEED_LOCKED
 #define MADV_DONTNEED_LOCKED 24
 #endif

@@ -1,5 +1,5 @@
 /*
- * What does not work with private memory, and is refused
+ * Checks that refuse what does not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -28,8 +28,8 @@ static void guest_memfd_set_untracked(Error **errp)
 }
 
 /*
- * Fail before KVM is told to log what is written to a slot with a guest_memfd,
- * which it refuses, and for which QEMU would abort.
+ * Fail before KVM is asked to log writes to a slot with a guest_memfd: it
+ * refuses that, and QEMU would abort.
  */
 static bool guest_memfd_log_global_start(MemoryListener *listener, Error **errp)
 {
@@ -43,7 +43,7 @@ static MemoryListener guest_memfd_listener = {
     .log_global_start = guest_memfd_log_global_start,
 };
 
-/* Keep the machine from being migrated, saved, or tracked, from now on. */
+/* Block migration, snapshots, and dirty tracking from now on. */
 static bool guest_memfd_restrict_machine(Error **errp)
 {
     static Error *blocker;
@@ -68,7 +68,7 @@ bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
                    " be; use readonly=off", name);
         return false;
     }
-    /* There is no way to free it: it is not madvise()d, and has no file. */
+    /* MADV_REMOVE fails for locked memory, and there is no file to punch. */
     if (should_mlock(mlock_state) && block->fd < 0 &&
         block->flags & RAM_SHARED) {
         error_setg(errp, "memory '%s' is shared, locked, and has no file, so"
@@ -103,8 +103,8 @@ bool guest_memfd_check_restore(Error **errp)
 }
 
 /*
- * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem
- * promise that data stays, and a conversion frees it.
+ * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem have
+ * to keep their data, which a conversion frees.
  */
 bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp)
 {

@@ -12,7 +12,7 @@ static GuestMemfdPlace *place_at(const GuestMemfdPlaces *places, guint i)
     return &g_array_index((GuestMemfdPlaces *)places, GuestMemfdPlace, i);
 }
 
-/* The part of @place from @gpa on, which lies in it. */
+/* Return the part of @place from @gpa on. */
 static GuestMemfdPlace place_from(const GuestMemfdPlace *place, hwaddr gpa)
 {
     const uint64_t skip = gpa - place->gpa;
@@ -24,7 +24,7 @@ static GuestMemfdPlace place_from(const GuestMemfdPlace *place, hwaddr gpa)
     };
 }
 
-/* Whether both agree on which page an address shows. */
+/* Whether both map addresses to the same pages. */
 static bool place_is_alike(const GuestMemfdPlace *a, const GuestMemfdPlace *b)
 {
     return a->gpa - a->offset == b->gpa - b->offset;
@@ -59,7 +59,7 @@ void guest_memfd_places_remove(GuestMemfdPlaces *places, hwaddr gpa,
             continue;
         }
         g_array_remove_index_fast(places, i);
-        /* What remains goes to the end, and is passed over there. */
+        /* Remaining parts are appended; they do not overlap the range. */
         if (old.gpa < gpa) {
             GuestMemfdPlace before = old;
 
@@ -81,7 +81,7 @@ void guest_memfd_places_add(GuestMemfdPlaces *places,
     guint i = 0;
 
     guest_memfd_places_remove(places, place->gpa, place->size);
-    /* Slots are cut in ever other ways: keep one place where one will do. */
+    /* Slots are cut in many ways: merge adjacent places. */
     while (i < places->len) {
         const GuestMemfdPlace old = *place_at(places, i);
 
@@ -106,7 +106,7 @@ bool guest_memfd_places_next_new(const GuestMemfdPlaces *places,
 {
     hwaddr first = place->gpa, last = place_last(place);
 
-    /* Places that go on from one another are one. */
+    /* Adjacent places have been merged. */
     for (guint i = 0; i < places->len; i++) {
         const GuestMemfdPlace *old = place_at(places, i);
 

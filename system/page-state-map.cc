@@ -19,7 +19,7 @@ namespace shared_dma {
 
 namespace {
 
-/* Bits @first to @end - 1 of a word; @first < @end <= 64. */
+/* Return bits @first to @end - 1 of a word; @first < @end <= 64. */
 constexpr uint64_t word_mask(unsigned first, unsigned end)
 {
     return (~UINT64_C(0) << first) & (~UINT64_C(0) >> (64 - end));
@@ -56,11 +56,11 @@ PageStateMap::PageStateMap(uint64_t npages, Array<uint64_t> words,
 
 std::unique_ptr<PageStateMap> PageStateMap::create(uint64_t npages)
 {
-    /* An array of no elements may be null, which says "no memory" here. */
+    /* calloc() may return null for no elements, which means failure here. */
     const uint64_t ngroups =
         std::max(div_round_up(npages, kGroupPages), UINT64_C(1));
 
-    /* calloc, for memory that is not touched before it is used. */
+    /* calloc() does not touch the memory before it is used. */
     Array<uint64_t> words(static_cast<uint64_t *>(
         std::calloc(ngroups, kGroupWords * sizeof(uint64_t))));
     Array<uint16_t> counters(
@@ -81,17 +81,17 @@ uint64_t PageStateMap::group_size(uint64_t group) const
 std::optional<PageState> PageStateMap::uniform(uint64_t group) const
 {
     if (counters_[group] == 0) {
-        return PageState::kPrivate;
+        return PAGE_STATE_PRIVATE;
     }
     if (counters_[group] == group_size(group)) {
-        return PageState::kShared;
+        return PAGE_STATE_SHARED;
     }
     return std::nullopt;
 }
 
 uint64_t PageStateMap::find(uint64_t first, uint64_t end, PageState state) const
 {
-    const uint64_t invert = state == PageState::kShared ? 0 : ~UINT64_C(0);
+    const uint64_t invert = state == PAGE_STATE_SHARED ? 0 : ~UINT64_C(0);
     uint64_t page = first;
 
     while (page < end) {
@@ -129,13 +129,14 @@ std::optional<PageRun> PageStateMap::next_run(uint64_t first, uint64_t npages,
     if (run_first == end) {
         return std::nullopt;
     }
-    return PageRun{run_first,
-                   find(run_first, end, opposite(state)) - run_first};
+    return PageRun{run_first, find(run_first, end, page_state_opposite(state)) -
+                                  run_first};
 }
 
 bool PageStateMap::all(uint64_t first, uint64_t npages, PageState state) const
 {
-    return find(first, first + npages, opposite(state)) == first + npages;
+    return find(first, first + npages, page_state_opposite(state)) ==
+           first + npages;
 }
 
 uint64_t PageStateMap::count_shared(uint64_t first, uint64_t npages) const
@@ -153,7 +154,7 @@ uint64_t PageStateMap::count_shared(uint64_t first, uint64_t npages) const
         if (page == group_first && part_end - page == group_size(group)) {
             nshared += counters_[group];
         } else if (const auto all = uniform(group)) {
-            nshared += *all == PageState::kShared ? part_end - page : 0;
+            nshared += *all == PAGE_STATE_SHARED ? part_end - page : 0;
         } else {
             for_each_word(page, part_end, [&](uint64_t i, uint64_t mask) {
                 nshared += std::popcount(words_[i] & mask);
@@ -166,7 +167,7 @@ uint64_t PageStateMap::count_shared(uint64_t first, uint64_t npages) const
 
 void PageStateMap::set_run(PageRun run, PageState state)
 {
-    const bool shared = state == PageState::kShared;
+    const bool shared = state == PAGE_STATE_SHARED;
     const uint64_t end = run.first + run.npages;
     uint64_t page = run.first;
 
@@ -180,7 +181,7 @@ void PageStateMap::set_run(PageRun run, PageState state)
             if (const auto all = uniform(group)) {
                 std::fill_n(&words_[group * kGroupWords],
                             div_round_up(size, kWordBits),
-                            *all == PageState::kShared ? ~UINT64_C(0) : 0);
+                            *all == PAGE_STATE_SHARED ? ~UINT64_C(0) : 0);
             }
             for_each_word(page, part_end, [&](uint64_t i, uint64_t mask) {
                 words_[i] = shared ? words_[i] | mask : words_[i] & ~mask;
@@ -191,9 +192,9 @@ void PageStateMap::set_run(PageRun run, PageState state)
     }
     nshared_ += shared ? run.npages : -run.npages;
 
-    /* A run of its own, unless it joins its neighbours, or parts them. */
-    const bool before = run.first && all(run.first - 1, 1, PageState::kShared);
-    const bool after = end < npages_ && all(end, 1, PageState::kShared);
+    /* The run is one of its own unless it joins, or splits, its neighbours. */
+    const bool before = run.first && all(run.first - 1, 1, PAGE_STATE_SHARED);
+    const bool after = end < npages_ && all(end, 1, PAGE_STATE_SHARED);
     const uint64_t more = UINT64_C(1) - before - after;
 
     nruns_ += shared ? more : -more;
@@ -202,7 +203,6 @@ void PageStateMap::set_run(PageRun run, PageState state)
 } // namespace shared_dma
 
 using shared_dma::PageRun;
-using shared_dma::PageState;
 
 static shared_dma::PageStateMap *unwrap(PageStateMap *map)
 {
@@ -212,11 +212,6 @@ static shared_dma::PageStateMap *unwrap(PageStateMap *map)
 static const shared_dma::PageStateMap *unwrap(const PageStateMap *map)
 {
     return reinterpret_cast<const shared_dma::PageStateMap *>(map);
-}
-
-static PageState page_state(bool shared)
-{
-    return shared ? PageState::kShared : PageState::kPrivate;
 }
 
 PageStateMap *page_state_map_new(uint64_t npages)
@@ -231,28 +226,27 @@ void page_state_map_free(PageStateMap *map)
 }
 
 uint64_t page_state_map_convert(PageStateMap *map, uint64_t first,
-                                uint64_t npages, bool shared,
+                                uint64_t npages, PageState state,
                                 PageStateMapChanged *changed, void *opaque)
 {
-    return unwrap(map)->convert(first, npages, page_state(shared),
-                                [=](PageRun run) {
-                                    if (changed) {
-                                        changed(opaque, run.first, run.npages);
-                                    }
-                                });
+    return unwrap(map)->convert(first, npages, state, [=](PageRun run) {
+        if (changed) {
+            changed(opaque, run.first, run.npages);
+        }
+    });
 }
 
 bool page_state_map_all(const PageStateMap *map, uint64_t first,
-                        uint64_t npages, bool shared)
+                        uint64_t npages, PageState state)
 {
-    return unwrap(map)->all(first, npages, page_state(shared));
+    return unwrap(map)->all(first, npages, state);
 }
 
 bool page_state_map_next_run(const PageStateMap *map, uint64_t first,
-                             uint64_t npages, bool shared, uint64_t *run_first,
-                             uint64_t *run_npages)
+                             uint64_t npages, PageState state,
+                             uint64_t *run_first, uint64_t *run_npages)
 {
-    const auto run = unwrap(map)->next_run(first, npages, page_state(shared));
+    const auto run = unwrap(map)->next_run(first, npages, state);
 
     if (!run) {
         return false;

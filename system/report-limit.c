@@ -1,5 +1,5 @@
 /*
- * Reports of QEMU's own that a guest can cause as fast as it runs
+ * Reports that a guest can cause as fast as it runs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 #include "system/report-limit.h"
 
 static QemuMutex report_limit_lock;
-/* A ReportLimit for each format that was reported, by its address. */
+/* ReportLimits by the address of the format that they apply to */
 static GHashTable *report_limits;
 
 static void __attribute__((constructor)) report_limit_init(void)
@@ -19,7 +19,7 @@ static void __attribute__((constructor)) report_limit_init(void)
     report_limits = g_hash_table_new(NULL, NULL);
 }
 
-/* The text to report, or NULL if it is not time for that format again. */
+/* Return the text to report, or NULL if @fmt was reported a moment ago. */
 static char * G_GNUC_PRINTF(1, 0) report_limit_text(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
@@ -47,6 +47,15 @@ void error_vreport_limited(const char *fmt, va_list ap)
     if (text) {
         error_report("%s", text);
     }
+}
+
+void error_report_limited(const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    error_vreport_limited(fmt, ap);
+    va_end(ap);
 }
 
 void warn_report_limited(const char *fmt, ...)

@@ -17,6 +17,7 @@
 #include "hw/vfio/vfio-dma-layout.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-manager.h"
+#include "system/guest-memfd-stats.h"
 #include "system/shared-dma-view.h"
 
 /* Windows */
@@ -57,7 +58,7 @@ static gint shared_dma_compare_managers(gconstpointer a, gconstpointer b)
     return strcmp(guest_memfd_manager_id(a), guest_memfd_manager_id(b));
 }
 
-/* All of them, or that of one block, by name; NULL if there is none. */
+/* Find all managers, or that of one RAM block, sorted by ID. */
 static GList *shared_dma_find_managers(const char *id)
 {
     GList *managers = NULL;
@@ -74,7 +75,7 @@ static GList *shared_dma_find_managers(const char *id)
     return managers;
 }
 
-/* A walk over what the guest sees of a RAM block. */
+/* A walk over the sections of a RAM block that the guest sees */
 typedef struct SharedDmaSectionWalk {
     const MemoryRegion *mr;
     GuestMemfdSectionList **tail;
@@ -206,7 +207,7 @@ VfioDmaInfoList *qmp_x_query_vfio_dma(const char *qom_path,
     return list;
 }
 
-/* For people */
+/* HMP commands */
 
 static void G_GNUC_PRINTF(3, 4)
 shared_dma_line(GString *buf, const char *name, const char *format, ...)
@@ -229,23 +230,21 @@ static void shared_dma_print_block(GString *buf, const GuestMemfdInfo *info)
 
     g_string_append_printf(buf, "%s: %s in pages of %s\n", info->id, size,
                            page_size);
-    shared_dma_line(buf, "shared", "%-9s in %" PRIu64 " ranges", shared_size,
-                    info->shared_runs);
+    shared_dma_line(buf, "shared", "%s", shared_size);
     shared_dma_line(buf, "private", "%s", private_size);
-    shared_dma_line(buf, "conversions", "%" PRIu64 " to shared, %" PRIu64
-                    " to private", info->conversions_to_shared,
-                    info->conversions_to_private);
-    shared_dma_line(buf, "failed steps", "%" PRIu64, info->failures);
+#define SHARED_DMA_PRINT_STAT(name, label) \
+    shared_dma_line(buf, label, "%" PRIu64, info->name);
+    GUEST_MEMFD_STATS(SHARED_DMA_PRINT_STAT)
+#undef SHARED_DMA_PRINT_STAT
     if (info->last_failure) {
         const GuestMemfdFailure *failure = info->last_failure;
 
         shared_dma_line(buf, "last failure", "offset 0x%" PRIx64 "+0x%" PRIx64
                         " to %s:", failure->offset, failure->size,
-                        failure->to_private ? "private" : "shared");
+                        page_state_str(
+                            page_state_from_private(failure->to_private)));
         shared_dma_line(buf, "", "%s", failure->error);
     }
-    shared_dma_line(buf, "not freed", "%" PRIu64 " times", info->unfreed);
-    shared_dma_line(buf, "listeners", "%" PRIu64, info->listeners);
     for (GuestMemfdSectionList *it = info->sections; it; it = it->next) {
         g_autofree char *section_size = size_to_str(it->value->size);
 

@@ -16,52 +16,50 @@
 #include "exec/address-spaces.h"
 #include "exec/ramblock.h"
 #include "exec/ram_addr.h"
+#include "kvm-memory-attributes.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-manager.h"
 #include "system/kvm.h"
-#include "system/kvm_int.h"
 #include "system/kvm-convert-memory.h"
 #include "system/page-state-map-c.h"
 #include "system/report-limit.h"
-#include "trace.h"
-#include "trace/trace-system_shared_dma.h"
+
+/* The pause of a vCPU before it accesses again what cannot be converted */
+#define KVM_CONVERT_PAUSE_US 10000
 
 /*
- * Others wait no longer for a lock, or to change memory slots, than the
- * conversion of this much takes.
+ * The size of a piece: it bounds how long other threads wait for a lock, or to
+ * change memory slots.
  */
 #ifndef KVM_CONVERT_PIECE
 #define KVM_CONVERT_PIECE (64 * MiB)
 #endif
 
-/* How long a vCPU pauses before it accesses again what cannot be converted */
-#define KVM_CONVERT_PAUSE_US 10000
-
-/* A range of guest addresses; what is left of it while it is walked through. */
+/* The part of a guest-physical range that is still to be converted */
 typedef struct KVMConvertRange {
     hwaddr start;
     hwaddr size;
-    bool to_private;
+    PageState to;
 } KVMConvertRange;
 
 /*
- * What a conversion in more than one piece has done to a RAM block.  Nothing is
- * freed before all pieces have been converted: when one of them fails, there is
- * nothing to be undone but the states of pages.
+ * The progress of a conversion in several pieces in one RAM block.  Nothing is
+ * freed before the last piece has been converted, so that only the states of
+ * pages have to be undone if a piece fails.
  */
 typedef struct KVMConvertDone {
-    /* A reference, which only a thread with the BQL drops. */
+    /* A reference, dropped with the BQL held */
     MemoryRegion *mr;
-    /* Pages that have changed are "shared" in there. */
+    /* The state of pages that have changed is shared in this map. */
     PageStateMap *changed;
-    /* All that was asked for lies between these offsets. */
+    /* The requested parts of the block are within these offsets. */
     uint64_t start;
     uint64_t end;
 } KVMConvertDone;
 
 /*
- * The part of a conversion that lies in one RAM block.  @done is NULL if the
- * conversion is complete when this piece is.
+ * The part of a piece that is in one RAM block.  @done is NULL if the
+ * conversion has only one piece.
  */
 typedef struct KVMConvertPart {
     GuestMemfdConversion conversion;
@@ -70,137 +68,47 @@ typedef struct KVMConvertPart {
 } KVMConvertPart;
 
 /*
- * A thread that locks more than one manager holds this, so that no two threads
- * can wait for each other's managers.
+ * Held by a thread that locks several managers, so that no two threads can
+ * deadlock.
  */
 static QemuMutex kvm_convert_multi_lock;
 
-/* Covers what has been reported of conversions that failed. */
-static QemuMutex kvm_convert_report_lock;
+/* Protects the count of failures, and the order of their events. */
+static QemuMutex kvm_convert_event_lock;
 
 static void __attribute__((constructor)) kvm_convert_memory_init(void)
 {
     qemu_mutex_init(&kvm_convert_multi_lock);
-    qemu_mutex_init(&kvm_convert_report_lock);
-}
-
-static void kvm_convert_report(hwaddr start, hwaddr size, bool to_private,
-                               int err)
-{
-    static ReportLimit limit;
-    unsigned int nsilent;
-
-    QEMU_LOCK_GUARD(&kvm_convert_report_lock);
-    if (!report_limit_allows(&limit, &nsilent)) {
-        return;
-    }
-    warn_report("guest memory 0x%" HWADDR_PRIx "+0x%" HWADDR_PRIx
-                " was not converted to %s: %s (%u earlier failures not shown)",
-                start, size, to_private ? "private" : "shared", strerror(err),
-                nsilent);
+    qemu_mutex_init(&kvm_convert_event_lock);
 }
 
 /*
- * Emit the QMP event of a conversion that failed for a reason of the host's.
- * That needs no BQL.
+ * Emit the QMP event when a conversion failed for lack of host resources.  The
+ * monitor limits the rate of the event, and needs no BQL here.
  */
-static void kvm_convert_send_event(hwaddr start, hwaddr size, bool to_private,
+static void kvm_convert_send_event(hwaddr start, hwaddr size, PageState to,
                                    int err)
 {
-    static ReportLimit limit;
-    unsigned int nsilent;
+    static uint64_t nfailures;
 
-    /* That is for what a guest asked for. */
+    /* The guest asked for something that is not possible. */
     if (err == EINVAL) {
         return;
     }
-    WITH_QEMU_LOCK_GUARD(&kvm_convert_report_lock) {
-        if (!report_limit_allows(&limit, &nsilent)) {
-            return;
-        }
-    }
-    qapi_event_send_guest_memfd_conversion_failed(start, size, to_private,
-                                                  strerror(err), nsilent);
+    /* The event that the monitor keeps for later must have the last count. */
+    QEMU_LOCK_GUARD(&kvm_convert_event_lock);
+    qapi_event_send_guest_memfd_conversion_failed(start, size,
+                                                  to == PAGE_STATE_PRIVATE,
+                                                  strerror(err), ++nfailures);
 }
 
-static int kvm_convert_set_gpa(hwaddr gpa, hwaddr size, bool to_private)
-{
-    struct kvm_memory_attributes attrs = {
-        .address = gpa,
-        .size = size,
-        .attributes = to_private ? KVM_MEMORY_ATTRIBUTE_PRIVATE : 0,
-    };
-    int ret = kvm_vm_ioctl(kvm_state, KVM_SET_MEMORY_ATTRIBUTES, &attrs);
-
-    trace_kvm_convert_set_attributes(gpa, size,
-                                     to_private ? "private" : "shared", ret);
-    return ret;
-}
-
-/*
- * Set the attributes of a place as the pages there are.  Called with the
- * manager locked.  Returns the first error; the others are set all the same.
- */
-static int kvm_convert_follow_pages(GuestMemfdManager *gmm,
-                                    const GuestMemfdPlace *place)
-{
-    const uint64_t end = place->offset + place->size;
-    const hwaddr delta = place->gpa - place->offset;
-    uint64_t done = place->offset;
-    int ret = 0;
-
-    while (done < end) {
-        uint64_t run = done, run_size = end - done;
-        int err;
-
-        if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
-            run = end;
-            run_size = 0;
-        }
-        /* What is shared is never private in between: it may be mapped. */
-        if (run > done) {
-            err = kvm_convert_set_gpa(delta + done, run - done, true);
-            ret = ret ?: err;
-        }
-        if (run_size) {
-            err = kvm_convert_set_gpa(delta + run, run_size, false);
-            ret = ret ?: err;
-        }
-        done = run + run_size;
-    }
-    return ret;
-}
-
-/* Set attributes wherever the guest sees these pages, or did the last time. */
 static int kvm_convert_set_attributes(void *opaque, uint64_t offset,
-                                      uint64_t size, bool to_private)
+                                      uint64_t size, PageState state)
 {
     const KVMConvertPart *part = opaque;
-    GuestMemfdManager *gmm = part->conversion.manager;
-    const GuestMemfdPlaces *places = guest_memfd_manager_places(gmm);
-    GuestMemfdPlace visible;
-    guint nset;
-    int ret = 0;
 
-    for (nset = 0; nset < places->len; nset++) {
-        if (guest_memfd_places_intersect(places, nset, offset, size,
-                                         &visible)) {
-            ret = kvm_convert_set_gpa(visible.gpa, visible.size, to_private);
-            if (ret) {
-                break;
-            }
-        }
-    }
-    if (!ret) {
-        return 0;
-    }
-    for (guint i = 0; i < nset; i++) {
-        if (guest_memfd_places_intersect(places, i, offset, size, &visible) &&
-            kvm_convert_follow_pages(gmm, &visible) && to_private) {
-            ret = -ENOTRECOVERABLE;
-        }
-    }
-    return ret;
+    return kvm_set_block_attributes(part->conversion.manager, offset, size,
+                                    state);
 }
 
 static void kvm_convert_changed(void *opaque, uint64_t offset, uint64_t size)
@@ -210,19 +118,19 @@ static void kvm_convert_changed(void *opaque, uint64_t offset, uint64_t size)
 
     if (part->done) {
         page_state_map_convert(part->done->changed, offset / page_size,
-                               size / page_size, true, NULL, NULL);
+                               size / page_size, PAGE_STATE_SHARED, NULL, NULL);
     }
 }
 
 static KVMConvertPart kvm_convert_make_part(MemoryRegion *mr, uint64_t offset,
-                                            uint64_t size, bool to_private)
+                                            uint64_t size, PageState to)
 {
     return (KVMConvertPart) {
         .conversion = {
             .manager = guest_memfd_manager_from_region(mr),
             .offset = offset,
             .size = size,
-            .to_private = to_private,
+            .to = to,
             .set_attributes = kvm_convert_set_attributes,
             .changed = kvm_convert_changed,
         },
@@ -231,9 +139,9 @@ static KVMConvertPart kvm_convert_make_part(MemoryRegion *mr, uint64_t offset,
 }
 
 /*
- * Find what @range begins with, and take it off there.  Returns 1 if it is to
- * be converted: @part has at most @max bytes, and a reference to its region.
- * Returns 0 if there is nothing to be done; or -EINVAL.
+ * Remove the first part of @range.  Returns 1 if it has to be converted: @part
+ * is then set, with at most @max bytes and a reference to its region.  Returns
+ * 0 if it does not have to be converted, or -EINVAL if it cannot be.
  */
 static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
                             KVMConvertPart *part)
@@ -245,7 +153,7 @@ static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
     hwaddr gpa = 0, end = 0, skipped = range->size;
 
     if (section.mr) {
-        /* The rest of a page, of which something else has a part, is MMIO. */
+        /* A page that is only partly RAM counts as MMIO. */
         gpa = ROUND_UP(section.offset_within_address_space, page_size);
         end = QEMU_ALIGN_DOWN(section.offset_within_address_space +
                               int128_get64(section.size), page_size);
@@ -260,8 +168,8 @@ static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
         memory_region_unref(section.mr);
         gmm = NULL;
     }
-    /* What is not RAM with a guest_memfd cannot be private. */
-    if (skipped && range->to_private) {
+    /* Only RAM with a guest_memfd can be private. */
+    if (skipped && range->to == PAGE_STATE_PRIVATE) {
         if (gmm) {
             memory_region_unref(section.mr);
         }
@@ -274,7 +182,7 @@ static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
     }
     *part = kvm_convert_make_part(section.mr, section.offset_within_region +
                                   (gpa - section.offset_within_address_space),
-                                  MIN(end - gpa, max), range->to_private);
+                                  MIN(end - gpa, max), range->to);
     range->start += part->conversion.size;
     range->size -= part->conversion.size;
     return 1;
@@ -289,9 +197,8 @@ static void kvm_convert_free_parts(GArray *parts)
 }
 
 /*
- * Find the element of @log, a KVMConvertDone, that is for the RAM block of a
- * part, and note that the part is to be converted.  Returns NULL if there is no
- * memory for it.
+ * Find or add the KVMConvertDone in @log for the RAM block of a part, and
+ * extend it to the part.  Returns NULL if memory runs out.
  */
 static KVMConvertDone *kvm_convert_note(GPtrArray *log,
                                         const KVMConvertPart *part)
@@ -327,8 +234,8 @@ static KVMConvertDone *kvm_convert_note(GPtrArray *log,
 }
 
 /*
- * Take a piece off @range.  The parts hold references to regions.  @log is NULL
- * if there is no other piece.
+ * Remove the first piece of @range, and append its parts, which hold references
+ * to their regions, to @parts.  @log is NULL if there is only one piece.
  */
 static int kvm_convert_collect(GArray *parts, KVMConvertRange *range,
                                GPtrArray *log)
@@ -352,7 +259,7 @@ static int kvm_convert_collect(GArray *parts, KVMConvertRange *range,
     return MIN(ret, 0);
 }
 
-/* Whether the manager of part @i is that of an earlier part. */
+/* Whether part @i has the same manager as an earlier part. */
 static bool kvm_convert_seen(GArray *parts, guint i)
 {
     KVMConvertPart *part = &g_array_index(parts, KVMConvertPart, i);
@@ -415,7 +322,7 @@ static int kvm_convert_parts(GArray *parts)
             guest_memfd_abort(
                 &g_array_index(parts, KVMConvertPart, i).conversion);
         }
-        /* -EINVAL is for what the guest asked, not for what became of it. */
+        /* -EINVAL is reserved for requests that are not valid. */
         return ret == -EINVAL ? -EIO : ret;
     }
     for (i = 0; i < parts->len; i++) {
@@ -429,18 +336,18 @@ static int kvm_convert_parts(GArray *parts)
     return 0;
 }
 
-/* Take a piece off @range and convert it. */
+/* Remove the first piece of @range and convert it. */
 static int kvm_convert_piece(KVMConvertRange *range, GPtrArray *log)
 {
     GArray *parts = g_array_new(false, false, sizeof(KVMConvertPart));
     int ret = 0;
 
     /*
-     * The slot of a region that is found in here is not taken away before this
-     * section ends.  See the lock order in guest-memfd-manager.h, too.
+     * The slots of the regions that are found here stay until this section
+     * ends.  See guest-memfd-manager.h for the lock order.
      */
     accel_ioctl_begin();
-    /* Nor is the last reference dropped here, which needs the BQL. */
+    /* Without the BQL, the last reference to a region must not be dropped. */
     WITH_RCU_READ_LOCK_GUARD() {
         ret = kvm_convert_collect(parts, range, log);
         if (!ret) {
@@ -454,7 +361,7 @@ static int kvm_convert_piece(KVMConvertRange *range, GPtrArray *log)
     return ret;
 }
 
-/* See that all of a range can be converted, before anything is. */
+/* Check a whole range before any of it is converted. */
 static int kvm_convert_check(KVMConvertRange range)
 {
     int ret = 0;
@@ -471,16 +378,16 @@ static int kvm_convert_check(KVMConvertRange range)
     return MIN(ret, 0);
 }
 
-/* Call @fn for parts of a range of a RAM block, each with its manager locked */
+/* Call @fn with the manager locked for each piece of a range of a block. */
 static void kvm_convert_walk(const KVMConvertDone *done, uint64_t start,
-                             uint64_t end, bool to_private,
+                             uint64_t end, PageState to,
                              void (*fn)(const GuestMemfdConversion *c))
 {
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(done->mr);
 
     while (start < end) {
         KVMConvertPart part = kvm_convert_make_part(
-            done->mr, start, MIN(end - start, KVM_CONVERT_PIECE), to_private);
+            done->mr, start, MIN(end - start, KVM_CONVERT_PIECE), to);
 
         part.conversion.opaque = &part;
         accel_ioctl_begin();
@@ -493,7 +400,7 @@ static void kvm_convert_walk(const KVMConvertDone *done, uint64_t start,
     }
 }
 
-/* Convert a range of a RAM block, whose manager is locked. */
+/* Convert a range of a RAM block.  Called with the manager locked. */
 static int kvm_convert_one(const GuestMemfdConversion *c)
 {
     int ret = guest_memfd_prepare(c);
@@ -505,23 +412,23 @@ static int kvm_convert_one(const GuestMemfdConversion *c)
     return ret;
 }
 
-/* The same where there is nobody to tell of an error; the manager counts it. */
+/* Convert a range where no error can be returned; the manager counts it. */
 static void kvm_convert_try(const GuestMemfdConversion *c)
 {
     kvm_convert_one(c);
 }
 
-/* Give the pages that a conversion has changed back their state. */
-static void kvm_convert_undo(const KVMConvertDone *done, bool to_private)
+/* Convert the pages that a conversion has changed back to @to. */
+static void kvm_convert_undo(const KVMConvertDone *done, PageState to)
 {
     const uint64_t page_size = qemu_real_host_page_size();
     const uint64_t end = done->end / page_size;
     uint64_t page = done->start / page_size, first, npages;
 
-    while (page_state_map_next_run(done->changed, page, end - page, true,
-                                   &first, &npages)) {
+    while (page_state_map_next_run(done->changed, page, end - page,
+                                   PAGE_STATE_SHARED, &first, &npages)) {
         page = first + npages;
-        kvm_convert_walk(done, first * page_size, page * page_size, to_private,
+        kvm_convert_walk(done, first * page_size, page * page_size, to,
                          kvm_convert_try);
     }
 }
@@ -551,24 +458,24 @@ static int kvm_convert_large(KVMConvertRange range)
         const KVMConvertDone *done = g_ptr_array_index(log, i);
 
         if (ret) {
-            kvm_convert_undo(done, !range.to_private);
+            kvm_convert_undo(done, page_state_opposite(range.to));
         }
-        /* Also what could not be undone */
-        kvm_convert_walk(done, done->start, done->end, range.to_private,
+        /* This includes pages whose conversion could not be undone. */
+        kvm_convert_walk(done, done->start, done->end, range.to,
                          guest_memfd_free_unused);
     }
-    /* A region may have gone meanwhile, but for our reference to it. */
+    /* These may be the last references to regions. */
     BQL_LOCK_GUARD();
     g_clear_pointer(&log, g_ptr_array_unref);
     return ret;
 }
 
-int kvm_convert_range(hwaddr start, hwaddr size, bool to_private)
+int kvm_convert_range(hwaddr start, hwaddr size, PageState to)
 {
     KVMConvertRange range = {
         .start = start,
         .size = size,
-        .to_private = to_private,
+        .to = to,
     };
     int ret = -EINVAL;
 
@@ -577,16 +484,15 @@ int kvm_convert_range(hwaddr start, hwaddr size, bool to_private)
                                        : kvm_convert_piece(&range, NULL);
     }
     if (ret) {
-        kvm_convert_report(start, size, to_private, -ret);
-        kvm_convert_send_event(start, size, to_private, -ret);
+        warn_report_limited("guest memory 0x%" HWADDR_PRIx "+0x%" HWADDR_PRIx
+                            " was not converted to %s: %s", start, size,
+                            page_state_str(to), strerror(-ret));
+        kvm_convert_send_event(start, size, to, -ret);
     }
     return ret;
 }
 
-/*
- * Whether a conversion that failed like this can succeed when it is tried
- * again.
- */
+/* Whether another attempt can succeed after a conversion failed with @ret. */
 static bool kvm_convert_can_retry(int ret)
 {
     return ret == -ENOMEM || ret == -ENOSPC || ret == -EAGAIN ||
@@ -600,7 +506,7 @@ int kvm_convert_memory_fault(const struct kvm_run *run)
         run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE);
 
     if (kvm_convert_can_retry(ret)) {
-        /* The guest would be back at once, and keep the host busy. */
+        /* The guest repeats its access at once, which keeps the host busy. */
         g_usleep(KVM_CONVERT_PAUSE_US);
         return 0;
     }
@@ -609,51 +515,6 @@ int kvm_convert_memory_fault(const struct kvm_run *run)
                      PRIx64 " failed for good: %s",
                      (uint64_t)run->memory_fault.gpa, strerror(-ret));
     }
-    return ret;
-}
-
-/* Addresses that a new slot of @mr has show no other block's pages any more. */
-static void kvm_convert_remove_places(MemoryRegion *mr, hwaddr gpa,
-                                      hwaddr size)
-{
-    RAMBlock *block;
-
-    RCU_READ_LOCK_GUARD();
-    RAMBLOCK_FOREACH(block) {
-        GuestMemfdManager *gmm = guest_memfd_manager_from_region(block->mr);
-
-        if (gmm && block->mr != mr) {
-            guest_memfd_manager_lock_ahead(gmm);
-            guest_memfd_places_remove(guest_memfd_manager_places(gmm), gpa,
-                                      size);
-            guest_memfd_manager_unlock(gmm);
-        }
-    }
-}
-
-int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
-                               hwaddr gpa, hwaddr size)
-{
-    GuestMemfdManager *gmm = guest_memfd_manager_from_region(mr);
-    GuestMemfdPlaces *places = guest_memfd_manager_places(gmm);
-    const GuestMemfdPlace place = {
-        .offset = offset,
-        .gpa = gpa,
-        .size = size,
-    };
-    GuestMemfdPlace part = place;
-    int ret = 0;
-
-    kvm_convert_remove_places(mr, gpa, size);
-    guest_memfd_manager_lock_ahead(gmm);
-    while (!ret && guest_memfd_places_next_new(places, &part)) {
-        ret = kvm_convert_follow_pages(gmm, &part);
-        if (!ret) {
-            guest_memfd_places_add(places, &part);
-            part = place;
-        }
-    }
-    guest_memfd_manager_unlock(gmm);
     return ret;
 }
 
@@ -666,7 +527,7 @@ static int kvm_convert_block_to_private(RAMBlock *block)
     guest_memfd_manager_lock_ahead(gmm);
     while (guest_memfd_next_shared(gmm, &offset, &size)) {
         KVMConvertPart part = kvm_convert_make_part(block->mr, offset, size,
-                                                    true);
+                                                    PAGE_STATE_PRIVATE);
         int err;
 
         part.conversion.opaque = &part;

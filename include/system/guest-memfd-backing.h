@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Both functions free what the backing has of @size bytes at @offset of
- * @block; both are multiples of the page size.  They report nothing: guests
- * cause these calls as fast as they run.  They return 0 or a negative errno.
+ * Both functions free the backing of @size bytes at @offset in @block, which
+ * are multiples of the page size.  They return 0 or a negative errno, and do
+ * not report errors: a guest can cause these calls as fast as it runs.
  */
 
 #ifndef SYSTEM_GUEST_MEMFD_BACKING_H
@@ -14,9 +14,9 @@
 #include "exec/cpu-common.h"
 
 /*
- * Free the shared backing, also where it is locked (-overcommit mem-lock=on).
- * Huge pages of hugetlbfs stay: they are taken from a pool, usually in advance,
- * and may not be there when they are needed again.
+ * Free the shared backing, even if it is locked (-overcommit mem-lock=on).
+ * Huge pages of hugetlbfs are not freed: they come from a pool, usually
+ * allocated in advance, and may not be available when they are needed again.
  */
 int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size);
 

@@ -1,10 +1,11 @@
 /*
- * What does not work with private memory, and is refused
+ * Checks that refuse what does not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * KVM aborts QEMU, or a guest loses its data, where these are not asked before
- * something is begun.  Each returns false and sets @errp if it must not be.
+ * Without these checks QEMU would abort on an error of KVM, or the guest would
+ * lose data.  Each function returns false and sets @errp if an operation must
+ * be refused.
  */
 
 #ifndef SYSTEM_GUEST_MEMFD_LIMITS_H
@@ -14,22 +15,22 @@
 #include "hw/mem/memory-device.h"
 
 /**
- * guest_memfd_check_block: whether a RAM block can have a guest_memfd
+ * guest_memfd_check_block: check whether a RAM block can have a guest_memfd
  *
- * From the first one on that can, the machine cannot be migrated or saved, and
+ * Once this has succeeded, the machine cannot be migrated or saved, and
  * memory_global_dirty_log_start() fails.
  *
- * Called with the BQL held, when the block's ordinary memory is there.
+ * Called with the BQL held, after the block's ordinary memory is allocated.
  */
 bool guest_memfd_check_block(const RAMBlock *block, Error **errp);
 
-/* Whether changes of the guest's memory can be seen, by any means. */
+/* Check whether changes of the guest's memory can be tracked. */
 bool guest_memfd_check_tracking(Error **errp);
 
-/* Whether the guest's memory can be replaced by what was saved. */
+/* Check whether the guest's memory can be restored from a snapshot. */
 bool guest_memfd_check_restore(Error **errp);
 
-/* Whether the machine can have a memory device of this kind. */
+/* Check whether the machine can have a memory device of this type. */
 bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp);
 
 #endif

@@ -4,27 +4,28 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * A RAM block with a guest_memfd has two backings for each page: the private
- * one in the guest_memfd, which user space cannot map, and the shared one,
- * which is the RAM block's ordinary memory.  The guest converts pages between
- * the two.  A GuestMemfdManager, one for each such RAM block, knows which
- * pages are shared and tells those who need to know, VFIO above all: it is the
- * RamDiscardManager of the block's memory region, where *populated* means
- * shared and *discarded* means private.  All pages start private.
+ * one is in the guest_memfd, which user space cannot map, the shared one is the
+ * RAM block's ordinary memory.  The guest converts pages between the two.  The
+ * GuestMemfdManager of a RAM block tracks which pages are shared, and notifies
+ * users of the memory, such as VFIO: it is the RamDiscardManager of the block's
+ * memory region, where *populated* means shared and *discarded* means private.
+ * All pages start private.
  *
- * Locking: a manager has a lock of its own, which covers the state of its
- * pages, its listeners, and a conversion from its preparation to its commit, so
- * that what listeners hear has the order in which pages change.  vCPUs convert
- * without the BQL, and in pieces, so that nobody waits for long; counters can
- * be read without the lock.
+ * Locking: each manager has a lock, which protects the states of its pages, its
+ * listeners, and a conversion from its preparation to its commit, so that
+ * notifications come in the order in which pages change.  vCPUs convert without
+ * the BQL, in pieces, so that other threads do not wait for long.  Statistics
+ * can be read without the lock.
+ *
+ * Locks are taken in this order:
  *
  *   BQL -> KVM slots lock -> accel_ioctl_begin() -> multi-region lock ->
  *   manager lock
  *
- * is the order in which they are taken.  A conversion by a vCPU enters the
- * accelerator's ioctl section before it locks a manager: a thread that
- * inhibits ioctls to change memory slots waits until such a conversion is over
- * and may then lock the manager itself.  Listeners are called with the lock
- * held.  They must not take the BQL and must not call back into the manager.
+ * A vCPU enters the accelerator's ioctl section before it locks a manager: a
+ * thread that inhibits ioctls to change memory slots waits until the conversion
+ * is complete, and can then lock the manager itself.  Listeners are called with
+ * the lock held.  They must not take the BQL, and must not call the manager.
  */
 
 #ifndef SYSTEM_GUEST_MEMFD_MANAGER_H
@@ -33,6 +34,7 @@
 #include "exec/memory.h"
 #include "qom/object.h"
 #include "system/guest-memfd-places.h"
+#include "system/page-state.h"
 
 #define TYPE_GUEST_MEMFD_MANAGER "guest-memfd-manager"
 OBJECT_DECLARE_SIMPLE_TYPE(GuestMemfdManager, GUEST_MEMFD_MANAGER)
@@ -41,61 +43,61 @@ typedef struct GuestMemfdInfo GuestMemfdInfo;
 typedef struct SharedDmaWindow SharedDmaWindow;
 
 /*
- * Tell the accelerator which backing the guest shall see in a part of the RAM
- * block.  @offset and @size are in bytes and multiples of the page size.
- * Returns 0 or a negative errno.  On an error nothing has changed, but on
- * -ENOTRECOVERABLE pages are private that were to become so, although others
- * are not: all count as private then, and devices reach none of them.
+ * Select the backing that the guest sees in a part of the RAM block.  @offset
+ * and @size are in bytes, multiples of the page size.  Returns 0 or a negative
+ * errno, in which case nothing has changed.  The exception is -ENOTRECOVERABLE,
+ * after a conversion to private: only some of the pages are private, so that
+ * all of them must be treated as private, and no device may access them.
  */
 typedef int GuestMemfdSetAttributes(void *opaque, uint64_t offset,
-                                    uint64_t size, bool to_private);
+                                    uint64_t size, PageState state);
 
-/* A range of the RAM block has another state now. */
+/* Called for a range of the RAM block whose state has changed. */
 typedef void GuestMemfdChanged(void *opaque, uint64_t offset, uint64_t size);
 
 /*
  * A conversion of one range in one RAM block.  @offset and @size are in bytes,
- * multiples of the page size, and lie within the RAM block.  @changed can be
- * NULL; otherwise guest_memfd_commit() calls it for each range of pages that
- * did not have the new state before.
+ * multiples of the page size, and within the RAM block.  Unless @changed is
+ * NULL, guest_memfd_commit() calls it for each range of pages that were not in
+ * state @to before.
  */
 typedef struct GuestMemfdConversion {
     GuestMemfdManager *manager;
     uint64_t offset;
     uint64_t size;
-    bool to_private;
+    PageState to;
     GuestMemfdSetAttributes *set_attributes;
     GuestMemfdChanged *changed;
     void *opaque;
 } GuestMemfdConversion;
 
 /**
- * guest_memfd_manager_create: make the manager of a RAM block
+ * guest_memfd_manager_create: create the manager of a RAM block
  *
  * The manager becomes the RamDiscardManager of @block's memory region, and a
- * QOM child of that region, with which it goes away.
+ * QOM child of that region, which owns it.
  *
  * Called with the BQL held.  Returns false and sets @errp on failure.
  */
 bool guest_memfd_manager_create(RAMBlock *block, Error **errp);
 
 /**
- * guest_memfd_manager_from_region: the manager of a region's RAM block
+ * guest_memfd_manager_from_region: get the manager of a region's RAM block
  *
- * Returns NULL for a region that has no guest_memfd.
+ * Returns NULL if the region has no guest_memfd.
  */
 GuestMemfdManager *guest_memfd_manager_from_region(const MemoryRegion *mr);
 
-/* The name of a manager's RAM block. */
+/* Return the ID of the manager's RAM block. */
 const char *guest_memfd_manager_id(const GuestMemfdManager *gmm);
 
 /**
- * guest_memfd_manager_query: tell what there is to be known of a RAM block
+ * guest_memfd_manager_query: describe a RAM block for query-guest-memfd
  *
- * @window: what to list, NULL for nothing
+ * @window: the window whose shared ranges to list, or NULL
  *
- * All but the sections that the guest sees.  What it costs depends on the
- * number of listeners and on @window, not on the number of shared ranges.
+ * The caller has to add the sections that the guest sees.  The cost depends on
+ * @window, not on the number of shared ranges.
  *
  * Called with the BQL held.
  */
@@ -103,71 +105,79 @@ GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
                                           const SharedDmaWindow *window);
 
 /*
- * Conversions call both, with no manager locked when they wait for their turn;
- * all others lock ahead of conversions that have not had their turn yet.
+ * Let threads that call guest_memfd_manager_lock_ahead() go first.  Conversions
+ * call this before guest_memfd_manager_lock(), with no manager locked.
  */
 void guest_memfd_manager_wait_turn(GuestMemfdManager *gmm);
+
+/* Lock the manager for a conversion. */
 void guest_memfd_manager_lock(GuestMemfdManager *gmm);
+
+/* Lock the manager ahead of conversions that still wait for their turn. */
 void guest_memfd_manager_lock_ahead(GuestMemfdManager *gmm);
+
 void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
 
-/* Where the guest sees the block's pages.  Called with the manager locked. */
+/*
+ * Get the places where the guest sees the block's pages.  Called with the
+ * manager locked.
+ */
 GuestMemfdPlaces *guest_memfd_manager_places(GuestMemfdManager *gmm);
 
 /**
- * guest_memfd_prepare: do all of a conversion that can fail
+ * guest_memfd_prepare: execute the steps of a conversion that can fail
  *
- * To shared: the accelerator's attributes are set, then listeners are told to
- * populate.  To private: listeners are told to discard, so that no device
- * reaches the pages any more, then the attributes are set.  No backing is
- * touched.
+ * To shared: set the accelerator's attributes, then notify listeners to
+ * populate.  To private: notify listeners to discard, so that no device can
+ * access the pages, then set the attributes.  No backing is freed.
  *
- * Called with the manager locked.  Must be followed, before it is unlocked, by
- * guest_memfd_commit() or guest_memfd_abort().
+ * Called with the manager locked.  On success, the caller must call
+ * guest_memfd_commit() or guest_memfd_abort() before it unlocks the manager.
  *
- * Returns 0, or a negative errno when the accelerator or a listener refused;
- * all is then as it was before, except after -ENOTRECOVERABLE.
+ * Returns 0, or the negative errno of the accelerator or of a listener.  On
+ * failure nothing has changed, except after -ENOTRECOVERABLE.
  */
 int guest_memfd_prepare(const GuestMemfdConversion *conversion);
 
 /**
  * guest_memfd_commit: complete a prepared conversion
  *
- * The pages have their new state.  What they had before is still there, until
+ * Records the new state of the pages.  The former backing stays until
  * guest_memfd_free_unused() is called.
  */
 void guest_memfd_commit(const GuestMemfdConversion *conversion);
 
 /**
- * guest_memfd_free_unused: free what a conversion has left
+ * guest_memfd_free_unused: free the backing that a conversion has left unused
  *
- * Free the former backing of those pages of the range that are in the state
- * that they were converted to, now or before.  A backing that cannot be freed
- * costs memory and nothing else: that is counted, reported, and tried again by
- * the next conversion of the page.
+ * Frees the former backing of the pages in the range that are in state @to,
+ * whether this conversion changed them or an earlier one.  A failure is counted
+ * and reported, and costs memory only.  The next conversion of the pages tries
+ * again.
  *
- * Called with the manager locked, which it need not have been all the time
- * since guest_memfd_commit().
+ * Called with the manager locked.  It may have been unlocked since
+ * guest_memfd_commit().
  */
 void guest_memfd_free_unused(const GuestMemfdConversion *conversion);
 
 /**
- * guest_memfd_abort: take back a prepared conversion
+ * guest_memfd_abort: undo a prepared conversion
  *
- * Exactly those pages that the conversion would have changed go back to their
- * former state.  Pages whose attributes cannot be given back stay private after
- * a conversion to private, which the guest was told has failed.
+ * Returns exactly those pages to their former state that the conversion would
+ * have changed.  After a conversion to private, pages whose attributes cannot
+ * be restored stay private, although the guest is told that the conversion
+ * failed.
  */
 void guest_memfd_abort(const GuestMemfdConversion *conversion);
 
 /**
- * guest_memfd_next_shared: find the next shared pages of a RAM block
+ * guest_memfd_next_shared: find the next run of shared pages in a RAM block
  *
- * @offset: where to search from; where the pages begin, when there are any
- * @size: how far to search; the length of the run, when there is one
+ * @offset: in: start of the range to search; out: start of the run
+ * @size: in: size of the range to search; out: size of the run
  *
- * Both are in bytes.  Called with the manager locked.  Returns whether there
- * are any.
+ * Both are in bytes.  Called with the manager locked.  Returns whether there is
+ * such a run.
  */
 bool guest_memfd_next_shared(GuestMemfdManager *gmm, uint64_t *offset,
                              uint64_t *size);

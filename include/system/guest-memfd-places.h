@@ -3,14 +3,14 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The accelerator keeps attributes by guest physical address, and keeps them
- * when the memory slot goes that was there.  A place is a range of addresses
- * whose attributes follow the state of a block's pages, whether there is a slot
- * now or not: attributes need to be set again only for addresses that come to
- * show another page.
+ * The accelerator keeps attributes per guest physical address, even after the
+ * memory slot at the address is removed.  A place is a range of addresses whose
+ * attributes follow the states of a block's pages, whether there is a slot or
+ * not: attributes have to be set again only for addresses that map another page
+ * than before.
  *
  * A set of places is not locked: its owner serializes access.  All numbers are
- * bytes, and multiples of the page size.
+ * in bytes, multiples of the page size.
  */
 
 #ifndef SYSTEM_GUEST_MEMFD_PLACES_H
@@ -18,37 +18,37 @@
 
 #include "exec/hwaddr.h"
 
-/* @size bytes at @offset of the block are at @gpa in the guest. */
+/* The guest sees @size bytes at @offset of the block at @gpa. */
 typedef struct GuestMemfdPlace {
     uint64_t offset;
     hwaddr gpa;
     uint64_t size;
 } GuestMemfdPlace;
 
-/* GuestMemfdPlace elements; no two of them overlap in the guest. */
+/* GuestMemfdPlace elements, whose guest physical addresses do not overlap */
 typedef GArray GuestMemfdPlaces;
 
 GuestMemfdPlaces *guest_memfd_places_new(void);
 void guest_memfd_places_free(GuestMemfdPlaces *places);
 
-/* Forget what is known of @size bytes at @gpa, which show something else. */
+/* Remove @size bytes at @gpa, which now map something else. */
 void guest_memfd_places_remove(GuestMemfdPlaces *places, hwaddr gpa,
                                uint64_t size);
 
-/* Add @place, in place of what was known of its addresses. */
+/* Add @place; it replaces what the set has for these addresses. */
 void guest_memfd_places_add(GuestMemfdPlaces *places,
                             const GuestMemfdPlace *place);
 
 /*
- * Find the first part of @place that is not in the set.  Returns whether there
- * is one; @place is cut to it.
+ * Find the first part of @place that is not in the set, and clip @place to it.
+ * Returns false if there is none.
  */
 bool guest_memfd_places_next_new(const GuestMemfdPlaces *places,
                                  GuestMemfdPlace *place);
 
 /*
- * Find where the guest sees some of @size bytes at @offset of the block: at
- * element @i of the set.  Returns whether it does; @visible is that part.
+ * Set @visible to the part of element @i of the set that maps any of @size
+ * bytes at @offset of the block.  Returns false if there is none.
  */
 bool guest_memfd_places_intersect(const GuestMemfdPlaces *places, guint i,
                                   uint64_t offset, uint64_t size,

@@ -5,13 +5,12 @@
  *
  * kvm_convert_memory() itself is declared in system/kvm.h.
  *
- * A conversion is given as a guest-physical range, which a guest may choose as
- * it likes.  It is cut at the borders of memory regions; what it says about
- * each part is
+ * A conversion is requested for a guest-physical range, which the guest is free
+ * to choose.  The range is cut at the borders of memory regions:
  *
- *   whole pages of RAM with a guest_memfd   they are converted
- *   anything else, or nothing at all        to shared: nothing to do, it is
- *                                           shared already; to private: -EINVAL
+ *   whole pages of RAM with a guest_memfd   are converted
+ *   everything else                         is shared already; a conversion to
+ *                                           private fails with -EINVAL
  *
  * Either all parts are converted or none.
  */
@@ -20,49 +19,50 @@
 #define SYSTEM_KVM_CONVERT_MEMORY_H
 
 #include "exec/hwaddr.h"
+#include "system/page-state.h"
 
 struct kvm_run;
 
 /**
  * kvm_convert_range: convert a range for kvm_convert_memory()
  *
- * @start: where it begins in the guest, a multiple of the page size
- * @size: in bytes, a multiple of the page size and not 0
+ * @start: guest physical address, a multiple of the page size
+ * @size: size in bytes, a multiple of the page size, not 0
+ * @to: the new state
  *
- * Called by vCPUs without the BQL, or with it at start and for a reset.  A
- * large range is converted in pieces.  A conversion of the same pages that
- * another vCPU makes at the same time comes before it or after it, piece by
- * piece.
+ * Called by vCPUs without the BQL, and with the BQL at startup and for a reset.
+ * A large range is converted in pieces.  Concurrent conversions of the same
+ * pages are serialized piece by piece.
  *
- * Returns 0; -EINVAL when the range cannot be converted; or the negative errno
- * of the step that failed.  The state of all pages is as before, then.
+ * Returns 0, -EINVAL if the range cannot be converted, or the negative errno of
+ * the step that failed.  On failure, all pages are in the state that they were
+ * in before.
  */
-int kvm_convert_range(hwaddr start, hwaddr size, bool to_private);
+int kvm_convert_range(hwaddr start, hwaddr size, PageState to);
 
 /**
- * kvm_convert_memory_fault: convert memory because the guest accessed it
+ * kvm_convert_memory_fault: convert memory that the guest has accessed
  *
- * The answer to KVM_EXIT_MEMORY_FAULT, which has no way to tell the guest of
- * an error.
+ * Handles KVM_EXIT_MEMORY_FAULT, which cannot report an error to the guest.
  *
- * Returns 0 when the guest can go on.  That includes a conversion for which the
- * host is short of something just now: after a moment, the guest accesses the
- * memory again, and that is another try.  Returns a negative errno when there
- * is nothing to convert, or the conversion would fail for ever: the VM stops.
+ * Returns 0 if the vCPU can continue.  This includes a temporary failure for
+ * lack of host resources: the function waits for a moment, then the guest
+ * repeats its access, which tries the conversion again.  Returns a negative
+ * errno, which stops the VM, if the conversion can never succeed.
  */
 int kvm_convert_memory_fault(const struct kvm_run *run);
 
 /**
  * kvm_init_memory_attributes: set the attributes of a new memory slot
  *
- * @mr: the region of the slot, which has a guest_memfd
- * @offset: where in @mr the slot begins, in bytes
- * @gpa: where it begins in the guest, in bytes
- * @size: in bytes
+ * @mr: the memory region of the slot, which has a guest_memfd
+ * @offset: offset of the slot in @mr, in bytes
+ * @gpa: guest physical address of the slot
+ * @size: size in bytes
  *
- * Slots come and go while the guest runs, each time that the memory map
- * changes; pages of the RAM block that are shared stay shared.  Addresses that
- * showed the same pages before have the right attributes already.
+ * Slots come and go with changes of the memory map while the guest runs, and
+ * shared pages of the RAM block stay shared.  Attributes are set only where
+ * addresses did not map the same pages before.
  *
  * Called with the BQL held.  Returns 0 or a negative errno.
  */
@@ -70,12 +70,12 @@ int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
                                hwaddr gpa, hwaddr size);
 
 /**
- * kvm_convert_all_to_private: make all memory private, as it is at start
+ * kvm_convert_all_to_private: make all memory private, as it is at startup
  *
- * For a reset of the machine.  Called with the BQL held and vCPUs stopped.
+ * Used to reset the machine.  Called with the BQL held and vCPUs stopped.
  *
- * Returns 0, or the first error as a negative errno; the rest of the memory is
- * private all the same.
+ * Returns 0, or the first error as a negative errno, in which case the rest of
+ * the memory is private nevertheless.
  */
 int kvm_convert_all_to_private(void);
 

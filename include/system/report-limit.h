@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * One report every few seconds, which also says how many were left out, so that
- * no guest fills a log.  A limit is not locked: its owner serializes access.
+ * They are limited to one every five seconds, which includes the number of
+ * those that were left out, so that no guest can fill a log.
  */
 
 #ifndef SYSTEM_REPORT_LIMIT_H
@@ -40,10 +40,11 @@ static inline bool report_limit_allows(ReportLimit *limit,
 }
 
 /*
- * error_vreport() and warn_report() with a limit for each @fmt, which has to be
- * a constant.  Any thread may call them.
+ * Report at most once every five seconds for each @fmt, which must be a string
+ * literal, and add how many reports were left out.  Any thread may call these.
  */
 void error_vreport_limited(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
+void error_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 void warn_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);
 
 #endif

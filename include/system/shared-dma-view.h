@@ -1,5 +1,5 @@
 /*
- * What a query of shared memory, or of DMA to it, looks at
+ * Windows of queries of shared memory and of DMA mappings
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -9,10 +9,10 @@
 
 #include "qapi/qapi-types-shared-dma.h"
 
-/* The most ranges and cells that a query returns for one object. */
+/* The maximum number of ranges, and of cells, per object in a query */
 #define SHARED_DMA_MAX_RANGES 4096
 
-/* A window, cut to what there is.  Without cells @ncells is 0. */
+/* A window, clipped to an object; @ncells is 0 if none were requested. */
 typedef struct SharedDmaView {
     uint64_t start;
     uint64_t size;
@@ -21,7 +21,7 @@ typedef struct SharedDmaView {
     uint64_t ncells;
 } SharedDmaView;
 
-/* Cut a window, which is valid, at @end; that is less than 1 << 63. */
+/* Clip a valid window at @end, which is less than 1 << 63. */
 static inline SharedDmaView shared_dma_view(const SharedDmaWindow *window,
                                             uint64_t end)
 {

@@ -14,7 +14,6 @@
 namespace {
 
 using shared_dma::PageRun;
-using shared_dma::PageState;
 
 enum Pattern {
     kAllPrivate,
@@ -40,11 +39,11 @@ std::unique_ptr<shared_dma::PageStateMap> make_map(uint64_t npages,
     };
 
     if (map && pattern == kAllShared) {
-        map->convert(0, npages, PageState::kShared, ignore);
+        map->convert(0, npages, PAGE_STATE_SHARED, ignore);
     }
     if (map && pattern == kAlternating) {
         for (uint64_t page = 0; page < npages; page += 2) {
-            map->convert(page, 1, PageState::kShared, ignore);
+            map->convert(page, 1, PAGE_STATE_SHARED, ignore);
         }
     }
     return map;
@@ -68,12 +67,13 @@ void convert_one_page(benchmark::State &bench)
         step = (step + 40503) % kWindowPages;
 
         const uint64_t page = npages - kWindowPages + step;
-        const bool shared = map->all(page, 1, PageState::kShared);
+        const PageState state = map->all(page, 1, PAGE_STATE_SHARED)
+                                    ? PAGE_STATE_SHARED
+                                    : PAGE_STATE_PRIVATE;
 
         benchmark::DoNotOptimize(
-            map->convert(page, 1, static_cast<PageState>(!shared), ignore));
-        benchmark::DoNotOptimize(
-            map->convert(page, 1, static_cast<PageState>(shared), ignore));
+            map->convert(page, 1, page_state_opposite(state), ignore));
+        benchmark::DoNotOptimize(map->convert(page, 1, state, ignore));
     }
     bench.counters["per_conversion"] = benchmark::Counter(
         2.0 * bench.iterations(),

@@ -14,7 +14,7 @@
 
 namespace {
 
-using shared_dma::FuzzInput;
+using shared_dma::ByteInput;
 using shared_dma::IommuKind;
 using shared_dma::rig::DmaLayoutDriver;
 using shared_dma::rig::DriverSetup;
@@ -26,7 +26,7 @@ using shared_dma::rig::kPage;
 constexpr uint32_t kLimits[] = {0,  1,  2,   3,   5,   8,    13,   20,
                                 40, 70, 130, 260, 500, 1000, 65535};
 
-DriverSetup read_setup(FuzzInput &input)
+DriverSetup read_setup(ByteInput &input)
 {
     const uint8_t flags = input.byte();
     const uint8_t kind = input.byte();
@@ -44,7 +44,7 @@ DriverSetup read_setup(FuzzInput &input)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    FuzzInput input(data, size);
+    ByteInput input(data, size);
     DriverTally tally;
 
     DmaLayoutDriver(read_setup(input), tally).run(input);

@@ -1,5 +1,5 @@
 /*
- * What fuzz targets share: their input, and a count of what they did
+ * What fuzz targets share: a step counter, and the end of a failed one
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

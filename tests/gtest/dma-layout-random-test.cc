@@ -17,7 +17,7 @@
 
 namespace {
 
-using shared_dma::FuzzInput;
+using shared_dma::ByteInput;
 using shared_dma::IommuKind;
 using shared_dma::rig::DmaLayoutDriver;
 using shared_dma::rig::DriverTally;
@@ -103,7 +103,7 @@ TEST_P(DmaLayoutRandomSteps, KeepAllInvariants)
             },
             tally);
 
-        driver.run(FuzzInput(bytes.data(), bytes.size()));
+        driver.run(ByteInput(bytes.data(), bytes.size()));
         ASSERT_FALSE(HasFailure()) << "with seed " << seed;
     }
     record(tally);

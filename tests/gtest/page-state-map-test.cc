@@ -9,10 +9,11 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
 #include <random>
 #include <vector>
 
-#include "tests/model/page-state-pair.h"
+#include "tests/model/page-state-driver.h"
 
 extern "C" {
 #include "system/page-state-map-c.h"
@@ -27,13 +28,12 @@ void shared_dma::model_check_failed(const char *file, int line,
 namespace {
 
 using shared_dma::PageRun;
-using shared_dma::PageState;
 
-constexpr PageState kPrivate = PageState::kPrivate;
-constexpr PageState kShared = PageState::kShared;
+constexpr PageState kPrivate = PAGE_STATE_PRIVATE;
+constexpr PageState kShared = PAGE_STATE_SHARED;
 constexpr uint64_t kGroup = 4096;
 
-/* A map and a model that are changed together and must agree. */
+/* Adds the range to what a failure reports. */
 class Pair : public shared_dma::PageStatePair {
 public:
     using PageStatePair::PageStatePair;
@@ -41,7 +41,7 @@ public:
     void convert(uint64_t first, uint64_t npages, PageState state)
     {
         SCOPED_TRACE(testing::Message() << "at " << first << "+" << npages);
-        PageStatePair::convert(first, npages, state == kShared);
+        PageStatePair::convert(first, npages, state);
     }
 };
 
@@ -72,10 +72,7 @@ TEST(PageStateMap, EmptyMapAndEmptyRange)
     EXPECT_EQ(map->count_shared(3, 0), 0u);
 }
 
-/*
- * All pairs of borders that matter, in a map of two groups and a bit: the
- * words at the ends of the groups, and the groups themselves.
- */
+/* All pairs of borders of words and groups, in a map of two groups and a bit */
 TEST(PageStateMap, BordersOfWordsAndGroups)
 {
     constexpr uint64_t kNpages = 2 * kGroup + 70;
@@ -126,7 +123,7 @@ TEST(PageStateMap, BordersOfWordsAndGroups)
     }
 }
 
-/* A group that was uniform has stale words: they must not be believed. */
+/* The words of a group that has been uniform are stale. */
 TEST(PageStateMap, UniformGroupsForgetTheirWords)
 {
     Pair pair(3 * kGroup);
@@ -150,39 +147,39 @@ TEST(PageStateMap, UniformGroupsForgetTheirWords)
     pair.check_everything();
 }
 
-class RandomConversions : public testing::TestWithParam<uint64_t> {};
+class RandomOperations : public testing::TestWithParam<uint64_t> {};
 
-TEST_P(RandomConversions, AgreeWithModel)
+TEST_P(RandomOperations, AgreeWithModel)
 {
+    constexpr size_t kSteps = 3000, kRecordSize = 7;
     const uint64_t npages = GetParam();
     std::mt19937_64 random(npages);
-    Pair pair(npages);
+    std::vector<uint8_t> bytes = {static_cast<uint8_t>(npages),
+                                  static_cast<uint8_t>(npages >> 8)};
 
-    for (int step = 0; step < 3000; step++) {
-        /* Sizes of one page up to all of the map, evenly by magnitude. */
-        const uint64_t limit = std::min(npages, UINT64_C(1) << random() % 15);
-        const uint64_t size = 1 + random() % limit;
-        const uint64_t first = random() % (npages - size + 1);
+    std::generate_n(std::back_inserter(bytes), kSteps * kRecordSize,
+                    [&] { return static_cast<uint8_t>(random()); });
 
-        pair.convert(first, size, random() % 2 ? kShared : kPrivate);
-        pair.check(random() % npages, 0);
-        const uint64_t from = random() % npages;
-        pair.check(from, random() % (npages - from + 1));
+    shared_dma::PageStateDriver driver({bytes.data(), bytes.size()}, [] {});
+
+    for (size_t step = 0; !driver.at_end(); step++) {
+        driver.step();
         if (step % 100 == 0) {
-            pair.check_everything();
+            driver.check_everything();
         }
         if (testing::Test::HasFailure()) {
             FAIL() << "first failure at step " << step;
         }
     }
+    driver.check_everything();
 }
 
-INSTANTIATE_TEST_SUITE_P(Sizes, RandomConversions,
+INSTANTIATE_TEST_SUITE_P(Sizes, RandomOperations,
                          testing::Values(1, 63, 64, 65, kGroup - 1, kGroup,
                                          kGroup + 1, 2 * kGroup + 100,
                                          5 * kGroup));
 
-/* 16 TiB of RAM: what is not touched costs nothing, searching is quick. */
+/* 16 TiB of RAM: untouched memory costs nothing, and searches are fast. */
 TEST(PageStateMap, SixteenTebibytes)
 {
     constexpr uint64_t kNpages = (UINT64_C(16) << 40) / 4096;
@@ -211,15 +208,18 @@ TEST(PageStateMapC, MirrorsTheClass)
     };
 
     ASSERT_TRUE(map);
-    EXPECT_EQ(page_state_map_convert(map, 10, 20, true, nullptr, nullptr), 20u);
-    EXPECT_EQ(page_state_map_convert(map, 0, 50, true, record, &changed), 30u);
+    EXPECT_EQ(page_state_map_convert(map, 10, 20, kShared, nullptr, nullptr),
+              20u);
+    EXPECT_EQ(page_state_map_convert(map, 0, 50, kShared, record, &changed),
+              30u);
     EXPECT_EQ(changed, (std::vector<PageRun>{{0, 10}, {30, 20}}));
-    EXPECT_TRUE(page_state_map_all(map, 0, 50, true));
-    EXPECT_FALSE(page_state_map_all(map, 0, 51, true));
-    EXPECT_TRUE(page_state_map_next_run(map, 5, 95, false, &first, &npages));
+    EXPECT_TRUE(page_state_map_all(map, 0, 50, kShared));
+    EXPECT_FALSE(page_state_map_all(map, 0, 51, kShared));
+    EXPECT_TRUE(page_state_map_next_run(map, 5, 95, kPrivate, &first, &npages));
     EXPECT_EQ(first, 50u);
     EXPECT_EQ(npages, 50u);
-    EXPECT_FALSE(page_state_map_next_run(map, 50, 50, true, &first, &npages));
+    EXPECT_FALSE(
+        page_state_map_next_run(map, 50, 50, kShared, &first, &npages));
     EXPECT_EQ(page_state_map_count_shared(map, 40, 20), 10u);
     EXPECT_EQ(page_state_map_nshared(map), 50u);
     EXPECT_EQ(page_state_map_nruns(map), 1u);

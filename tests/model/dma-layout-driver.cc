@@ -98,7 +98,7 @@ DmaLayoutDriver::DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally)
     }
 }
 
-void DmaLayoutDriver::run(FuzzInput input)
+void DmaLayoutDriver::run(ByteInput input)
 {
     while (!input.at_end()) {
         step(input);
@@ -113,7 +113,7 @@ void DmaLayoutDriver::add_section(uint64_t &iova, const Memory &memory)
     iova += setup_.section_size;
 }
 
-void DmaLayoutDriver::step(FuzzInput &input)
+void DmaLayoutDriver::step(ByteInput &input)
 {
     const uint8_t operation = input.byte();
     const uint8_t place = input.byte();

@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "tests/model/dma-layout-rig.h"
-#include "tests/model/fuzz-input.h"
+#include "tests/model/byte-input.h"
 
 namespace shared_dma::rig {
 
@@ -60,7 +60,7 @@ public:
     DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally);
 
     /* Carry out all operations, and in the end discard everything. */
-    void run(FuzzInput input);
+    void run(ByteInput input);
 
 private:
     struct Section {
@@ -87,7 +87,7 @@ private:
     static const Operation kOperations[];
 
     void add_section(uint64_t &iova, const Memory &memory);
-    void step(FuzzInput &input);
+    void step(ByteInput &input);
     void check_step();
     void finish();
     void let_fail(uint8_t how, const Operands &operands);

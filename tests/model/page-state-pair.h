@@ -22,19 +22,20 @@ extern "C" {
 
 namespace shared_dma {
 
-/* One character a page. */
+/* A string with a character per page */
 class PageStateModel {
 public:
     explicit PageStateModel(uint64_t npages) : pages_(npages, kPrivate) {}
 
     std::vector<PageRun> runs(uint64_t first, uint64_t npages,
-                              bool shared) const
+                              PageState state) const
     {
         const uint64_t end = first + npages;
         std::vector<PageRun> runs;
 
-        while ((first = find(first, end, shared)) < end) {
-            const uint64_t run_end = find(first, end, !shared);
+        while ((first = find(first, end, state)) < end) {
+            const uint64_t run_end =
+                find(first, end, page_state_opposite(state));
 
             runs.push_back({first, run_end - first});
             first = run_end;
@@ -42,19 +43,19 @@ public:
         return runs;
     }
 
-    uint64_t count(uint64_t first, uint64_t npages, bool shared) const
+    uint64_t count(uint64_t first, uint64_t npages, PageState state) const
     {
         uint64_t count = 0;
 
-        for (const PageRun &run : runs(first, npages, shared)) {
+        for (const PageRun &run : runs(first, npages, state)) {
             count += run.npages;
         }
         return count;
     }
 
-    void convert(uint64_t first, uint64_t npages, bool shared)
+    void convert(uint64_t first, uint64_t npages, PageState state)
     {
-        pages_.replace(first, npages, npages, shared ? kShared : kPrivate);
+        pages_.replace(first, npages, npages, letter(state));
     }
 
     uint64_t npages() const { return pages_.size(); }
@@ -63,16 +64,20 @@ private:
     static constexpr char kPrivate = 'p';
     static constexpr char kShared = 's';
 
-    uint64_t find(uint64_t first, uint64_t end, bool shared) const
+    static char letter(PageState state)
     {
-        return std::min<uint64_t>(
-            pages_.find(shared ? kShared : kPrivate, first), end);
+        return state == PAGE_STATE_SHARED ? kShared : kPrivate;
+    }
+
+    uint64_t find(uint64_t first, uint64_t end, PageState state) const
+    {
+        return std::min<uint64_t>(pages_.find(letter(state), first), end);
     }
 
     std::string pages_;
 };
 
-/* They are changed together, by the C interface, and must agree. */
+/* A map, used by its C interface, and a model: both change together. */
 class PageStatePair {
 public:
     explicit PageStatePair(uint64_t npages)
@@ -83,50 +88,53 @@ public:
 
     uint64_t npages() const { return model_.npages(); }
 
-    void convert(uint64_t first, uint64_t npages, bool shared)
+    void convert(uint64_t first, uint64_t npages, PageState state)
     {
-        const auto expected = model_.runs(first, npages, !shared);
-        const uint64_t nexpected = model_.count(first, npages, !shared);
-        Report report = {this, {}, shared};
+        const auto expected =
+            model_.runs(first, npages, page_state_opposite(state));
+        const uint64_t nexpected =
+            model_.count(first, npages, page_state_opposite(state));
+        Report report = {this, {}, state};
 
-        model_.convert(first, npages, shared);
-        MODEL_CHECK_EQUAL(page_state_map_convert(map(), first, npages, shared,
+        model_.convert(first, npages, state);
+        MODEL_CHECK_EQUAL(page_state_map_convert(map(), first, npages, state,
                                                  report_run, &report),
                           nexpected);
         MODEL_CHECK(report.runs == expected);
         MODEL_CHECK_EQUAL(page_state_map_nshared(map()),
-                          nshared(nexpected, shared));
+                          nshared(nexpected, state));
     }
 
-    /* As convert() does, for one who does not want to know what changed. */
-    void convert_silently(uint64_t first, uint64_t npages, bool shared)
+    /* Convert without a callback. */
+    void convert_silently(uint64_t first, uint64_t npages, PageState state)
     {
-        const uint64_t nexpected = model_.count(first, npages, !shared);
+        const uint64_t nexpected =
+            model_.count(first, npages, page_state_opposite(state));
 
-        model_.convert(first, npages, shared);
-        MODEL_CHECK_EQUAL(page_state_map_convert(map(), first, npages, shared,
+        model_.convert(first, npages, state);
+        MODEL_CHECK_EQUAL(page_state_map_convert(map(), first, npages, state,
                                                  nullptr, nullptr),
                           nexpected);
         MODEL_CHECK_EQUAL(page_state_map_nshared(map()),
-                          nshared(nexpected, shared));
+                          nshared(nexpected, state));
     }
 
     void check(uint64_t first, uint64_t npages) const
     {
-        for (bool shared : {false, true}) {
-            check_next_run(first, npages, shared);
-            check_all_of(first, npages, shared);
+        for (PageState state : {PAGE_STATE_PRIVATE, PAGE_STATE_SHARED}) {
+            check_next_run(first, npages, state);
+            check_all_of(first, npages, state);
         }
         check_count(first, npages);
     }
 
-    void check_next_run(uint64_t first, uint64_t npages, bool shared) const
+    void check_next_run(uint64_t first, uint64_t npages, PageState state) const
     {
         constexpr uint64_t kUntouched = UINT64_MAX - 7;
-        const auto expected = model_.runs(first, npages, shared);
+        const auto expected = model_.runs(first, npages, state);
         PageRun run = {kUntouched, kUntouched};
 
-        MODEL_CHECK_EQUAL(page_state_map_next_run(map(), first, npages, shared,
+        MODEL_CHECK_EQUAL(page_state_map_next_run(map(), first, npages, state,
                                                   &run.first, &run.npages),
                           !expected.empty());
         MODEL_CHECK_EQUAL(run, expected.empty()
@@ -134,37 +142,38 @@ public:
                                    : expected.front());
     }
 
-    void check_all_of(uint64_t first, uint64_t npages, bool shared) const
+    void check_all_of(uint64_t first, uint64_t npages, PageState state) const
     {
-        MODEL_CHECK_EQUAL(page_state_map_all(map(), first, npages, shared),
-                          model_.count(first, npages, shared) == npages);
+        MODEL_CHECK_EQUAL(page_state_map_all(map(), first, npages, state),
+                          model_.count(first, npages, state) == npages);
     }
 
     void check_count(uint64_t first, uint64_t npages) const
     {
         MODEL_CHECK_EQUAL(page_state_map_count_shared(map(), first, npages),
-                          model_.count(first, npages, true));
+                          model_.count(first, npages, PAGE_STATE_SHARED));
     }
 
-    /* Walk the whole map as those do who save or replay it. */
+    /* Walk the whole map, as its users do, and check all totals. */
     void check_everything() const
     {
         const uint64_t npages = model_.npages();
         uint64_t first = 0;
         uint64_t found, size;
 
-        for (const PageRun &run : model_.runs(0, npages, true)) {
+        for (const PageRun &run : model_.runs(0, npages, PAGE_STATE_SHARED)) {
             MODEL_CHECK(page_state_map_next_run(map(), first, npages - first,
-                                                true, &found, &size) &&
+                                                PAGE_STATE_SHARED, &found,
+                                                &size) &&
                         found == run.first && size == run.npages);
             first = run.first + run.npages;
         }
-        MODEL_CHECK(!page_state_map_next_run(map(), first, npages - first, true,
-                                             &found, &size));
+        MODEL_CHECK(!page_state_map_next_run(map(), first, npages - first,
+                                             PAGE_STATE_SHARED, &found, &size));
         MODEL_CHECK_EQUAL(page_state_map_nshared(map()),
-                          model_.count(0, npages, true));
+                          model_.count(0, npages, PAGE_STATE_SHARED));
         MODEL_CHECK_EQUAL(page_state_map_nruns(map()),
-                          model_.runs(0, npages, true).size());
+                          model_.runs(0, npages, PAGE_STATE_SHARED).size());
         check(0, npages);
     }
 
@@ -174,7 +183,7 @@ private:
     struct Report {
         PageStatePair *pair;
         std::vector<PageRun> runs;
-        bool shared;
+        PageState state;
     };
 
     struct Free {
@@ -185,16 +194,16 @@ private:
     {
         Report *report = static_cast<Report *>(opaque);
 
-        /* A run is reported after it changed. */
+        /* A run is reported after it has changed. */
         MODEL_CHECK(page_state_map_all(report->pair->map(), first, npages,
-                                       report->shared));
+                                       report->state));
         report->runs.push_back({first, npages});
     }
 
-    /* How many there are when @nchanged pages have become @shared or not. */
-    uint64_t nshared(uint64_t nchanged, bool shared)
+    /* The number of shared pages after @nchanged have become @state */
+    uint64_t nshared(uint64_t nchanged, PageState state)
     {
-        nshared_ += shared ? nchanged : -nchanged;
+        nshared_ += state == PAGE_STATE_SHARED ? nchanged : -nchanged;
         return nshared_;
     }
 

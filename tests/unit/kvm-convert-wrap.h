@@ -1,9 +1,9 @@
 /*
- * Test of the conversion of guest memory: functions that are replaced
+ * Test of the conversion of guest memory: replaced functions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The linker sends calls of qapi_event_emit() and g_usleep() here.
+ * The linker redirects calls of qapi_event_emit() and g_usleep() to these.
  */
 
 #ifndef TESTS_UNIT_KVM_CONVERT_WRAP_H

@@ -1,5 +1,5 @@
 /*
- * Test of what frees the two backings of a RAM block, on real memory
+ * Test of freeing the two backings of a RAM block, with real memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@ static size_t page_size(void)
     return qemu_real_host_page_size();
 }
 
-/* What it finds in QEMU */
+/* What the tested functions call in QEMU */
 
 bool qemu_ram_is_shared(RAMBlock *block)
 {

@@ -1,5 +1,5 @@
 /*
- * Test of what is refused for private memory, without a machine
+ * Test of the checks that refuse what does not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -93,7 +93,7 @@ static const TypeInfo fake_types[] = {
 
 DEFINE_TYPES(fake_types)
 
-/* What is said of a block, or NULL if it may have a guest_memfd. */
+/* Return the error for a block, or NULL if it can have a guest_memfd. */
 static char *check_block(uint32_t flags, int fd, bool readonly)
 {
     MemoryRegion mr = { .readonly = readonly };
@@ -147,7 +147,7 @@ static void test_incoming(void)
     is_incoming = false;
 }
 
-/* Runs first: what the first block does is done once. */
+/* Runs first: the first block restricts the machine, once. */
 static void test_machine(void)
 {
     Error *err = NULL;
@@ -214,7 +214,7 @@ static void G_GNUC_PRINTF(1, 2) report(const char *fmt, ...)
     va_end(ap);
 }
 
-/* A million reports of each kind, of which few are seen. */
+/* Report a million times for each format; few reports are printed. */
 static void test_reports(void)
 {
     GString *many;
@@ -231,7 +231,7 @@ static void test_reports(void)
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
     g_test_trap_assert_stderr("*first 0\n*second 0\n*third: Bad address\n*");
-    /* That many take minutes. */
+    /* So many would take minutes. */
     many = g_string_new("*");
     for (int i = 0; i < 100; i++) {
         g_string_append(many, "first *");

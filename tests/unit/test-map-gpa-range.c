@@ -1,5 +1,5 @@
 /*
- * Test of what KVM is told about a guest's hypercall that converts memory
+ * Test of the results of the hypercall that converts memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,13 +14,13 @@
 #include "target/i386/kvm/map-gpa-range.h"
 #include "target/i386/kvm/sw-protected-vm.h"
 
-/* Whether Linux goes on with a guest that is not a software-protected VM. */
+/* Whether KVM accepts a result of a guest other than a software-protected VM */
 static bool kvm_accepts(uint64_t ret)
 {
     return ret == 0 || ret == EINVAL || ret == EAGAIN;
 }
 
-/* What it finds in QEMU */
+/* What the tested functions call in QEMU */
 
 static MachineState machine;
 MachineState *current_machine = &machine;

@@ -1,5 +1,5 @@
 /*
- * The hypercall by which a guest converts memory
+ * KVM_HC_MAP_GPA_RANGE: the hypercall by which a guest converts memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,28 +8,29 @@
 #define TARGET_I386_KVM_MAP_GPA_RANGE_H
 
 /*
- * What run->hypercall.ret has to be for KVM_HC_MAP_GPA_RANGE.  For guests that
- * get there by a protocol of their own, KVM accepts nothing but 0, EINVAL and
- * EAGAIN, without a minus; after anything else KVM_RUN fails, and the VM stops.
+ * The values that KVM expects in run->hypercall.ret.  For guests that use a
+ * protocol of their own instead of the hypercall, it accepts only 0, EINVAL and
+ * EAGAIN, which are positive; after other values KVM_RUN fails, and the VM
+ * stops.
  */
 typedef enum MapGpaRangeAbi {
     /* A software-protected VM: the guest's rax, 0 or a negative errno. */
     MAP_GPA_RANGE_RAX,
-    /* SEV-SNP: any error is an error of its page state change. */
+    /* SEV-SNP: any error fails the guest's page state change. */
     MAP_GPA_RANGE_SNP,
-    /* TDX: EAGAIN has the guest try again (TDVMCALL_STATUS_RETRY). */
+    /* TDX: after EAGAIN the guest tries again (TDVMCALL_STATUS_RETRY). */
     MAP_GPA_RANGE_TDX,
 } MapGpaRangeAbi;
 
 /*
- * Return what hypercall.ret is to be after a conversion that ended with @ret, 0
- * or a negative errno.
+ * Translate the result of a conversion, 0 or a negative errno, to a value for
+ * run->hypercall.ret.
  */
 uint64_t map_gpa_range_result(MapGpaRangeAbi abi, int ret);
 
 /*
- * Carry out the hypercall: @npages pages of 4 KiB at @gpa, @attributes as KVM
- * defines them.  Returns what hypercall.ret is to be.
+ * Execute the hypercall for @npages pages of 4 KiB at @gpa, with @attributes as
+ * KVM defines them.  Returns the value for run->hypercall.ret.
  */
 uint64_t map_gpa_range(uint64_t gpa, uint64_t npages, uint64_t attributes);
 

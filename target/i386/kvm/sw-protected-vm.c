@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * KVM_X86_SW_PROTECTED_VM gives a guest private memory in guest_memfd and lets
- * it convert pages, as SEV-SNP and TDX do, but encrypts nothing.  It is there
- * for tests and for development.
+ * it convert pages, as SEV-SNP and TDX do, but does not encrypt memory.  It is
+ * intended for tests and development.
  */
 
 #include "qemu/osdep.h"
@@ -40,8 +40,8 @@ struct SwProtectedVm {
     int map_gpa_range;
 
     /*
-     * What the firmware region holds at start.  It is RAM, which the guest can
-     * write and can convert; a reset puts it back.
+     * The initial content of the firmware region.  The region is RAM, which the
+     * guest can write and convert; a reset restores it.
      */
     void *firmware;
     hwaddr firmware_size;
@@ -53,7 +53,7 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SwProtectedVm, sw_protected_vm,
                                           { TYPE_USER_CREATABLE },
                                           { TYPE_RESETTABLE_INTERFACE }, { })
 
-/* The first instruction is fetched before the guest can convert anything. */
+/* The guest fetches its first instruction before it can convert memory. */
 static bool sw_protected_vm_share_firmware(SwProtectedVm *vm)
 {
     X86MachineState *x86ms = X86_MACHINE(current_machine);
@@ -79,7 +79,7 @@ static void sw_protected_vm_machine_done(Notifier *notifier, void *data)
     SwProtectedVm *vm = container_of(notifier, SwProtectedVm, machine_done);
     X86MachineState *x86ms = X86_MACHINE(current_machine);
 
-    /* With pflash there is no such region: flash is never private. */
+    /* With pflash the region does not exist: flash is never private. */
     vm->firmware_size = memory_region_size(&x86ms->bios);
     if (vm->firmware_size) {
         vm->firmware = g_memdup2(memory_region_get_ram_ptr(&x86ms->bios),
@@ -97,7 +97,7 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
     SwProtectedVm *vm = SW_PROTECTED_VM(cgs);
     X86MachineState *x86ms = X86_MACHINE(current_machine);
 
-    /* SMM has an address space of its own; private memory can have but one. */
+    /* SMM has an address space of its own, which private memory cannot have. */
     if (x86ms->smm == ON_OFF_AUTO_ON) {
         error_setg(errp, "sw-protected-vm: KVM has no SMM for a guest with"
                    " private memory; use -machine smm=off");
@@ -192,8 +192,8 @@ static void sw_protected_vm_class_init(ObjectClass *oc, void *data)
                                    sw_protected_vm_get_abi,
                                    sw_protected_vm_set_abi);
     object_class_property_set_description(oc, "x-map-gpa-range",
-        "What conversions return: rax, or what KVM accepts for snp or tdx"
-        " guests (for tests)");
+        "Format of the results of conversions: rax, or the format that KVM"
+        " accepts for snp or tdx guests (for tests)");
 }
 
 static void sw_protected_vm_init(Object *obj)

@@ -13,8 +13,8 @@
 #define TYPE_SW_PROTECTED_VM "sw-protected-vm"
 
 /*
- * What the VM's hypercalls return: MAP_GPA_RANGE_RAX, unless its property
- * "x-map-gpa-range" says otherwise.
+ * Return the format of the VM's hypercall results: MAP_GPA_RANGE_RAX, unless
+ * property "x-map-gpa-range" has another value.
  */
 MapGpaRangeAbi sw_protected_vm_map_gpa_range_abi(Object *vm);
 

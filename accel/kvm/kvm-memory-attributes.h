@@ -1,0 +1,26 @@
+/*
+ * Memory attributes of the RAM blocks that a guest sees
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef ACCEL_KVM_KVM_MEMORY_ATTRIBUTES_H
+#define ACCEL_KVM_KVM_MEMORY_ATTRIBUTES_H
+
+#include "system/guest-memfd-manager.h"
+
+/**
+ * kvm_set_block_attributes: set the attributes of a range of a RAM block
+ *
+ * @offset, @size: the range, in bytes, multiples of the page size
+ * @state: the new state of all its pages
+ *
+ * Sets the attributes at all guest physical addresses where the guest sees the
+ * range, or last saw it.  Called with the manager locked.
+ *
+ * Returns 0 or a negative errno, as GuestMemfdSetAttributes does.
+ */
+int kvm_set_block_attributes(GuestMemfdManager *gmm, uint64_t offset,
+                             uint64_t size, PageState state);
+
+#endif

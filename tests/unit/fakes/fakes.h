@@ -1,0 +1,59 @@
+/*
+ * Fakes of what guest_memfd code calls in QEMU and the kernel
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * Each source file in this folder replaces functions of one kind.  Functions
+ * that are documented as provided by the test have to be defined there.
+ */
+
+#ifndef TESTS_UNIT_FAKES_FAKES_H
+#define TESTS_UNIT_FAKES_FAKES_H
+
+#include "exec/memory.h"
+#include "exec/ramblock.h"
+#include "system/guest-memfd-manager.h"
+
+/* memory.c: memory regions and RAM blocks */
+
+/*
+ * Initialize @block with a guest_memfd and @size bytes at @host, and create its
+ * memory region and manager.
+ */
+MemoryRegion *fake_ram_new(RAMBlock *block, void *host, uint64_t size);
+
+/* @size bytes at guest physical address @gpa that map @mr from @offset on */
+typedef struct FakeWindow {
+    hwaddr gpa;
+    uint64_t size;
+    MemoryRegion *mr;
+    uint64_t offset;
+} FakeWindow;
+
+/*
+ * Set @section to the intersection of a window with @size bytes at @addr.  Does
+ * nothing if there is none, or if @section has a lower address already.
+ */
+void fake_window_find(const FakeWindow *window, hwaddr addr, uint64_t size,
+                      MemoryRegionSection *section);
+
+/* backing.c: the backings of RAM blocks */
+
+/* Free a backing.  Provided by the test; returns 0 or a negative errno. */
+int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
+              PageState backing);
+
+/* kvm.c: KVM and what kvm-all.c has of conversions */
+
+/*
+ * Execute KVM_SET_MEMORY_ATTRIBUTES.  Provided by the test; returns 0 or a
+ * negative errno.
+ */
+int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state);
+
+/* reports.c: error_report() and the like, which print nothing */
+
+/* Return the number of reports so far. */
+unsigned int fake_nreports(void);
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * A RAM block with a guest_memfd manager, its listeners, and its conversions
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ *
+ * All calls of the manager are faked, can fail, and are recorded in a journal,
+ * in order:
+ *
+ *   s2/3 p2/3     set the attributes of 3 pages from page 2 on to shared, or to
+ *                 private
+ *   A+2/3 A-2/3   notify listener A to populate or to discard them
+ *   fs2/3 fp2/3   free their shared, or their private backing
+ */
+
+#ifndef TESTS_UNIT_GUEST_MEMFD_RIG_H
+#define TESTS_UNIT_GUEST_MEMFD_RIG_H
+
+#include "qapi/qapi-types-shared-dma.h"
+#include "tests/unit/fakes/fakes.h"
+
+#define NPAGES 16
+#define NLISTENERS 3
+
+/* The state of a page as the kernel and the listeners know it */
+typedef struct FakePage {
+    bool attribute_shared;
+    bool told[NLISTENERS];
+} FakePage;
+
+typedef struct FakeBlock {
+    RAMBlock block;
+    MemoryRegion *mr;
+    GuestMemfdManager *gmm;
+    FakePage pages[NPAGES];
+} FakeBlock;
+
+typedef struct FakeListener {
+    RamDiscardListener listener;
+    FakeBlock *fake;
+    int number;
+    int refused_page;
+} FakeListener;
+
+uint64_t page_size(void);
+
+FakeBlock *fake_block_new(void);
+void fake_block_free(FakeBlock *fake);
+
+RamDiscardManagerClass *manager_class(FakeBlock *fake);
+
+/* A section in bytes; its guest physical address is its offset plus 1 MiB. */
+MemoryRegionSection make_section(FakeBlock *fake, uint64_t offset,
+                                 uint64_t size);
+MemoryRegionSection make_pages(FakeBlock *fake, uint64_t first,
+                               uint64_t npages);
+
+void register_section(FakeListener *fl, FakeBlock *fake, int number,
+                      MemoryRegionSection section, bool double_discard);
+void register_all(FakeListener *fl, FakeBlock *fake, int number);
+void unregister(FakeListener *fl);
+
+GuestMemfdConversion make_conversion(FakeBlock *fake, uint64_t first,
+                                     uint64_t npages, PageState to);
+
+/* Convert pages completely; returns what guest_memfd_prepare() returned. */
+int convert(FakeBlock *fake, uint64_t first, uint64_t npages,
+            PageState to);
+
+void prepare_and_abort(FakeBlock *fake, uint64_t first, uint64_t npages,
+                       PageState to);
+void make_shared(FakeBlock *fake, uint64_t first, uint64_t npages);
+void make_private(FakeBlock *fake, uint64_t first, uint64_t npages);
+
+GuestMemfdInfo *query(FakeBlock *fake);
+GuestMemfdStats fake_stats(FakeBlock *fake);
+
+/* Check the states of all pages: "..##............", where '#' is shared. */
+void assert_states(FakeBlock *fake, const char *expected);
+/* Check that the kernel and the first @nlisteners agree with the manager. */
+void assert_agreement(FakeBlock *fake, int nlisteners);
+
+#endif
