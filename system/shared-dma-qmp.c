@@ -58,7 +58,10 @@ static gint shared_dma_compare_managers(gconstpointer a, gconstpointer b)
     return strcmp(guest_memfd_manager_id(a), guest_memfd_manager_id(b));
 }
 
-/* Find all managers, or that of one RAM block, sorted by ID. */
+/*
+ * Find all managers, or that of one RAM block, sorted by ID.  A block has no ID
+ * before it is plugged and after it is unplugged, and is left out then.
+ */
 static GList *shared_dma_find_managers(const char *id)
 {
     GList *managers = NULL;
@@ -66,7 +69,8 @@ static GList *shared_dma_find_managers(const char *id)
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(block) {
-        if (block->guest_memfd >= 0 && (!id || !strcmp(id, block->idstr))) {
+        if (block->guest_memfd >= 0 && block->idstr[0] &&
+            (!id || !strcmp(id, block->idstr))) {
             managers = g_list_insert_sorted(
                 managers, guest_memfd_manager_from_region(block->mr),
                 shared_dma_compare_managers);

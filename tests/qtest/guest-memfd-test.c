@@ -247,6 +247,34 @@ static void test_manager(void)
     qtest_quit(qts);
 }
 
+static size_t count_blocks(QTestState *qts)
+{
+    g_autoptr(QList) list = shared_dma_query(qts, "query-guest-memfd", NULL);
+
+    return qlist_size(list);
+}
+
+/* A memory backend is listed while its memory is plugged. */
+static void test_unplugged(void)
+{
+    QTestState *qts;
+    size_t nblocks;
+
+    if (skip()) {
+        return;
+    }
+    qts = shared_dma_start_private("-m 256M,slots=1,maxmem=1G");
+    nblocks = count_blocks(qts);
+    qtest_qmp_assert_success(
+        qts, "{ 'execute': 'object-add', 'arguments': {"
+        "  'qom-type': 'memory-backend-ram', 'id': 'backend',"
+        "  'size': %" PRId64 " } }", 128 * MiB);
+    g_assert_cmpuint(count_blocks(qts), ==, nblocks);
+    qtest_qmp_device_add(qts, "pc-dimm", "dimm", "{ 'memdev': 'backend' }");
+    g_assert_cmpuint(count_blocks(qts), ==, nblocks + 1);
+    qtest_quit(qts);
+}
+
 static void check_one_more(QDict *before, QDict *after, const char *counter)
 {
     g_assert_cmpint(qdict_get_int(after, counter), ==,
@@ -577,6 +605,7 @@ int main(int argc, char **argv)
     qtest_add_func("/guest-memfd/refused/id", test_refused_id);
     qtest_add_func("/guest-memfd/refused/smm", test_refused_smm);
     qtest_add_func("/guest-memfd/manager", test_manager);
+    qtest_add_func("/guest-memfd/unplugged", test_unplugged);
     qtest_add_func("/guest-memfd/windows", test_windows);
     qtest_add_func("/guest-memfd/reset", test_reset);
     qtest_add_func("/guest-memfd/conversions", test_conversions);
