@@ -68,7 +68,7 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
     if (guest_memfd_populate_run(gmm, offset, size, &end)) {
         stat64_add(&gmm->stats.failures, 1);
         warn_report_once("guest-memfd: shared memory at offset 0x%" PRIx64
-                         " of '%s' is out of reach of devices until the guest"
+                         " of '%s' is inaccessible to devices until the guest"
                          " makes it private and shares it again", offset,
                          memory_region_name(gmm->mr));
     }
@@ -78,7 +78,7 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
 /*
  * Make a run private again after its conversion to shared has failed.  If this
  * fails, the guest sees the shared backing.  Every conversion sets the
- * attributes of its whole range, so another attempt of the guest fixes that.
+ * attributes of its whole range, so the guest's next attempt fixes that.
  */
 static int guest_memfd_restore_attributes_run(GuestMemfdManager *gmm,
                                               uint64_t offset, uint64_t size,
@@ -107,7 +107,7 @@ static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
     }
 }
 
-/* Record the new state of a part of a conversion. */
+/* Record the new state of a part of a conversion's range. */
 static void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
                              uint64_t size)
 {
@@ -120,7 +120,7 @@ static void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
     stat64_set(&gmm->stats.shared_runs, page_state_map_nruns(gmm->pages));
 }
 
-/* Free what a run uses of the backing for pages in state @backing. */
+/* Free the backing that the pages of a run have in state @backing. */
 static void guest_memfd_free_run(GuestMemfdManager *gmm, uint64_t offset,
                                  uint64_t size, PageState backing)
 {
@@ -133,11 +133,10 @@ static void guest_memfd_free_run(GuestMemfdManager *gmm, uint64_t offset,
     }
     stat64_add(&gmm->stats.unfreed, 1);
     trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size, ret);
-    warn_report_limited("guest-memfd: 0x%" PRIx64 " bytes at offset 0x%" PRIx64
-                        " of '%s' are not in use any more, but their %s"
-                        " backing cannot be freed: %s", size, offset,
-                        memory_region_name(gmm->mr), page_state_str(backing),
-                        strerror(-ret));
+    warn_report_limited("guest-memfd: cannot free the unused %s backing of 0x%"
+                        PRIx64 " bytes at offset 0x%" PRIx64 " of '%s': %s",
+                        page_state_str(backing), size, offset,
+                        memory_region_name(gmm->mr), strerror(-ret));
 }
 
 static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
@@ -156,8 +155,9 @@ static int guest_memfd_free_private_run(GuestMemfdManager *gmm,
 }
 
 /*
- * Make a range private of which some pages already are, and cannot become
- * shared again: devices must not access them, whatever the guest is told.
+ * Make a range private if some of its pages are private already and cannot
+ * become shared again: devices must not access them, regardless of the result
+ * that the guest receives.
  */
 static void guest_memfd_lose(const GuestMemfdConversion *c, uint64_t offset,
                              uint64_t size)

@@ -16,7 +16,7 @@
 #include "system/guest-memfd-stats.h"
 #include "system/page-state-map-c.h"
 
-/* A conversion that failed; @err is a positive errno, 0 if none failed. */
+/* The last failed conversion; @err is a positive errno, 0 if none failed */
 typedef struct GuestMemfdLastFailure {
     uint64_t offset;
     uint64_t size;
@@ -32,9 +32,9 @@ struct GuestMemfdManager {
 
     /*
      * Taken before the lock, and released as soon as the lock is taken, by
-     * threads that have priority over conversions which have not begun: a vCPU
-     * that converts piece after piece would otherwise take the lock again
-     * before another thread has even woken up.
+     * threads that have priority over conversions which have not begun.
+     * Otherwise a vCPU that converts piece after piece would take the lock
+     * again before another thread has woken up.
      */
     QemuMutex turnstile;
 
@@ -52,7 +52,7 @@ struct GuestMemfdManager {
     } stats;
     Stat64 shared_pages;
 
-    /* Protects @last_failure, and is held only while that is copied. */
+    /* Protects @last_failure; held only while it is copied */
     QemuMutex last_failure_lock;
     GuestMemfdLastFailure last_failure;
 };

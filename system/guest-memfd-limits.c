@@ -1,5 +1,5 @@
 /*
- * Checks that refuse what does not work with private memory
+ * Checks for operations that do not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,13 +23,13 @@ static bool guest_memfd_is_required(void)
 
 static void guest_memfd_set_untracked(Error **errp)
 {
-    error_setg(errp, "changes of private memory cannot be tracked: neither does"
-               " KVM log them, nor can QEMU read it");
+    error_setg(errp, "changes of private memory cannot be tracked: KVM cannot"
+               " log them and QEMU cannot read the memory");
 }
 
 /*
- * Fail before KVM is asked to log writes to a slot with a guest_memfd: it
- * refuses that, and QEMU would abort.
+ * Fail before QEMU asks KVM to log writes to a slot with a guest_memfd: KVM
+ * would refuse, and QEMU would abort.
  */
 static bool guest_memfd_log_global_start(MemoryListener *listener, Error **errp)
 {
@@ -43,7 +43,7 @@ static MemoryListener guest_memfd_listener = {
     .log_global_start = guest_memfd_log_global_start,
 };
 
-/* Block migration, snapshots, and dirty tracking from now on. */
+/* Block migration, snapshots, and dirty tracking permanently. */
 static bool guest_memfd_restrict_machine(Error **errp)
 {
     static Error *blocker;
@@ -64,16 +64,16 @@ bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
     const char *name = memory_region_name(block->mr);
 
     if (block->mr->readonly || block->flags & RAM_READONLY_FD) {
-        error_setg(errp, "memory '%s' is read-only, and private memory cannot"
-                   " be; use readonly=off", name);
+        error_setg(errp, "memory '%s' is read-only and cannot be private; use"
+                   " readonly=off", name);
         return false;
     }
     /* MADV_REMOVE fails for locked memory, and there is no file to punch. */
     if (should_mlock(mlock_state) && block->fd < 0 &&
         block->flags & RAM_SHARED) {
-        error_setg(errp, "memory '%s' is shared, locked, and has no file, so"
-                   " that it cannot be freed where memory becomes private; use"
-                   " share=off or -overcommit mem-lock=off", name);
+        error_setg(errp, "memory '%s' is shared, locked, and has no file, so it"
+                   " cannot be freed when it becomes private; use share=off or"
+                   " -overcommit mem-lock=off", name);
         return false;
     }
     if (runstate_check(RUN_STATE_INMIGRATE)) {
@@ -103,8 +103,8 @@ bool guest_memfd_check_restore(Error **errp)
 }
 
 /*
- * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem have
- * to keep their data, which a conversion frees.
+ * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem must
+ * keep their data, which a conversion frees.
  */
 bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp)
 {

@@ -149,7 +149,7 @@ static bool guest_memfd_is_populated(const RamDiscardManager *rdm,
     return ret;
 }
 
-/* A walk over the parts of a section in one state; one callback is NULL. */
+/* A walk over the parts of a section in one state; one callback is set. */
 typedef struct GuestMemfdReplay {
     const MemoryRegionSection *section;
     ReplayRamPopulate populate;
@@ -216,15 +216,15 @@ static void guest_memfd_replay_discarded(const RamDiscardManager *rdm,
     guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
 }
 
-/* The initial notification of a new listener; @ret is its last error. */
+/* State of the initial notification of a listener; @ret is its last error */
 typedef struct GuestMemfdRegistration {
     RamDiscardListener *rdl;
     int ret;
 } GuestMemfdRegistration;
 
 /*
- * Continue after a run that the listener cannot populate: the guest has shared
- * all of them, and is not told of the error.
+ * Populate a run for a new listener.  An error does not end the walk: the guest
+ * has shared all runs already, and does not receive the error.
  */
 static int guest_memfd_register_run(GuestMemfdManager *gmm, uint64_t offset,
                                     uint64_t size, void *opaque)
@@ -265,8 +265,8 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
                              guest_memfd_register_run, &registration);
     /* A guest can repeat this by changing its memory map. */
     if (registration.ret) {
-        error_report_limited("guest-memfd: shared memory of '%s' cannot all be"
-                             " made accessible to a device: %s",
+        error_report_limited("guest-memfd: some shared memory of '%s' is not"
+                             " accessible to a device: %s",
                              memory_region_name(gmm->mr),
                              strerror(-registration.ret));
     }

@@ -1,5 +1,5 @@
 /*
- * Where the guest sees the pages of a RAM block
+ * Guest physical addresses of the pages of a RAM block
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@ static GuestMemfdPlace *place_at(const GuestMemfdPlaces *places, guint i)
     return &g_array_index((GuestMemfdPlaces *)places, GuestMemfdPlace, i);
 }
 
-/* Return the part of @place from @gpa on. */
+/* Return the part of @place that starts at @gpa. */
 static GuestMemfdPlace place_from(const GuestMemfdPlace *place, hwaddr gpa)
 {
     const uint64_t skip = gpa - place->gpa;
@@ -81,7 +81,7 @@ void guest_memfd_places_add(GuestMemfdPlaces *places,
     guint i = 0;
 
     guest_memfd_places_remove(places, place->gpa, place->size);
-    /* Slots are cut in many ways: merge adjacent places. */
+    /* Slots can split ranges differently: merge adjacent places. */
     while (i < places->len) {
         const GuestMemfdPlace old = *place_at(places, i);
 

@@ -1,5 +1,5 @@
 /*
- * Which pages of a RAM block are shared with the host
+ * A map of the shared pages of a RAM block
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -192,7 +192,7 @@ void PageStateMap::set_run(PageRun run, PageState state)
     }
     nshared_ += shared ? run.npages : -run.npages;
 
-    /* The run is one of its own unless it joins, or splits, its neighbours. */
+    /* The run is a new one unless it joins, or splits, its neighbours. */
     const bool before = run.first && all(run.first - 1, 1, PAGE_STATE_SHARED);
     const bool after = end < npages_ && all(end, 1, PAGE_STATE_SHARED);
     const uint64_t more = UINT64_C(1) - before - after;

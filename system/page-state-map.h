@@ -1,5 +1,5 @@
 /*
- * Which pages of a RAM block are shared with the host
+ * A map of the shared pages of a RAM block
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -23,7 +23,7 @@
  *
  * Cost: with G = 1 + npages / 4096, a conversion, a test, a count, or the
  * search for the next run in a range of npages is O(G + runs); filling or
- * scanning a group at a border of the range is bounded by 64 words.
+ * scanning a group at a boundary of the range is bounded by 64 words.
  *
  * A map is not locked: its owner serializes access.
  */
@@ -66,24 +66,24 @@ public:
     /* Return the number of runs of shared pages in the map.  O(1). */
     uint64_t nruns() const { return nruns_; }
 
-    /* Count the shared pages among the @npages pages from @first on. */
+    /* Count the shared pages among the @npages pages that start at @first. */
     uint64_t count_shared(uint64_t first, uint64_t npages) const;
 
-    /* Whether the @npages pages from @first on are all in @state. */
+    /* Whether the @npages pages that start at @first are all in @state. */
     bool all(uint64_t first, uint64_t npages, PageState state) const;
 
     /*
-     * Find the first run of pages in @state among the @npages pages from
-     * @first on, clipped to that range.  Returns nothing if there is none.
+     * Find the first run of pages in @state among the @npages pages that start
+     * at @first, clipped to that range.  Returns nullopt if there is none.
      */
     std::optional<PageRun> next_run(uint64_t first, uint64_t npages,
                                     PageState state) const;
 
     /*
-     * Convert the @npages pages from @first on to @state.  Call @changed with a
-     * PageRun, in ascending order, for each run of pages that were in the other
-     * state, after the run has changed.  Returns the number of pages that
-     * changed.
+     * Convert the @npages pages that start at @first to @state.  Call @changed
+     * with a PageRun, in ascending order, for each run of pages that were in
+     * the other state, after the run has changed.  Returns the number of pages
+     * that changed.
      */
     template <typename Changed>
     uint64_t convert(uint64_t first, uint64_t npages, PageState state,
@@ -123,16 +123,16 @@ private:
     PageStateMap(uint64_t npages, Array<uint64_t> words,
                  Array<uint16_t> counters);
 
-    /* Return the number of pages in @group; the last one can have fewer. */
+    /* Return the number of pages in @group; the last group can have fewer. */
     uint64_t group_size(uint64_t group) const;
 
-    /* Return the state of all pages of @group; nothing if it is mixed. */
+    /* Return the state of all pages of @group; nullopt if it is mixed. */
     std::optional<PageState> uniform(uint64_t group) const;
 
-    /* Find the first page in @state from @first on; @end if there is none. */
+    /* Find the first page in @state from @first to @end; @end if none is. */
     uint64_t find(uint64_t first, uint64_t end, PageState state) const;
 
-    /* Convert pages to @state, none of which is in @state yet. */
+    /* Convert pages to @state.  None of them may be in @state yet. */
     void set_run(PageRun run, PageState state);
 
     uint64_t npages_;

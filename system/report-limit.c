@@ -1,5 +1,5 @@
 /*
- * Reports that a guest can cause as fast as it runs
+ * Rate-limited reports, for events that a guest can cause
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -19,7 +19,7 @@ static void __attribute__((constructor)) report_limit_init(void)
     report_limits = g_hash_table_new(NULL, NULL);
 }
 
-/* Return the text to report, or NULL if @fmt was reported a moment ago. */
+/* Return the text to report, or NULL if @fmt must not be reported yet. */
 static char * G_GNUC_PRINTF(1, 0) report_limit_text(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
@@ -35,8 +35,8 @@ static char * G_GNUC_PRINTF(1, 0) report_limit_text(const char *fmt, va_list ap)
     if (!report_limit_allows(limit, &nsilent)) {
         return NULL;
     }
-    return nsilent ? g_strdup_printf("%s (%u earlier reports not shown)", text,
-                                     nsilent)
+    return nsilent ? g_strdup_printf("%s (%u similar messages suppressed)",
+                                     text, nsilent)
                    : g_steal_pointer(&text);
 }
 

@@ -26,8 +26,8 @@ static bool shared_dma_check_count(bool has_count, uint32_t count,
                                    const char *name, Error **errp)
 {
     if (has_count && (!count || count > SHARED_DMA_MAX_RANGES)) {
-        error_setg(errp, "'%s' is %" PRIu32 ", it must be from 1 to %d", name,
-                   count, SHARED_DMA_MAX_RANGES);
+        error_setg(errp, "'%s' is %" PRIu32 " but must be between 1 and %d",
+                   name, count, SHARED_DMA_MAX_RANGES);
         return false;
     }
     return true;
@@ -58,7 +58,10 @@ static gint shared_dma_compare_managers(gconstpointer a, gconstpointer b)
     return strcmp(guest_memfd_manager_id(a), guest_memfd_manager_id(b));
 }
 
-/* Find all managers, or that of one RAM block, sorted by ID. */
+/*
+ * Find all managers, or that of one RAM block, sorted by ID.  A block has no ID
+ * before it is plugged and after it is unplugged, and is left out then.
+ */
 static GList *shared_dma_find_managers(const char *id)
 {
     GList *managers = NULL;
@@ -66,7 +69,8 @@ static GList *shared_dma_find_managers(const char *id)
 
     RCU_READ_LOCK_GUARD();
     RAMBLOCK_FOREACH(block) {
-        if (block->guest_memfd >= 0 && (!id || !strcmp(id, block->idstr))) {
+        if (block->guest_memfd >= 0 && block->idstr[0] &&
+            (!id || !strcmp(id, block->idstr))) {
             managers = g_list_insert_sorted(
                 managers, guest_memfd_manager_from_region(block->mr),
                 shared_dma_compare_managers);
@@ -75,7 +79,7 @@ static GList *shared_dma_find_managers(const char *id)
     return managers;
 }
 
-/* A walk over the sections of a RAM block that the guest sees */
+/* State of a walk over the sections of a RAM block that the guest sees */
 typedef struct SharedDmaSectionWalk {
     const MemoryRegion *mr;
     GuestMemfdSectionList **tail;
@@ -148,7 +152,7 @@ static gint shared_dma_compare_paths(gconstpointer a, gconstpointer b)
     return strcmp(path_a, path_b);
 }
 
-/* There need not be any code of VFIO: its objects are found by their type. */
+/* Find a layout by its type, because VFIO may not be built. */
 static Object *shared_dma_layout_of(Object *container)
 {
     Object *layout = object_resolve_path_component(container, "dma-layout");
@@ -277,7 +281,7 @@ static void shared_dma_print_devices(GString *buf, VfioDmaDeviceList *list)
         shared_dma_line(buf, it == list ? "devices" : "", "%s (%s), %s",
                         device->id ?: "no id", device->name,
                         device->may_do_dma ? "may do DMA"
-                        : device->refused ? "was refused to do DMA"
+                        : device->refused ? "DMA was refused"
                         : "may not do DMA");
     }
 }
@@ -288,7 +292,7 @@ static void shared_dma_print_sizes(GString *buf, VfioDmaExtentCountList *list)
         g_autofree char *size = size_to_str(it->value->size);
 
         shared_dma_line(buf, it == list ? "by size" : "",
-                        "%-9s and more: %" PRIu64, size, it->value->extents);
+                        "%-9s or larger: %" PRIu64, size, it->value->extents);
     }
 }
 
@@ -305,16 +309,16 @@ static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
     shared_dma_print_devices(buf, info->devices);
     shared_dma_line(buf, "gate", "%s", info->open
                     ? "open, memory is mapped"
-                    : "closed, no memory need be mapped");
+                    : "closed, new memory is not mapped");
     shared_dma_line(buf, "policy", "%s, new mappings are cut at %s",
                     info->extent_size, block_size);
     shared_dma_line(buf, "memory", "%s populated, %s mapped, %s missing, %s"
                     " stuck", populated, mapped, missing, stuck);
-    shared_dma_line(buf, "extents", "%" PRIu64 ", of which %" PRIu64
+    shared_dma_line(buf, "extents", "%" PRIu64 ", %" PRIu64 " of them"
                     " mapped", info->extents, info->mapped_extents);
     if (info->budget) {
-        shared_dma_line(buf, "budget", "%" PRIu64 " in all, %" PRIu64
-                        " left, %" PRIu64 " kept for splits",
+        shared_dma_line(buf, "budget", "%" PRIu64 " in total, %" PRIu64
+                        " left, %" PRIu64 " reserved for splits",
                         info->budget->limit, info->budget->left,
                         info->budget->reserve);
     } else {

@@ -24,7 +24,7 @@
 #include "system/page-state-map-c.h"
 #include "system/report-limit.h"
 
-/* The pause of a vCPU before it accesses again what cannot be converted */
+/* The pause of a vCPU before it retries an access that failed to convert */
 #define KVM_CONVERT_PAUSE_US 10000
 
 /*
@@ -91,11 +91,11 @@ static void kvm_convert_send_event(hwaddr start, hwaddr size, PageState to,
 {
     static uint64_t nfailures;
 
-    /* The guest asked for something that is not possible. */
+    /* The guest's request was invalid. */
     if (err == EINVAL) {
         return;
     }
-    /* The event that the monitor keeps for later must have the last count. */
+    /* The event that the monitor delays must have the latest count. */
     QEMU_LOCK_GUARD(&kvm_convert_event_lock);
     qapi_event_send_guest_memfd_conversion_failed(start, size,
                                                   to == PAGE_STATE_PRIVATE,
@@ -139,9 +139,9 @@ static KVMConvertPart kvm_convert_make_part(MemoryRegion *mr, uint64_t offset,
 }
 
 /*
- * Remove the first part of @range.  Returns 1 if it has to be converted: @part
- * is then set, with at most @max bytes and a reference to its region.  Returns
- * 0 if it does not have to be converted, or -EINVAL if it cannot be.
+ * Remove the first part of @range.  Returns 1 if it must be converted, and sets
+ * @part, which has at most @max bytes and a reference to its region.  Returns 0
+ * if it need not be converted, or -EINVAL if it cannot be converted.
  */
 static int kvm_convert_next(KVMConvertRange *range, uint64_t max,
                             KVMConvertPart *part)
@@ -361,7 +361,7 @@ static int kvm_convert_piece(KVMConvertRange *range, GPtrArray *log)
     return ret;
 }
 
-/* Check a whole range before any of it is converted. */
+/* Check a whole range before any part of it is converted. */
 static int kvm_convert_check(KVMConvertRange range)
 {
     int ret = 0;
@@ -412,7 +412,7 @@ static int kvm_convert_one(const GuestMemfdConversion *c)
     return ret;
 }
 
-/* Convert a range where no error can be returned; the manager counts it. */
+/* Convert a range.  The manager counts an error, which cannot be returned. */
 static void kvm_convert_try(const GuestMemfdConversion *c)
 {
     kvm_convert_one(c);
@@ -506,13 +506,13 @@ int kvm_convert_memory_fault(const struct kvm_run *run)
         run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE);
 
     if (kvm_convert_can_retry(ret)) {
-        /* The guest repeats its access at once, which keeps the host busy. */
+        /* Wait, because the guest repeats its access immediately. */
         g_usleep(KVM_CONVERT_PAUSE_US);
         return 0;
     }
     if (ret) {
-        error_report("a vCPU cannot go on: its access to guest memory 0x%"
-                     PRIx64 " failed for good: %s",
+        error_report("cannot handle the access to guest memory 0x%" PRIx64
+                     ": %s",
                      (uint64_t)run->memory_fault.gpa, strerror(-ret));
     }
     return ret;

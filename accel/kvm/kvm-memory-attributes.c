@@ -1,5 +1,5 @@
 /*
- * Memory attributes of the RAM blocks that a guest sees
+ * Memory attributes of RAM blocks in the guest's address space
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -32,7 +32,8 @@ static int kvm_set_gpa_attributes(hwaddr gpa, hwaddr size, PageState state)
 
 /*
  * Set the attributes of a place to the states of its pages.  Called with the
- * manager locked.  Returns the first error, but always tries all of the place.
+ * manager locked.  Processes the whole place even after an error.  Returns the
+ * first error.
  */
 static int kvm_set_place_attributes(GuestMemfdManager *gmm,
                                     const GuestMemfdPlace *place)
@@ -96,7 +97,7 @@ int kvm_set_block_attributes(GuestMemfdManager *gmm, uint64_t offset,
     return ret;
 }
 
-/* Forget that other blocks than that of @mr were visible at some addresses. */
+/* Remove the places of all blocks except that of @mr at some addresses. */
 static void kvm_remove_other_places(MemoryRegion *mr, hwaddr gpa, hwaddr size)
 {
     RAMBlock *block;

@@ -1,5 +1,5 @@
 /*
- * Memory attributes of the RAM blocks that a guest sees
+ * Memory attributes of RAM blocks in the guest's address space
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@
  * Sets the attributes at all guest physical addresses where the guest sees the
  * range, or last saw it.  Called with the manager locked.
  *
- * Returns 0 or a negative errno, as GuestMemfdSetAttributes does.
+ * Returns 0 or a negative errno, like GuestMemfdSetAttributes.
  */
 int kvm_set_block_attributes(GuestMemfdManager *gmm, uint64_t offset,
                              uint64_t size, PageState state);

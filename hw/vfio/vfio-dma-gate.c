@@ -73,7 +73,7 @@ static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
     QEMU_LOCK_GUARD(&vdl->lock);
     if (report_limit_allows(&vdl->master_reports, &nsilent)) {
         error_report("vfio: %s cannot become bus master, mapping the guest's"
-                     " memory failed: %s%s (%u earlier reports not shown)",
+                     " memory failed: %s%s (%u similar messages suppressed)",
                      vbasedev->name, strerror(err),
                      vfio_dma_layout_hint(vdl->bcontainer, err), nsilent);
     }

@@ -140,20 +140,20 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
             warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
                         "+0x%" PRIx64 " until it can be mapped: %s%s"
-                        " (%u earlier reports not shown)", iova, size,
+                        " (%u similar messages suppressed)", iova, size,
                         strerror(count),
                         vfio_dma_layout_hint(vdl->bcontainer, count), nsilent);
         }
         break;
     case DMA_LAYOUT_MENDED:
-        trace_vfio_dma_layout_mended(vdl->bcontainer, iova, size);
+        trace_vfio_dma_layout_recovered(vdl->bcontainer, iova, size);
         break;
     case DMA_LAYOUT_STUCK:
         trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
         if (report_limit_allows(&vdl->stuck_reports, &nsilent)) {
             error_report("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
                          " was taken away from devices, but the kernel does not"
-                         " unmap it: %s (%u earlier reports not shown)",
+                         " unmap it: %s (%u similar messages suppressed)",
                          iova, size, strerror(count), nsilent);
         }
         break;
@@ -275,8 +275,8 @@ bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
     }
     if (report_limit_allows(&reports, &nsilent)) {
         warn_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx ", which"
-                    " is not at a border of pages (%u earlier reports not"
-                    " shown)", section->mr->name, start, nsilent);
+                    " is not at a border of pages (%u similar messages"
+                    " suppressed)", section->mr->name, start, nsilent);
     }
     return true;
 }
@@ -294,8 +294,8 @@ int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
     QEMU_LOCK_GUARD(&vdl->lock);
     if (report_limit_allows(&vdl->other_reports, &nsilent)) {
         error_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
-                     " until it is there again: %s%s (%u earlier reports not"
-                     " shown)", section->mr->name,
+                     " until it is there again: %s%s (%u similar messages"
+                     " suppressed)", section->mr->name,
                      section->offset_within_address_space, strerror(-ret),
                      vfio_dma_layout_hint(bcontainer, -ret), nsilent);
     }

@@ -1,5 +1,5 @@
 /*
- * Checks that refuse what does not work with private memory
+ * Checks for operations that do not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

@@ -13,7 +13,7 @@
  *
  * Locking: each manager has a lock, which protects the states of its pages, its
  * listeners, and a conversion from its preparation to its commit, so that
- * notifications come in the order in which pages change.  vCPUs convert without
+ * notifications have the order in which pages change.  vCPUs convert without
  * the BQL, in pieces, so that other threads do not wait for long.  Statistics
  * can be read without the lock.
  *
@@ -57,9 +57,9 @@ typedef void GuestMemfdChanged(void *opaque, uint64_t offset, uint64_t size);
 
 /*
  * A conversion of one range in one RAM block.  @offset and @size are in bytes,
- * multiples of the page size, and within the RAM block.  Unless @changed is
- * NULL, guest_memfd_commit() calls it for each range of pages that were not in
- * state @to before.
+ * are multiples of the page size, and lie within the RAM block.  Unless
+ * @changed is NULL, guest_memfd_commit() calls it for each range of pages that
+ * were not in state @to before.
  */
 typedef struct GuestMemfdConversion {
     GuestMemfdManager *manager;
@@ -96,7 +96,7 @@ const char *guest_memfd_manager_id(const GuestMemfdManager *gmm);
  *
  * @window: the window whose shared ranges to list, or NULL
  *
- * The caller has to add the sections that the guest sees.  The cost depends on
+ * The caller must add the sections that the guest sees.  The cost depends on
  * @window, not on the number of shared ranges.
  *
  * Called with the BQL held.
@@ -113,13 +113,13 @@ void guest_memfd_manager_wait_turn(GuestMemfdManager *gmm);
 /* Lock the manager for a conversion. */
 void guest_memfd_manager_lock(GuestMemfdManager *gmm);
 
-/* Lock the manager ahead of conversions that still wait for their turn. */
+/* Lock the manager before conversions that are still waiting for it. */
 void guest_memfd_manager_lock_ahead(GuestMemfdManager *gmm);
 
 void guest_memfd_manager_unlock(GuestMemfdManager *gmm);
 
 /*
- * Get the places where the guest sees the block's pages.  Called with the
+ * Return the places at which the guest sees the block's pages.  Called with the
  * manager locked.
  */
 GuestMemfdPlaces *guest_memfd_manager_places(GuestMemfdManager *gmm);
@@ -151,8 +151,8 @@ void guest_memfd_commit(const GuestMemfdConversion *conversion);
  * guest_memfd_free_unused: free the backing that a conversion has left unused
  *
  * Frees the former backing of the pages in the range that are in state @to,
- * whether this conversion changed them or an earlier one.  A failure is counted
- * and reported, and costs memory only.  The next conversion of the pages tries
+ * whether this conversion or an earlier one changed them.  A failure is counted
+ * and reported; it only wastes memory.  The next conversion of the pages tries
  * again.
  *
  * Called with the manager locked.  It may have been unlocked since
@@ -163,10 +163,9 @@ void guest_memfd_free_unused(const GuestMemfdConversion *conversion);
 /**
  * guest_memfd_abort: undo a prepared conversion
  *
- * Returns exactly those pages to their former state that the conversion would
- * have changed.  After a conversion to private, pages whose attributes cannot
- * be restored stay private, although the guest is told that the conversion
- * failed.
+ * Restores exactly the pages that the conversion would have changed.  After a
+ * conversion to private, pages whose attributes cannot be restored stay
+ * private, although the guest receives an error.
  */
 void guest_memfd_abort(const GuestMemfdConversion *conversion);
 
@@ -176,8 +175,8 @@ void guest_memfd_abort(const GuestMemfdConversion *conversion);
  * @offset: in: start of the range to search; out: start of the run
  * @size: in: size of the range to search; out: size of the run
  *
- * Both are in bytes.  Called with the manager locked.  Returns whether there is
- * such a run.
+ * Both are in bytes.  Called with the manager locked.  Returns whether a run
+ * was found.
  */
 bool guest_memfd_next_shared(GuestMemfdManager *gmm, uint64_t *offset,
                              uint64_t *size);

@@ -1,13 +1,13 @@
 /*
- * Where the guest sees the pages of a RAM block
+ * Guest physical addresses of the pages of a RAM block
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The accelerator keeps attributes per guest physical address, even after the
  * memory slot at the address is removed.  A place is a range of addresses whose
- * attributes follow the states of a block's pages, whether there is a slot or
- * not: attributes have to be set again only for addresses that map another page
- * than before.
+ * attributes follow the states of a block's pages, with or without a slot.
+ * Attributes must therefore be set again only for addresses that map a
+ * different page than before.
  *
  * A set of places is not locked: its owner serializes access.  All numbers are
  * in bytes, multiples of the page size.
@@ -18,7 +18,7 @@
 
 #include "exec/hwaddr.h"
 
-/* The guest sees @size bytes at @offset of the block at @gpa. */
+/* The guest sees the @size bytes at @offset in the block at address @gpa. */
 typedef struct GuestMemfdPlace {
     uint64_t offset;
     hwaddr gpa;
@@ -31,11 +31,11 @@ typedef GArray GuestMemfdPlaces;
 GuestMemfdPlaces *guest_memfd_places_new(void);
 void guest_memfd_places_free(GuestMemfdPlaces *places);
 
-/* Remove @size bytes at @gpa, which now map something else. */
+/* Remove @size bytes at @gpa, which no longer map the block. */
 void guest_memfd_places_remove(GuestMemfdPlaces *places, hwaddr gpa,
                                uint64_t size);
 
-/* Add @place; it replaces what the set has for these addresses. */
+/* Add @place, which replaces other places at its addresses. */
 void guest_memfd_places_add(GuestMemfdPlaces *places,
                             const GuestMemfdPlace *place);
 
@@ -47,8 +47,8 @@ bool guest_memfd_places_next_new(const GuestMemfdPlaces *places,
                                  GuestMemfdPlace *place);
 
 /*
- * Set @visible to the part of element @i of the set that maps any of @size
- * bytes at @offset of the block.  Returns false if there is none.
+ * Set @visible to the part of element @i of the set that maps any of the @size
+ * bytes at @offset in the block.  Returns false if there is none.
  */
 bool guest_memfd_places_intersect(const GuestMemfdPlaces *places, guint i,
                                   uint64_t offset, uint64_t size,

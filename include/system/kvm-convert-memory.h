@@ -6,7 +6,7 @@
  * kvm_convert_memory() itself is declared in system/kvm.h.
  *
  * A conversion is requested for a guest-physical range, which the guest is free
- * to choose.  The range is cut at the borders of memory regions:
+ * to choose.  The range is cut at the boundaries of memory regions:
  *
  *   whole pages of RAM with a guest_memfd   are converted
  *   everything else                         is shared already; a conversion to
@@ -30,13 +30,12 @@ struct kvm_run;
  * @size: size in bytes, a multiple of the page size, not 0
  * @to: the new state
  *
- * Called by vCPUs without the BQL, and with the BQL at startup and for a reset.
+ * Called by vCPUs without the BQL, and with the BQL at startup and at a reset.
  * A large range is converted in pieces.  Concurrent conversions of the same
  * pages are serialized piece by piece.
  *
  * Returns 0, -EINVAL if the range cannot be converted, or the negative errno of
- * the step that failed.  On failure, all pages are in the state that they were
- * in before.
+ * the step that failed.  On failure, all pages have their previous state.
  */
 int kvm_convert_range(hwaddr start, hwaddr size, PageState to);
 
@@ -60,7 +59,7 @@ int kvm_convert_memory_fault(const struct kvm_run *run);
  * @gpa: guest physical address of the slot
  * @size: size in bytes
  *
- * Slots come and go with changes of the memory map while the guest runs, and
+ * Changes of the memory map remove and add slots while the guest runs, and
  * shared pages of the RAM block stay shared.  Attributes are set only where
  * addresses did not map the same pages before.
  *
@@ -72,7 +71,7 @@ int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
 /**
  * kvm_convert_all_to_private: make all memory private, as it is at startup
  *
- * Used to reset the machine.  Called with the BQL held and vCPUs stopped.
+ * Used by a reset of the machine.  Called with the BQL held and vCPUs stopped.
  *
  * Returns 0, or the first error as a negative errno, in which case the rest of
  * the memory is private nevertheless.

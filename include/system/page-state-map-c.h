@@ -1,5 +1,5 @@
 /*
- * Which pages of a RAM block are shared with the host: C interface
+ * A map of the shared pages of a RAM block: C interface
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

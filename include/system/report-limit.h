@@ -1,10 +1,11 @@
 /*
- * Reports that a guest can cause as fast as it runs
+ * Rate-limited reports, for events that a guest can cause
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * They are limited to one every five seconds, which includes the number of
- * those that were left out, so that no guest can fill a log.
+ * A guest can cause some reports as fast as it runs.  They are limited to one
+ * every five seconds, with the number of suppressed ones, so that a guest
+ * cannot fill a log.
  */
 
 #ifndef SYSTEM_REPORT_LIMIT_H
@@ -14,15 +15,15 @@
 
 #define REPORT_LIMIT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
 
-/* When something may be reported again, and how often it was not. */
+/* The time of the next report, and the number of suppressed reports */
 typedef struct ReportLimit {
     int64_t next_ns;
     unsigned int nsilent;
 } ReportLimit;
 
 /*
- * Whether it is time to report something again.  @nsilent is then how often it
- * was not since the last time.
+ * Whether an event may be reported now.  If so, sets @nsilent to the number of
+ * reports that were suppressed since the last one.
  */
 static inline bool report_limit_allows(ReportLimit *limit,
                                        unsigned int *nsilent)
@@ -41,7 +42,8 @@ static inline bool report_limit_allows(ReportLimit *limit,
 
 /*
  * Report at most once every five seconds for each @fmt, which must be a string
- * literal, and add how many reports were left out.  Any thread may call these.
+ * literal, and append the number of suppressed reports.  Any thread may call
+ * these functions.
  */
 void error_vreport_limited(const char *fmt, va_list ap) G_GNUC_PRINTF(1, 0);
 void error_report_limited(const char *fmt, ...) G_GNUC_PRINTF(1, 2);

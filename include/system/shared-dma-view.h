@@ -1,5 +1,5 @@
 /*
- * Windows of queries of shared memory and of DMA mappings
+ * Windows in queries of shared memory and DMA mappings
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

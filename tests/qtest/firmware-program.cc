@@ -1,5 +1,5 @@
 /*
- * Programs for the test firmware, as qtests need them
+ * Programs for the test firmware, for qtests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Programs for the test firmware, as qtests need them
+ * Programs for the test firmware, for qtests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -19,9 +19,9 @@ extern "C" {
 typedef enum FirmwareOp {
     FIRMWARE_SHARE,
     FIRMWARE_UNSHARE,
-    /* Says "sync" and waits for "go". */
+    /* Send "sync" and wait for "go". */
     FIRMWARE_SYNC,
-    /* Says "reset", then "boot", and waits to be told where to go on. */
+    /* Send "reset", reboot, send "boot", and wait for "start STEP". */
     FIRMWARE_RESET,
 } FirmwareOp;
 
@@ -29,14 +29,14 @@ typedef struct FirmwareStep {
     FirmwareOp op;
     uint64_t gpa;
     uint64_t size;
-    /* What the hypercall must return. */
+    /* Expected result of the hypercall */
     int64_t expect;
 } FirmwareStep;
 
-/* The size of a program of so many steps. */
+/* Return the size of a program of @nsteps steps in bytes. */
 size_t firmware_program_size(size_t nsteps);
 
-/* Write the program to @buf, which has that size. */
+/* Write the program to @buf, which has firmware_program_size() bytes. */
 void firmware_program_pack(void *buf, const FirmwareStep *steps, size_t nsteps);
 
 #ifdef __cplusplus

@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Guests with private memory need KVM's software-protected VMs.  Those that
- * convert memory also need the firmware of tests/nested, which
- * QTEST_SHARED_DMA_FIRMWARE names.  Tests are skipped if either is missing.
+ * convert memory also need the firmware of tests/nested, at the path in
+ * QTEST_SHARED_DMA_FIRMWARE.  Tests are skipped if either is missing.
  */
 
 #include "qemu/osdep.h"
@@ -20,7 +20,7 @@
 #define AREA (64 * MiB)
 #define ROM_START (4 * GiB - SHARED_DMA_ROM_SIZE)
 
-/* Of RAM that has no memory backend */
+/* The ID of RAM without a memory backend */
 #define RAM_ID "pc.ram"
 
 static const char *lacking;
@@ -77,7 +77,7 @@ static void assert_results(QTestState *qts, const char *expected)
     g_assert_cmpstr(qdict_get_str(response, "return"), ==, expected);
 }
 
-/* There can be an object of the type, with no option, and one for tests. */
+/* The type has no options, except one for tests. */
 static void test_object(void)
 {
     QTestState *qts = qtest_init("-machine none");
@@ -125,14 +125,14 @@ static void test_refused_smm(void)
 {
     if (!skip()) {
         shared_dma_assert_refused_private(
-            "-machine smm=on", "sw-protected-vm: KVM has no SMM for a guest"
-            " with private memory; use -machine smm=off");
+            "-machine smm=on", "sw-protected-vm: KVM does not support SMM for"
+            " guests with private memory; use -machine smm=off");
     }
 }
 
 /* Queries */
 
-/* Without private memory there is nothing to be told. */
+/* Without private memory the query returns nothing. */
 static void test_nothing(const void *machine)
 {
     QTestState *qts = shared_dma_start_tcg(machine);
@@ -153,7 +153,7 @@ static void test_nothing(const void *machine)
     qtest_quit(qts);
 }
 
-/* What the query says of a block, with or without a window. */
+/* Query one RAM block; @arguments can be NULL. */
 static QDict *query_block(QTestState *qts, const char *id, QDict *arguments)
 {
     g_autoptr(QList) list = NULL;
@@ -168,7 +168,7 @@ static QDict *query_block(QTestState *qts, const char *id, QDict *arguments)
     return info;
 }
 
-/* The name of the block that the guest sees at an address. */
+/* Return the ID of the block that the guest sees at @gpa, or NULL. */
 static char *block_at(QTestState *qts, uint64_t gpa)
 {
     g_autoptr(QList) list = shared_dma_query(qts, "query-guest-memfd", NULL);
@@ -190,7 +190,7 @@ static char *block_at(QTestState *qts, uint64_t gpa)
     return NULL;
 }
 
-/* The guest must see all of the RAM, at its own place, and only once. */
+/* Check that the guest sees each byte of the RAM once, in order. */
 static void check_ram_sections(QDict *info)
 {
     const QListEntry *entry;
@@ -215,7 +215,7 @@ static void assert_shared(QDict *info, uint64_t shared, uint64_t runs)
     g_assert_cmpuint(qdict_get_int(info, "shared-runs"), ==, runs);
 }
 
-/* Before it runs, a guest shares its ROM and nothing else. */
+/* Check that only the ROM is shared, as it is before the guest runs. */
 static void check_new_guest(QTestState *qts)
 {
     g_autofree char *rom_id = block_at(qts, ROM_START);
@@ -247,13 +247,41 @@ static void test_manager(void)
     qtest_quit(qts);
 }
 
+static size_t count_blocks(QTestState *qts)
+{
+    g_autoptr(QList) list = shared_dma_query(qts, "query-guest-memfd", NULL);
+
+    return qlist_size(list);
+}
+
+/* A memory backend is listed while its memory is plugged. */
+static void test_unplugged(void)
+{
+    QTestState *qts;
+    size_t nblocks;
+
+    if (skip()) {
+        return;
+    }
+    qts = shared_dma_start_private("-m 256M,slots=1,maxmem=1G");
+    nblocks = count_blocks(qts);
+    qtest_qmp_assert_success(
+        qts, "{ 'execute': 'object-add', 'arguments': {"
+        "  'qom-type': 'memory-backend-ram', 'id': 'backend',"
+        "  'size': %" PRId64 " } }", 128 * MiB);
+    g_assert_cmpuint(count_blocks(qts), ==, nblocks);
+    qtest_qmp_device_add(qts, "pc-dimm", "dimm", "{ 'memdev': 'backend' }");
+    g_assert_cmpuint(count_blocks(qts), ==, nblocks + 1);
+    qtest_quit(qts);
+}
+
 static void check_one_more(QDict *before, QDict *after, const char *counter)
 {
     g_assert_cmpint(qdict_get_int(after, counter), ==,
                     qdict_get_int(before, counter) + 1);
 }
 
-/* Each reset puts memory back to what it was, and counts that. */
+/* Each reset restores the initial state, and counts the conversions. */
 static void test_reset(void)
 {
     g_autofree char *rom_id = NULL;
@@ -278,8 +306,7 @@ static void test_reset(void)
     qtest_quit(qts);
 }
 
-/* Windows: what is asked for, cut at the end of the block. */
-
+/* Check the window that is returned for a window: it ends with the block. */
 static void check_window(QTestState *qts, int64_t start, int64_t size,
                          uint64_t expected_size, uint64_t expected_cells,
                          uint64_t expected_cell_size)
@@ -334,7 +361,7 @@ static const FirmwareStep steps[] = {
     { FIRMWARE_UNSHARE, AREA + MiB, 64 * KiB, 0 },
     { FIRMWARE_SHARE, AREA + 8 * MiB, PAGE, 0 },
     { FIRMWARE_SYNC },
-    /* Some of it is no RAM: nothing is converted. */
+    /* The range is not all RAM: nothing is converted. */
     { FIRMWARE_UNSHARE, SHARED_DMA_RAM_SIZE - MiB, 2 * MiB, -EINVAL },
     { FIRMWARE_UNSHARE, AREA, 16 * MiB, 0 },
     { FIRMWARE_SYNC },
@@ -367,7 +394,7 @@ static void read_line(Guest *guest, char *line, size_t size)
     line[len] = '\0';
 }
 
-/* Goes on until the firmware stops, which must be for this reason. */
+/* Wait until the firmware stops, and check that @reason is why. */
 static void run_to(Guest *guest, const char *reason)
 {
     char line[256];
@@ -422,7 +449,7 @@ static void end_guest(Guest *guest)
     g_free(guest->program);
 }
 
-/* A range of a window: where it is in the area, and its size. */
+/* A range of a window, relative to the area */
 typedef struct Range {
     uint64_t offset;
     uint64_t size;
@@ -444,7 +471,7 @@ static void check_ranges(QDict *window, const Range *ranges, size_t nranges)
     }
 }
 
-/* Cells of a MiB each. */
+/* Check that each cell, of 1 MiB, has the right number of shared bytes. */
 static void check_cells(QDict *window, const Range *ranges, size_t nranges)
 {
     const QListEntry *entry;
@@ -467,7 +494,7 @@ static void check_cells(QDict *window, const Range *ranges, size_t nranges)
     g_assert_cmpuint(cell, ==, 16 * MiB);
 }
 
-/* All that is told of the RAM, which has these ranges in the area. */
+/* Check what the query returns when @ranges of the area are shared. */
 static void check_area(Guest *guest, QDict *before, const Range *ranges,
                        size_t nranges)
 {
@@ -557,7 +584,7 @@ static void test_conversions(void)
         return;
     }
     if (!firmware) {
-        g_test_skip("QTEST_SHARED_DMA_FIRMWARE does not name the test"
+        g_test_skip("QTEST_SHARED_DMA_FIRMWARE is not set to the test"
                     " firmware");
         return;
     }
@@ -578,6 +605,7 @@ int main(int argc, char **argv)
     qtest_add_func("/guest-memfd/refused/id", test_refused_id);
     qtest_add_func("/guest-memfd/refused/smm", test_refused_smm);
     qtest_add_func("/guest-memfd/manager", test_manager);
+    qtest_add_func("/guest-memfd/unplugged", test_unplugged);
     qtest_add_func("/guest-memfd/windows", test_windows);
     qtest_add_func("/guest-memfd/reset", test_reset);
     qtest_add_func("/guest-memfd/conversions", test_conversions);

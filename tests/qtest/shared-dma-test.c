@@ -1,5 +1,5 @@
 /*
- * What qtests of shared device assignment have in common
+ * Common code of the qtests of shared device assignment
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,13 +30,13 @@ const char *shared_dma_lacks_private_memory(void)
     types = ioctl(fd, KVM_CHECK_EXTENSION, KVM_CAP_VM_TYPES);
     close(fd);
     if (types < 0 || !(types & BIT(KVM_X86_SW_PROTECTED_VM))) {
-        return "KVM has no software-protected VMs"
+        return "KVM does not support software-protected VMs"
                " (CONFIG_KVM_SW_PROTECTED_VM)";
     }
     return NULL;
 }
 
-/* A ROM has to be there, but needs nothing in it if no guest runs. */
+/* Create the ROM that QEMU requires; it is empty because no guest runs. */
 static char *shared_dma_make_rom(void)
 {
     const g_autofree char *data = g_malloc0(SHARED_DMA_ROM_SIZE);
@@ -79,7 +79,7 @@ QTestState *shared_dma_start_tcg(const char *machine)
 void shared_dma_assert_refused(const char *options, const char *message)
 {
     g_autofree char *rom = shared_dma_make_rom();
-    /* If it does start, it is told to quit. */
+    /* If QEMU starts nevertheless, the monitor makes it quit. */
     g_autofree char *command = g_strdup_printf(
         "echo quit | %s -nodefaults -display none -S -monitor stdio -bios %s"
         " %s 2>&1", getenv("QTEST_QEMU_BINARY"), rom, options);
@@ -106,7 +106,7 @@ void shared_dma_assert_refused_private(const char *options,
     shared_dma_assert_refused(all, message);
 }
 
-/* Answers against the schema */
+/* Comparing answers with the schema */
 
 static QDict *shared_dma_find_by(QList *list, const char *key,
                                  const char *value)
@@ -139,7 +139,7 @@ static void shared_dma_check_object(QList *schema, QDict *definition,
         QObject *value = qdict_get(object, qdict_get_str(member, "name"));
 
         if (!value) {
-            /* Only optional members have that. */
+            /* Only optional members have a default. */
             g_assert_true(qdict_haskey(member, "default"));
             continue;
         }
@@ -271,15 +271,16 @@ void shared_dma_assert_windows_checked(QTestState *qts, const char *query)
     shared_dma_assert_query_fails(
         qts, query, shared_dma_window(0, 4097, -1, -1), alignment);
     shared_dma_assert_query_fails(qts, query, shared_dma_window(-1, -1, 0, -1),
-                                  "'max' is 0, it must be from 1 to 4096");
+                                  "'max' is 0 but must be between 1 and 4096");
     shared_dma_assert_query_fails(
         qts, query, shared_dma_window(-1, -1, 4097, -1),
-        "'max' is 4097, it must be from 1 to 4096");
-    shared_dma_assert_query_fails(qts, query, shared_dma_window(-1, -1, -1, 0),
-                                  "'cells' is 0, it must be from 1 to 4096");
+        "'max' is 4097 but must be between 1 and 4096");
+    shared_dma_assert_query_fails(
+        qts, query, shared_dma_window(-1, -1, -1, 0),
+        "'cells' is 0 but must be between 1 and 4096");
     shared_dma_assert_query_fails(
         qts, query, shared_dma_window(-1, -1, -1, 4097),
-        "'cells' is 4097, it must be from 1 to 4096");
+        "'cells' is 4097 but must be between 1 and 4096");
 }
 
 void shared_dma_assert_info(QTestState *qts, const char *name,
@@ -292,7 +293,7 @@ void shared_dma_assert_info(QTestState *qts, const char *name,
     va_start(args, format);
     wanted = g_strdup_vprintf(format, args);
     va_end(args);
-    g_test_message("info %s must have: %s", name, wanted);
+    g_test_message("info %s must contain: %s", name, wanted);
     g_test_message("%s", text);
     g_assert_nonnull(strstr(text, wanted));
 }

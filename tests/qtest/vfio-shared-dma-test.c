@@ -257,7 +257,7 @@ static void check_container(Guest *guest, bool is_open, bool mapped)
     check_memory(guest, info, mapped);
     shared_dma_assert_info(guest->qts, "vfio-dma", is_open
                            ? "open, memory is mapped"
-                           : "closed, no memory need be mapped");
+                           : "closed, new memory is not mapped");
 }
 
 static void check_master(Guest *guest, int device, bool master)
@@ -434,7 +434,7 @@ static void check_extent(Guest *guest, const Extent *extent)
                     SHARED_DMA_ROM_SIZE / extent->extents);
     g_assert_cmpuint(qlist_size(qdict_get_qlist(info, "extents-by-size")), ==,
                      1);
-    shared_dma_assert_info(guest->qts, "vfio-dma", "%d, of which %d mapped",
+    shared_dma_assert_info(guest->qts, "vfio-dma", "%d, %d of them mapped",
                            extent->extents, extent->extents);
 }
 

@@ -68,7 +68,7 @@ static void fake_listener_note(FakeListener *fl, MemoryRegionSection *section,
     g_assert(section->mr == fl->fake->mr);
     journal_add(what, offset, size, "", ret);
     for (uint64_t at = offset; !ret && at < offset + size; at += page_size()) {
-        fl->fake->pages[at / page_size()].told[fl->number] = populated;
+        fl->fake->pages[at / page_size()].populated[fl->number] = populated;
     }
 }
 
@@ -205,7 +205,7 @@ GuestMemfdStats fake_stats(FakeBlock *fake)
     return *qapi_GuestMemfdInfo_base(info);
 }
 
-/* Write the states of all pages: '#' is shared, '.' private. */
+/* Format the states of all pages: '#' is shared, '.' private. */
 static void read_states(FakeBlock *fake, char *states)
 {
     uint64_t offset = 0, size = NPAGES * page_size();
@@ -247,7 +247,7 @@ void assert_agreement(FakeBlock *fake, int nlisteners)
 
         g_assert_cmpint(fake->pages[i].attribute_shared, ==, shared);
         for (int j = 0; j < nlisteners; j++) {
-            g_assert_cmpint(fake->pages[i].told[j], ==, shared);
+            g_assert_cmpint(fake->pages[i].populated[j], ==, shared);
         }
     }
 }

@@ -3,13 +3,13 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * All calls of the manager are faked, can fail, and are recorded in a journal,
- * in order:
+ * All calls that the manager makes are faked, can fail, and are recorded in a
+ * journal, in order:
  *
- *   s2/3 p2/3     set the attributes of 3 pages from page 2 on to shared, or to
- *                 private
- *   A+2/3 A-2/3   notify listener A to populate or to discard them
- *   fs2/3 fp2/3   free their shared, or their private backing
+ *   s2/3 p2/3     set the attributes of 3 pages that start at page 2 to shared
+ *                 or private
+ *   A+2/3 A-2/3   notify listener A to populate or discard these pages
+ *   fs2/3 fp2/3   free the shared or private backing of these pages
  */
 
 #ifndef TESTS_UNIT_GUEST_MEMFD_RIG_H
@@ -21,10 +21,10 @@
 #define NPAGES 16
 #define NLISTENERS 3
 
-/* The state of a page as the kernel and the listeners know it */
+/* The state of a page in the kernel and in the listeners */
 typedef struct FakePage {
     bool attribute_shared;
-    bool told[NLISTENERS];
+    bool populated[NLISTENERS];
 } FakePage;
 
 typedef struct FakeBlock {
@@ -62,7 +62,7 @@ void unregister(FakeListener *fl);
 GuestMemfdConversion make_conversion(FakeBlock *fake, uint64_t first,
                                      uint64_t npages, PageState to);
 
-/* Convert pages completely; returns what guest_memfd_prepare() returned. */
+/* Execute a complete conversion; returns the result of its preparation. */
 int convert(FakeBlock *fake, uint64_t first, uint64_t npages,
             PageState to);
 

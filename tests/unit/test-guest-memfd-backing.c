@@ -18,7 +18,7 @@ static size_t page_size(void)
     return qemu_real_host_page_size();
 }
 
-/* What the tested functions call in QEMU */
+/* Replacements of functions of QEMU */
 
 bool qemu_ram_is_shared(RAMBlock *block)
 {
@@ -52,7 +52,7 @@ static void make_block(RAMBlock *block, Kind kind)
     };
     g_assert_cmpint(ftruncate(block->guest_memfd, size), ==, 0);
     if (is_file) {
-        /* RAM begins behind the first page of the file. */
+        /* RAM begins at the second page of the file. */
         block->fd = memfd_create("shared", MFD_CLOEXEC);
         block->fd_offset = page_size();
         g_assert_cmpint(ftruncate(block->fd, size + page_size()), ==, 0);
@@ -74,7 +74,7 @@ static void destroy_block(RAMBlock *block)
     }
 }
 
-/* Pages 2 to 4 hold zeroes, all others what was written to them. */
+/* Check that pages 2 to 4 are zero, and all others have their content. */
 static void assert_freed(const RAMBlock *block)
 {
     for (unsigned int page = 0; page < NPAGES; page++) {
@@ -108,7 +108,7 @@ static void test_shared(gconstpointer opaque)
     g_assert_cmpint(free_shared(&block), ==, 0);
     assert_freed(&block);
     if (kind == KIND_FILE) {
-        /* Looking at it has allocated it again. */
+        /* Reading the pages has allocated them again. */
         g_assert_cmpint(free_shared(&block), ==, 0);
         g_assert_cmpuint(file_blocks(block.fd), ==, NPAGES - 3);
     }
@@ -196,7 +196,7 @@ int main(int argc, char **argv)
 
         g_test_add_data_func(shared, GINT_TO_POINTER(kinds[i].kind),
                              test_shared);
-        /* The kernel has no call for that one: QEMU refuses it. */
+        /* The kernel cannot free this kind; QEMU refuses it. */
         if (kinds[i].kind != KIND_ANONYMOUS_SHARED) {
             g_test_add_data_func(locked, GINT_TO_POINTER(kinds[i].kind),
                                  test_locked);

@@ -23,7 +23,7 @@ static void test_order(void)
     make_shared(fake, 6, 2);
     journal_assert("s6/2 B+6/2 A+6/2 fp6/2");
 
-    /* Shared runs are not notified again; all else is for the whole range */
+    /* Only private runs are notified; other steps cover the whole range. */
     make_shared(fake, 0, 8);
     journal_assert("s0/8 B+0/2 A+0/2 B+4/2 A+4/2 fp0/8");
     make_shared(fake, 0, 8);
@@ -42,7 +42,7 @@ static void test_order(void)
     fake_block_free(fake);
 }
 
-/* The n-th of three listeners refuses, in the first or the second run. */
+/* One of three listeners refuses the first or the second run. */
 static void test_refusal(void)
 {
     static const char *expected[NLISTENERS][2] = {
@@ -125,7 +125,7 @@ static void test_attributes_lost(void)
     make_shared(fake, 2, 4);
     journal_clear();
 
-    /* Some of the pages are private now, it is not known which. */
+    /* An unknown part of the pages is private now. */
     journal_fail_calls(1, 1, ENOTRECOVERABLE);
     g_assert_cmpint(convert(fake, 4, 4, PAGE_STATE_PRIVATE), ==,
                     -ENOTRECOVERABLE);
@@ -182,7 +182,7 @@ static void test_abort(void)
     fake_block_free(fake);
 }
 
-/* A range in two blocks: the second part fails, the first is undone. */
+/* A range spans two blocks: the second part fails, the first is undone. */
 static void test_abort_parts(void)
 {
     FakeBlock *first = fake_block_new(), *second = fake_block_new();
@@ -220,7 +220,7 @@ static void test_abort_parts(void)
     fake_block_free(second);
 }
 
-/* The second call of a conversion without listeners frees its old backing. */
+/* Let the second call fail, which frees the old backing. */
 static void convert_unfreed(FakeBlock *fake, PageState to, int err)
 {
     journal_fail_calls(2, 2, err);
@@ -228,7 +228,7 @@ static void convert_unfreed(FakeBlock *fake, PageState to, int err)
     journal_fail_no_calls();
 }
 
-/* Failures to free memory are counted, and tried again later. */
+/* Failures to free memory are counted, and the next conversion retries. */
 static void test_unfreed(void)
 {
     static const int errors[] = { ENOMEM, EIO, EINVAL, ENOTSUP };
@@ -299,7 +299,7 @@ static void test_changed(void)
     fake_block_free(fake);
 }
 
-/* A block with listeners and "..##...#........". */
+/* Create a block with two listeners and states "..##...#........". */
 static FakeBlock *sweep_new(FakeListener listeners[2])
 {
     FakeBlock *fake = fake_block_new();
@@ -347,15 +347,15 @@ static bool sweep_step(unsigned int first, unsigned int last, PageState to)
         g_assert_cmpuint(fake_stats(fake).failures + fake_stats(fake).unfreed,
                          >, 0);
     }
-    /* No listener may ever have a page that is not shared */
+    /* Private pages are never populated. */
     for (int i = 0; i < NPAGES; i++) {
         const bool shared = (ret ? before : after)[i] == '#';
 
-        g_assert_true(shared || !fake->pages[i].told[0]);
-        g_assert_true(shared || !fake->pages[i].told[1]);
+        g_assert_true(shared || !fake->pages[i].populated[0]);
+        g_assert_true(shared || !fake->pages[i].populated[1]);
     }
 
-    /* Another attempt succeeds, and fixes what the first one left */
+    /* The next attempt succeeds, and fixes the states of all pages. */
     g_assert_cmpint(convert(fake, 0, 10, to), ==, 0);
     assert_states(fake, after);
     assert_agreement(fake, 2);
@@ -370,12 +370,12 @@ static void test_sweep(gconstpointer opaque)
     unsigned int n;
 
     for (n = 1; sweep_step(n, n, to); n++) {
-        /* One call fails */
+        /* One call fails. */
     }
-    /* Attributes, three runs told to two, and the backing */
+    /* Attributes, three runs for each of two listeners, and the backing */
     g_assert_cmpuint(n - 1, ==, ncalls);
     for (n = 1; sweep_step(n, UINT_MAX, to); n++) {
-        /* One call fails, and all that come after it */
+        /* One call and all later ones fail. */
     }
     g_assert_cmpuint(n - 1, ==, ncalls);
 }
@@ -397,8 +397,8 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-memfd-convert/free-later", test_free_later);
     g_test_add_func("/guest-memfd-convert/changed", test_changed);
     g_test_add_data_func("/guest-memfd-convert/sweep/to-shared",
-                         GINT_TO_POINTER(false), test_sweep);
+                         GINT_TO_POINTER(PAGE_STATE_SHARED), test_sweep);
     g_test_add_data_func("/guest-memfd-convert/sweep/to-private",
-                         GINT_TO_POINTER(true), test_sweep);
+                         GINT_TO_POINTER(PAGE_STATE_PRIVATE), test_sweep);
     return g_test_run();
 }

@@ -1,5 +1,5 @@
 /*
- * Test of the checks that refuse what does not work with private memory
+ * Test of the checks for operations that do not work with private memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -214,7 +214,7 @@ static void G_GNUC_PRINTF(1, 2) report(const char *fmt, ...)
     va_end(ap);
 }
 
-/* Report a million times for each format; few reports are printed. */
+/* Of a million reports for each format, few are printed. */
 static void test_reports(void)
 {
     GString *many;
@@ -231,7 +231,7 @@ static void test_reports(void)
     g_test_trap_subprocess(NULL, 0, 0);
     g_test_trap_assert_passed();
     g_test_trap_assert_stderr("*first 0\n*second 0\n*third: Bad address\n*");
-    /* So many would take minutes. */
+    /* With the rate limit, 100 reports would take minutes. */
     many = g_string_new("*");
     for (int i = 0; i < 100; i++) {
         g_string_append(many, "first *");

@@ -76,7 +76,7 @@ static void test_register(void)
     make_shared(fake, 5, 4);
     journal_clear();
 
-    /* Only what is shared in its section */
+    /* A listener is notified of shared pages in its section. */
     register_section(&a, fake, 0, make_pages(fake, 2, 5), false);
     journal_assert("A+2/1 A+5/2");
     make_shared(fake, 0, 10);
@@ -88,13 +88,13 @@ static void test_register(void)
     make_shared(fake, 7, 2);
     journal_assert("s7/2 fp7/2");
 
-    /* A section may be discarded as a whole where listeners allow it */
+    /* A section may be discarded as a whole if the listener allows it. */
     register_section(&b, fake, 1, make_pages(fake, 4, 8), true);
     journal_assert("B+4/2 B+7/2");
     unregister(&b);
     journal_assert("B-4/8");
 
-    /* Changes outside of the section */
+    /* Changes outside the section are not notified. */
     register_section(&a, fake, 0, make_pages(fake, 14, 2), false);
     make_private(fake, 0, 12);
     journal_assert("p0/12 fs0/12");
@@ -103,7 +103,7 @@ static void test_register(void)
     fake_block_free(fake);
 }
 
-/* A new listener that refuses a run is notified of the others. */
+/* A new listener that refuses a run is notified of all other runs. */
 static void test_register_refusal(void)
 {
     FakeBlock *fake = fake_block_new();
@@ -154,20 +154,20 @@ static void test_is_populated(void)
     fake_block_free(fake);
 }
 
-/* Sections that begin or end within pages are notified of their part. */
+/* Sections can begin and end inside pages. */
 static void test_unaligned(void)
 {
     FakeBlock *fake = fake_block_new();
     const uint64_t page = page_size();
     FakeListener a;
-    MemoryRegionSection *told;
+    MemoryRegionSection *section;
 
     register_section(&a, fake, 0, make_section(fake, page / 2, 2 * page),
                      false);
-    told = a.listener.section;
-    g_assert_cmpuint(told->offset_within_region, ==, page / 2);
+    section = a.listener.section;
+    g_assert_cmpuint(section->offset_within_region, ==, page / 2);
     make_shared(fake, 0, 1);
-    /* A notification for less than a page is 0/0 in the journal */
+    /* A notification for less than a page is 0/0 in the journal. */
     journal_assert("s0/1 A+0/0 fp0/1");
     make_shared(fake, 1, 1);
     journal_assert("s1/1 A+1/1 fp1/1");
@@ -175,7 +175,7 @@ static void test_unaligned(void)
     journal_assert("s2/4 A+2/0 fp2/4");
     make_private(fake, 3, 1);
     journal_assert("p3/1 fs3/1");
-    /* This includes the last page, which is partly in the section */
+    /* This includes the last page, which is partly in the section. */
     unregister(&a);
     journal_assert("A-0/2");
     register_section(&a, fake, 0, make_section(fake, page / 2, page), false);

@@ -1,5 +1,5 @@
 /*
- * Test of the places where a guest sees the pages of a RAM block
+ * Test of the guest physical addresses of the pages of a RAM block
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 #define PAGE 4096
 #define NPAGES 24
 
-/* The model: which page of the block an address shows, by page; or none. */
+/* The model: the page of the block at each guest page; -1 if there is none. */
 typedef struct Model {
     int shown[NPAGES];
 } Model;
@@ -40,7 +40,7 @@ static void model_set(Model *model, unsigned int gpa_page, unsigned int npages,
     }
 }
 
-/* How many places the model takes. */
+/* Return the minimum number of places that describe the model. */
 static unsigned int model_count(const Model *model)
 {
     unsigned int count = 0;
@@ -138,7 +138,7 @@ static void test_random(void)
             const unsigned int gpa = g_test_rand_int_range(0, NPAGES);
             const unsigned int npages =
                 g_test_rand_int_range(1, NPAGES - gpa + 1);
-            /* Often the same page at the same address, as slots come back */
+            /* Often show the same page at the same address again. */
             const unsigned int page = g_test_rand_bit()
                 ? gpa + 8 : g_test_rand_int_range(0, NPAGES);
 
@@ -160,7 +160,7 @@ static void test_random(void)
     }
 }
 
-/* A place can end where addresses do. */
+/* A place can end at the top of the address space. */
 static void test_top(void)
 {
     GuestMemfdPlaces *places = guest_memfd_places_new();

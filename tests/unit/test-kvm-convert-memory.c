@@ -3,16 +3,16 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each test makes its own memory map.  All calls that a conversion makes to the
- * kernel are faked, can fail, and are recorded in a journal, with pages of the
- * guest (s, p) or of a block (f):
+ * Each test creates its own memory map.  All calls that a conversion makes to
+ * the kernel are faked, can fail, and are recorded in a journal, with pages of
+ * the guest (s, p) or of a block (f):
  *
- *   s2/3 p2/3       set the attributes of 3 pages from page 2 on to shared, or
- *                   to private
+ *   s2/3 p2/3       set the attributes of 3 pages that start at page 2 to
+ *                   shared or private
  *   fs2/3a fp2/3b   free the shared backing of pages of block a, or the private
  *                   backing of pages of block b
  *
- * Conversions and memory slots are in pages, of which a piece has 16384.
+ * Conversions and memory slots are in pages.  A piece has 16384 pages.
  */
 
 #include "qemu/osdep.h"
@@ -52,7 +52,7 @@ static unsigned int npauses;
 /* Called, unless NULL, when attributes are set. */
 static void (*on_attributes)(void);
 
-/* What conversions call in QEMU */
+/* Replacements of functions of QEMU */
 
 MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
                                        uint64_t size)
@@ -145,7 +145,7 @@ static void start_machine(void)
     journal_fail_no_calls();
 }
 
-/* All references to regions have been dropped. */
+/* Check that all references to regions were dropped, and free them. */
 static void stop_machine(void)
 {
     for (int i = 0; i < NBLOCKS; i++) {
@@ -176,7 +176,7 @@ static int add_slot(uint64_t page, uint64_t npages, unsigned int block,
                                       page * PAGE, npages * PAGE);
 }
 
-/* A window of a block, with a memory slot */
+/* Show a window of a block in guest memory, with a memory slot. */
 static void add_ram(uint64_t page, uint64_t npages, unsigned int block,
                     uint64_t block_page)
 {
@@ -197,7 +197,7 @@ static void share(uint64_t page, uint64_t npages)
     g_assert_cmpint(convert(page, npages, PAGE_STATE_SHARED), ==, 0);
 }
 
-static void take_back(uint64_t page, uint64_t npages)
+static void make_private(uint64_t page, uint64_t npages)
 {
     g_assert_cmpint(convert(page, npages, PAGE_STATE_PRIVATE), ==, 0);
 }
@@ -230,7 +230,7 @@ static void test_piece(void)
     nsections = 0;
     share(102, 4);
     journal_assert("s102/4 fp12/4a");
-    take_back(103, 2);
+    make_private(103, 2);
     journal_assert("p103/2 fs13/2a");
     assert_shared(0, "12/1 15/1");
     g_assert_cmpuint(nsections, ==, 2);
@@ -247,7 +247,7 @@ static void test_pieces(void)
                    " fp8/16384a fp16392/16384a fp32776/100a");
     assert_shared(0, "8/32868");
     g_assert_cmpuint(nsections, ==, 6);
-    take_back(0, BLOCK_PAGES);
+    make_private(0, BLOCK_PAGES);
     journal_assert("p0/16384 p16384/16384 p32768/16384 p49152/16384"
                    " fs0/16384a fs16384/16384a fs32768/16384a fs49152/16384a");
     assert_shared(0, "");
@@ -262,14 +262,14 @@ static void test_parts(void)
     add_ram(PIECE + 10, PIECE, 1, 5);
     share(10, 2 * PIECE);
     journal_assert("s10/16384 s16394/16384 fp10/16384a fp5/16384b");
-    take_back(PIECE, 20);
+    make_private(PIECE, 20);
     journal_assert("p16384/10 p16394/10 fs16384/10a fs5/10b");
     assert_shared(0, "10/16374");
     assert_shared(1, "15/16374");
     stop_machine();
 }
 
-/* Pieces before one that fails are undone; nothing has been freed. */
+/* If a piece fails, earlier pieces are undone; nothing has been freed. */
 static void test_undo_to_shared(void)
 {
     start_machine();
@@ -279,10 +279,10 @@ static void test_undo_to_shared(void)
     journal_fail_calls(3, 3, ENOMEM);
     g_assert_cmpint(convert(0, 3 * PIECE, PAGE_STATE_SHARED), ==, -ENOMEM);
     journal_assert("s0/16384 s16384/16384 s32768/16384!"
-                   /* Each run that has changed */
+                   /* Each run that was changed */
                    " p0/4 fs0/4a p6/16384 fs6/16384a p16390/16378"
                    " fs16390/16378a"
-                   /* What was shared before */
+                   /* Pages that were shared before */
                    " fp4/2a");
     assert_shared(0, "4/2");
     stop_machine();
@@ -296,7 +296,7 @@ static void test_undo_to_private(void)
     share(PIECE - 1, 2);
     journal_clear();
     journal_fail_calls(2, 2, EINVAL);
-    /* -EINVAL is reserved for requests that are not valid. */
+    /* -EINVAL is reserved for invalid requests. */
     g_assert_cmpint(convert(0, 2 * PIECE, PAGE_STATE_PRIVATE), ==, -EIO);
     journal_assert("p0/16384 p16384/16384! s0/10 fp0/10a s16383/1 fp16383/1a"
                    " fs10/16373a fs16385/16383a");
@@ -334,13 +334,13 @@ static void test_not_ram(void)
     journal_assert("");
     share(90, 200);
     journal_assert("s100/50 fp0/50a");
-    /* The whole address space; with one more page the range wraps */
+    /* The whole address space; with one more page the range wraps. */
     share(1, UINT64_MAX / PAGE);
     journal_assert("s100/50 fp0/50a");
     g_assert_cmpint(convert(2, UINT64_MAX / PAGE, PAGE_STATE_SHARED), ==,
                     -EINVAL);
 
-    /* It cannot become private, nor can anything else with it. */
+    /* A range that is not all RAM cannot become private. */
     g_assert_cmpint(convert(150, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(160, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(200, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
@@ -358,7 +358,7 @@ static void test_not_ram(void)
     stop_machine();
 }
 
-/* A page that is only partly RAM is not RAM. */
+/* A page that is only partly RAM counts as not RAM. */
 static void test_parts_of_pages(void)
 {
     start_machine();
@@ -377,8 +377,8 @@ static void test_parts_of_pages(void)
 
     share(100, 10);
     assert_shared(0, "0/2 3/1 5/2 8/2");
-    take_back(100, 2);
-    take_back(103, 1);
+    make_private(100, 2);
+    make_private(103, 1);
     assert_shared(0, "5/2 8/2");
     g_assert_cmpint(convert(100, 10, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpint(convert(102, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
@@ -388,12 +388,12 @@ static void test_parts_of_pages(void)
     share(102, 1);
     assert_shared(0, "5/2 8/2");
 
-    /* In front of which there is nothing */
+    /* RAM that begins and ends inside pages, next to unmapped addresses */
     add_window_bytes(120 * PAGE + 16, 3 * PAGE, regions[0], 20 * PAGE + 16);
     share(115, 20);
     assert_shared(0, "5/2 8/2 21/2");
     g_assert_cmpint(convert(120, 3, PAGE_STATE_PRIVATE), ==, -EINVAL);
-    take_back(121, 2);
+    make_private(121, 2);
     assert_shared(0, "5/2 8/2");
     stop_machine();
 }
@@ -406,18 +406,18 @@ static void test_slots(void)
     share(50, 10);
     journal_clear();
 
-    /* The same again, a part of it, and more */
+    /* The same slot again, a part of it, and a larger one */
     g_assert_cmpint(add_slot(0, 100, 0, 0), ==, 0);
     g_assert_cmpint(add_slot(20, 30, 0, 20), ==, 0);
     journal_assert("");
     g_assert_cmpint(add_slot(0, 120, 0, 0), ==, 0);
     journal_assert("p100/20");
 
-    /* Attributes follow where no slot is now. */
+    /* Attributes follow at addresses that have no slot now. */
     share(15, 1);
     journal_assert("s15/1 fp15/1a");
 
-    /* Another block is there for a while. */
+    /* Another block replaces a part temporarily. */
     g_assert_cmpint(add_slot(8, 8, 1, 0), ==, 0);
     journal_assert("p8/8");
     share(10, 3);
@@ -425,13 +425,13 @@ static void test_slots(void)
     g_assert_cmpint(add_slot(0, 120, 0, 0), ==, 0);
     journal_assert("p8/2 s10/3 p13/2 s15/1");
 
-    /* The same block, but another page of it */
+    /* Other pages of the same block */
     g_assert_cmpint(add_slot(50, 10, 0, 40), ==, 0);
     journal_assert("p50/10");
     g_assert_cmpint(add_slot(0, 120, 0, 0), ==, 0);
     journal_assert("s50/10");
 
-    /* With gaps in what is known */
+    /* Gaps in the known places */
     g_assert_cmpint(add_slot(30, 1, 1, 0), ==, 0);
     g_assert_cmpint(add_slot(52, 1, 1, 0), ==, 0);
     journal_assert("p30/1 p52/1");
@@ -448,7 +448,7 @@ static void test_two_places(void)
     add_ram(100, 10, 0, 5);
     share(0, 8);
     journal_assert("s0/8 s100/3 fp0/8a");
-    take_back(104, 1);
+    make_private(104, 1);
     journal_assert("p9/1 p104/1 fs9/1a");
 
     /* If the second place fails, the first one is restored. */
@@ -457,7 +457,7 @@ static void test_two_places(void)
     journal_assert("p4/6 p100/5! s4/4 p8/2");
     assert_shared(0, "0/8");
 
-    /* If that fails too, all is private, and shared backings are freed. */
+    /* If that fails too, all pages are private, their shared backing freed. */
     journal_fail_calls(2, 3, ENOMEM);
     g_assert_cmpint(convert(4, 6, PAGE_STATE_PRIVATE), ==, -ENOTRECOVERABLE);
     journal_assert("p4/6 p100/5! s4/4! p8/2 p4/6 p100/5 fs4/6a");
@@ -483,7 +483,7 @@ static void test_reset(void)
     g_assert_cmpint(kvm_convert_all_to_private(), ==, 0);
     assert_shared(0, "");
     assert_shared(1, "");
-    /* The block that was made last is the first one. */
+    /* The list begins with the block that was added last. */
     journal_assert("p100/4 fs0/4b p3/2 fs3/2a p8/1 fs8/1a");
     stop_machine();
 }
@@ -527,7 +527,7 @@ static void test_fault(void)
         g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -lasting[i]);
         g_assert_cmpuint(npauses, ==, 0);
     }
-    /* An -EINVAL of the kernel is not an error of the guest. */
+    /* -EINVAL from the kernel is not the guest's error. */
     journal_fail_calls(1, 1, EINVAL);
     g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -EIO);
     g_assert_cmpint(fault(50, PAGE_STATE_PRIVATE), ==, -EINVAL);
@@ -560,12 +560,12 @@ static void *take_turns(void *opaque)
     return NULL;
 }
 
-/* Called for each piece: count whether the other thread had its turn. */
+/* Count whether the other thread had the lock; called for each piece. */
 static void give_turn(void)
 {
     nturns += qatomic_read(&other.had_it);
     while (!qatomic_read(&other.had_it)) {
-        /* It had none: let it. */
+        /* The thread had no turn: unlock for it. */
         guest_memfd_manager_unlock(other.gmm);
         sched_yield();
         guest_memfd_manager_lock(other.gmm);
@@ -576,7 +576,7 @@ static void give_turn(void)
     while (!qatomic_read(&other.is_about_to)) {
         sched_yield();
     }
-    /* Give it time to block on the lock. */
+    /* Give the thread time to block on the lock. */
     usleep(2000);
 }
 
@@ -601,12 +601,12 @@ static void test_turn(void)
     qemu_thread_join(&thread);
     qemu_sem_destroy(&other.start);
     g_test_message("%u turns of %u", nturns, NTURNS);
-    /* On a busy machine it can be late. */
+    /* On a busy machine the thread can be late. */
     g_assert_cmpuint(nturns, >=, NTURNS * 98 / 100);
     stop_machine();
 }
 
-/* One report, however often a guest asks; the monitor limits events. */
+/* Reports are rate-limited; events are limited by the monitor. */
 static void test_reports(void)
 {
     start_machine();
@@ -621,7 +621,7 @@ static void test_reports(void)
         g_assert_cmpuint(nevents, ==, i);
         g_assert_cmpuint(nfailures, ==, i);
     }
-    /* There are more if this takes longer than five seconds. */
+    /* There is one for each five seconds that this takes. */
     g_assert_cmpuint(fake_nreports(), <, 10);
     stop_machine();
 }

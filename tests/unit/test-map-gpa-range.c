@@ -1,5 +1,5 @@
 /*
- * Test of the results of the hypercall that converts memory
+ * Test of KVM_HC_MAP_GPA_RANGE, the hypercall that converts memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,13 +14,13 @@
 #include "target/i386/kvm/map-gpa-range.h"
 #include "target/i386/kvm/sw-protected-vm.h"
 
-/* Whether KVM accepts a result of a guest other than a software-protected VM */
+/* Whether KVM accepts @ret for guests other than software-protected VMs */
 static bool kvm_accepts(uint64_t ret)
 {
     return ret == 0 || ret == EINVAL || ret == EAGAIN;
 }
 
-/* What the tested functions call in QEMU */
+/* Replacements of functions of QEMU */
 
 static MachineState machine;
 MachineState *current_machine = &machine;
@@ -105,7 +105,7 @@ static void test_types(gconstpointer opaque)
     drop_guest();
 }
 
-/* What it can be told to do, for tests. */
+/* A software-protected VM can use the result formats of other guests. */
 static void test_other_abi(void)
 {
     use_guest(TYPE_SW_PROTECTED_VM);
@@ -131,7 +131,7 @@ static void test_arguments(void)
                         KVM_MAP_GPA_RANGE_PAGE_SZ_2M);
     g_assert_false(converted.to_private);
 
-    /* So many pages that their size has more than 64 bits */
+    /* The size in bytes exceeds 64 bits. */
     converted.ncalls = 0;
     g_assert_cmpint((int64_t)map_gpa_range(0, UINT64_C(1) << 52, 0), ==,
                     -EINVAL);

@@ -1,5 +1,5 @@
 /*
- * KVM_HC_MAP_GPA_RANGE: the hypercall by which a guest converts memory
+ * KVM_HC_MAP_GPA_RANGE: the hypercall with which a guest converts memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 #include "target/i386/kvm/map-gpa-range.h"
 #include "target/i386/kvm/sw-protected-vm.h"
 
-/* The page size of the hypercall, whatever the host's page size is */
+/* The page size of the hypercall, regardless of the host's page size */
 #define MAP_GPA_RANGE_PAGE_SIZE 4096
 
 uint64_t map_gpa_range_result(MapGpaRangeAbi abi, int ret)

@@ -1,5 +1,5 @@
 /*
- * KVM_HC_MAP_GPA_RANGE: the hypercall by which a guest converts memory
+ * KVM_HC_MAP_GPA_RANGE: the hypercall with which a guest converts memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -10,7 +10,7 @@
 /*
  * The values that KVM expects in run->hypercall.ret.  For guests that use a
  * protocol of their own instead of the hypercall, it accepts only 0, EINVAL and
- * EAGAIN, which are positive; after other values KVM_RUN fails, and the VM
+ * EAGAIN, which are positive; after other values KVM_RUN fails and the VM
  * stops.
  */
 typedef enum MapGpaRangeAbi {

@@ -1,5 +1,5 @@
 /*
- * Software-protected VMs: private memory without a special processor
+ * Software-protected VMs: private memory on any processor
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -53,7 +53,7 @@ OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(SwProtectedVm, sw_protected_vm,
                                           { TYPE_USER_CREATABLE },
                                           { TYPE_RESETTABLE_INTERFACE }, { })
 
-/* The guest fetches its first instruction before it can convert memory. */
+/* Share the firmware: the guest executes it before it can convert memory. */
 static bool sw_protected_vm_share_firmware(SwProtectedVm *vm)
 {
     X86MachineState *x86ms = X86_MACHINE(current_machine);
@@ -97,16 +97,16 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
     SwProtectedVm *vm = SW_PROTECTED_VM(cgs);
     X86MachineState *x86ms = X86_MACHINE(current_machine);
 
-    /* SMM has an address space of its own, which private memory cannot have. */
+    /* SMM needs a second address space, which cannot have private memory. */
     if (x86ms->smm == ON_OFF_AUTO_ON) {
-        error_setg(errp, "sw-protected-vm: KVM has no SMM for a guest with"
-                   " private memory; use -machine smm=off");
+        error_setg(errp, "sw-protected-vm: KVM does not support SMM for guests"
+                   " with private memory; use -machine smm=off");
         return -EINVAL;
     }
     x86ms->smm = ON_OFF_AUTO_OFF;
 
     if (!kvm_enable_hypercall(BIT_ULL(KVM_HC_MAP_GPA_RANGE))) {
-        error_setg(errp, "sw-protected-vm: KVM of this host cannot hand"
+        error_setg(errp, "sw-protected-vm: the host's KVM cannot forward"
                    " hypercalls to QEMU (KVM_CAP_EXIT_HYPERCALL)");
         return -EINVAL;
     }
@@ -120,9 +120,9 @@ static int sw_protected_vm_kvm_init(ConfidentialGuestSupport *cgs,
 static int sw_protected_vm_kvm_type(X86ConfidentialGuest *cg)
 {
     if (!kvm_is_vm_type_supported(KVM_X86_SW_PROTECTED_VM)) {
-        error_report("sw-protected-vm: KVM of this host has no"
-                     " software-protected VMs; they need Linux 6.8 built with"
-                     " CONFIG_KVM_SW_PROTECTED_VM");
+        error_report("sw-protected-vm: the host's KVM does not support"
+                     " software-protected VMs; use Linux 6.8 or later, built"
+                     " with CONFIG_KVM_SW_PROTECTED_VM");
         exit(1);
     }
     return KVM_X86_SW_PROTECTED_VM;
@@ -192,8 +192,8 @@ static void sw_protected_vm_class_init(ObjectClass *oc, void *data)
                                    sw_protected_vm_get_abi,
                                    sw_protected_vm_set_abi);
     object_class_property_set_description(oc, "x-map-gpa-range",
-        "Format of the results of conversions: rax, or the format that KVM"
-        " accepts for snp or tdx guests (for tests)");
+        "Format of conversion results: rax, or the format that KVM accepts for"
+        " snp or tdx guests (for tests)");
 }
 
 static void sw_protected_vm_init(Object *obj)

@@ -1,5 +1,5 @@
 /*
- * Software-protected VMs: private memory without a special processor
+ * Software-protected VMs: private memory on any processor
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -360,13 +360,18 @@ class Guest:
         """Return how many RAM blocks have private memory."""
         return len(self.l2.managers())
 
-    def wait_blocks(self, blocks: int) -> bool:
-        """Wait until there are so many of them, and return whether they are.
+    def ram_blocks(self) -> str:
+        """Return the list of all RAM blocks, including unplugged ones."""
+        return self.l2.hmp('info ramblock')
+
+    def wait_freed(self, ram_blocks: str) -> bool:
+        """Wait until only @ram_blocks exist; return whether this succeeded.
 
         QEMU deletes an object first, and frees its RAM block after an RCU
         grace period.
         """
-        return wait_until(lambda: self.blocks() == blocks, FREE_TIMEOUT)
+        return wait_until(lambda: self.ram_blocks() == ram_blocks,
+                          FREE_TIMEOUT)
 
     def expect(self, when: str, shared: int, mapped: int | None) -> None:
         """Check what QEMU reports. @mapped is None without a container."""
@@ -450,6 +455,7 @@ def test_memory_comes_and_goes(machines: Machines, backend: str,
         blocks = guest.blocks()
         for turn in range(1, 4):
             guest.run_to_sync()
+            ram_blocks = guest.ram_blocks()
             guest.expect(f'turn {turn}, without', own, own)
             guest.expect_faults(f'turn {turn}, without', faults)
             guest.l2.execute('object-add', {
@@ -471,7 +477,9 @@ def test_memory_comes_and_goes(machines: Machines, backend: str,
             guest.go_to_sync()
             guest.l2.wait_event('DEVICE_DELETED')
             guest.l2.execute('object-del', {'id': 'dimm-memory'})
-            guest.check(guest.wait_blocks(blocks),
+            guest.check(guest.blocks() == blocks,
+                        f'turn {turn}, gone: the query leaves it out')
+            guest.check(guest.wait_freed(ram_blocks),
                         f'turn {turn}, gone: nothing is left of it')
             guest.expect(f'turn {turn}, gone', own, own)
             guest.firmware.go()

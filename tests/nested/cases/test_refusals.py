@@ -61,7 +61,7 @@ BEGIN = WAIT.format('boot') + 'echo start 0 >&4; ' + WAIT.format('done')
 FILE = '/run/ram'
 DIMMS = ['-m', '512M,slots=4,maxmem=2G']
 DIRTY_RING = ['-accel', 'kvm,dirty-ring-size=4096']
-READ_ONLY = 'is read-only, and private memory cannot be; use readonly=off'
+READ_ONLY = 'is read-only and cannot be private; use readonly=off'
 UNTRACKED = 'changes of private memory cannot be tracked'
 UNMIGRATABLE = 'private memory (guest_memfd) cannot be migrated'
 

@@ -3,9 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * An input is two bytes for the machine and then records of 8 bytes: a step, 4
- * bytes, and 4 choices of who runs.  Eight records are a round, two steps for
- * each thread.
+ * An input is two bytes for the machine, followed by records of 8 bytes: a step
+ * in 4 bytes, and 4 choices of the thread to run.  Eight records are a round,
+ * two steps for each thread.
  */
 
 #include "tests/shared-dma/conversion/program.h"

@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: the steps of threads
+ * Simulated conversions: the steps of threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,7 +34,7 @@ Range any_range(const ConversionStep &step)
     return {first * CONV_PAGE, (npages < most ? npages : most) * CONV_PAGE};
 }
 
-/* Where failures are rare: most of them in RAM, and over two blocks. */
+/* Return a range that is likely valid: mostly RAM, some in two blocks. */
 Range good_range(const ConversionStep &step)
 {
     static constexpr uint64_t starts[] = {248, 272, 280, 312, 364, 240};
@@ -110,7 +110,7 @@ void do_step(const ConversionStep &step)
         conv_set_master(step[1] % CONV_DEVICES, step[2] & 1);
         break;
     case 12:
-        /* When this fails, QEMU ends. */
+        /* QEMU would exit if this failed. */
         world_fail(0, 0, false);
         conv_move_window(step[1] % CONV_PLACES);
         break;

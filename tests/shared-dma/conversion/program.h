@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: the steps of threads
+ * Simulated conversions: the steps of threads
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 
 namespace shared_dma {
 
-/* An action, its arguments, and which of its calls fails */
+/* An action, its arguments, and the number of the call that fails */
 using ConversionStep = std::array<uint8_t, 4>;
 
 /* Start a machine; @config and @limit select its configuration. */
@@ -26,7 +26,7 @@ void conversion_start(uint8_t config, uint8_t limit);
 void conversion_round(const std::vector<std::vector<ConversionStep>> &threads,
                       const std::vector<uint8_t> &choices);
 
-/* Stop the machine, and check that nothing is left. */
+/* Stop the machine, and check that no mapping or backing is left. */
 void conversion_stop();
 
 } // namespace shared_dma

@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: threads and locks
+ * Simulated conversions: threads and locks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@ namespace {
 constexpr unsigned int kMaxLocks = 64;
 constexpr unsigned int kMaxHeld = 16;
 
-/* What a thread waits for. */
+/* The reason for which a thread waits */
 enum class Wait {
     kNothing,
     kLock,
@@ -44,7 +44,7 @@ struct Held {
     bool shared;
 };
 
-/* The locks that a thread has, last taken last. */
+/* The locks that a thread holds, in the order in which it took them */
 struct HeldLocks {
     std::array<Held, kMaxHeld> locks;
     unsigned int n;
@@ -55,7 +55,7 @@ struct Owned {
     unsigned int thread;
 };
 
-/* Taken in this order: and what was always held then, a bit for each lock. */
+/* Two locks were taken in this order; @guards are always held, as bits. */
 struct Edge {
     bool seen = false;
     uint64_t guards = 0;
@@ -69,7 +69,7 @@ sem_t all_done;
 ScheduleBody *current_body;
 void *current_opaque;
 
-/* Of the thread with the baton. */
+/* Accessed by the thread with the baton */
 std::vector<Owned> owned;
 unsigned int nsection;
 bool inhibited;
@@ -129,7 +129,7 @@ bool is_known(const void *which)
     return false;
 }
 
-/* Whether locks are taken in a circle that starts @from and ends at @to. */
+/* Whether locks are taken in a cycle that leads from @from to @to. */
 bool is_circle(unsigned int from, unsigned int to, uint64_t guards,
                uint64_t seen)
 {
@@ -148,7 +148,7 @@ bool is_circle(unsigned int from, unsigned int to, uint64_t guards,
             }
             if (common != 0 &&
                 is_circle(next, to, common, seen | UINT64_C(1) << next)) {
-                /* Closed, but never by two threads at once. */
+                /* A cycle, but never in two threads simultaneously. */
                 continue;
             }
         }
@@ -156,7 +156,7 @@ bool is_circle(unsigned int from, unsigned int to, uint64_t guards,
     return false;
 }
 
-void note_order(const void *which, const char *file, int line)
+void record_order(const void *which, const char *file, int line)
 {
     const SpinGuard guard(lock);
     const unsigned int to = lock_number(which);
@@ -186,7 +186,7 @@ void note_order(const void *which, const char *file, int line)
     }
 }
 
-void note_taken(const void *which, bool shared)
+void record_taken(const void *which, bool shared)
 {
     if (held.n == kMaxHeld) {
         fail("too many locks are held");
@@ -194,7 +194,7 @@ void note_taken(const void *which, bool shared)
     held.locks[held.n++] = {which, shared};
 }
 
-void note_given(const void *which)
+void record_released(const void *which)
 {
     for (unsigned int i = held.n; i-- > 0;) {
         if (held.locks[i].lock == which) {
@@ -204,9 +204,9 @@ void note_given(const void *which)
             return;
         }
     }
-    /* One that was taken before locks were followed; or else a mistake. */
+    /* A lock that is not known was taken before recording began. */
     if (is_known(which)) {
-        fail("a lock that is not held is given back");
+        fail("a lock that is not held is released");
     }
 }
 
@@ -253,7 +253,7 @@ unsigned int choose(unsigned int n)
     return static_cast<unsigned int>((chosen_state >> 33) % n);
 }
 
-/* Give the baton to whoever is chosen; the last one ends the round. */
+/* Pass the baton to the chosen thread; the last thread ends the round. */
 void give_baton()
 {
     std::array<unsigned int, kMaxThreads> ready;
@@ -286,7 +286,7 @@ void take_baton()
     wait_for(&threads[current].may_run);
 }
 
-/* Let others run, until there is what this thread waits for. */
+/* Let other threads run until the condition of this one is fulfilled. */
 void pass(Wait wait, const void *mutex, const char *file, int line)
 {
     Thread &self = threads[current];
@@ -312,7 +312,7 @@ void *run_thread(void *opaque)
         take_baton();
         current_body(static_cast<unsigned int>(current), current_opaque);
         if (held.n) {
-            fail("a lock is never given back");
+            fail("a lock is never released");
         }
         threads[current].wait = Wait::kDone;
         if (is_baton) {
@@ -334,7 +334,7 @@ void start_threads(unsigned int n)
         if (pthread_create(
                 &threads[nstarted].pthread, nullptr, run_thread,
                 reinterpret_cast<void *>(static_cast<uintptr_t>(nstarted)))) {
-            fail("cannot make a thread");
+            fail("cannot create a thread");
         }
     }
 }
@@ -376,7 +376,7 @@ void schedule_run(unsigned int nthreads, ScheduleBody *body, void *opaque,
             sem_post(&threads[i].may_run);
         }
     }
-    /* With a baton, the last one ends the round. */
+    /* With a baton, the last thread ends the round. */
     for (unsigned int i = is_baton ? nthreads - 1 : 0; i < nthreads; i++) {
         wait_for(&all_done);
     }
@@ -388,7 +388,7 @@ using namespace shared_dma;
 
 void schedule_lock(void *mutex, const char *file, int line)
 {
-    note_order(mutex, file, line);
+    record_order(mutex, file, line);
     if (has_baton()) {
         pass(Wait::kLock, mutex, file, line);
         owned.push_back({mutex, static_cast<unsigned int>(current)});
@@ -397,12 +397,12 @@ void schedule_lock(void *mutex, const char *file, int line)
 
 void schedule_locked(void *mutex)
 {
-    note_taken(mutex, false);
+    record_taken(mutex, false);
 }
 
 void schedule_unlock(void *mutex)
 {
-    note_given(mutex);
+    record_released(mutex);
     if (has_baton()) {
         std::erase_if(owned,
                       [mutex](const Owned &o) { return o.mutex == mutex; });
@@ -434,8 +434,8 @@ void schedule_edge()
 void schedule_section_begin()
 {
     if (section_depth++ == 0) {
-        note_order(&section_lock, "accel_ioctl_begin", 0);
-        note_taken(&section_lock, true);
+        record_order(&section_lock, "accel_ioctl_begin", 0);
+        record_taken(&section_lock, true);
     }
     if (has_baton()) {
         pass(Wait::kSection, nullptr, "accel_ioctl_begin", 0);
@@ -449,22 +449,22 @@ void schedule_section_end()
         nsection--;
     }
     if (--section_depth == 0) {
-        note_given(&section_lock);
+        record_released(&section_lock);
     }
 }
 
 void schedule_inhibit_begin()
 {
-    note_order(&section_lock, "accel_ioctl_inhibit_begin", 0);
+    record_order(&section_lock, "accel_ioctl_inhibit_begin", 0);
     if (has_baton()) {
         inhibited = true;
         pass(Wait::kInhibit, nullptr, "accel_ioctl_inhibit_begin", 0);
     }
-    note_taken(&section_lock, false);
+    record_taken(&section_lock, false);
 }
 
 void schedule_inhibit_end()
 {
     inhibited = false;
-    note_given(&section_lock);
+    record_released(&section_lock);
 }

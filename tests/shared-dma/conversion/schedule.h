@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: threads and locks
+ * Simulated conversions: threads and locks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -9,11 +9,11 @@
  * a failure.
  *
  * In both cases the order in which locks are taken is recorded.  It is a
- * failure if two locks are taken in both orders, whether threads met there or
- * not, unless a third lock is always held.
+ * failure if two locks are taken in both orders, even if no threads collide,
+ * unless a third lock is always held.
  *
- * This code and the model are compiled without ThreadSanitizer, which does not
- * know their lock either: they must not appear to order the tested threads.
+ * This code and the model are compiled without ThreadSanitizer, and their lock
+ * is invisible to it: they must not appear to order the tested threads.
  */
 
 #ifndef TESTS_SHARED_DMA_CONVERSION_SCHEDULE_H
@@ -58,16 +58,16 @@ constexpr unsigned int kMaxThreads = 8;
 
 using ScheduleBody = void(unsigned int thread, void *opaque);
 
-/* Select whether threads run one at a time, before there are any. */
+/* Select whether threads run one at a time; called before any exist. */
 void schedule_set_baton(bool baton);
 
-/* Forget the locks of a machine that has been stopped. */
+/* Discard the recorded locks of a machine that has been stopped. */
 void schedule_forget();
 
 /*
  * Call @body in @nthreads threads and wait for all of them.  @choices decide
- * which thread runs; after the last one, pseudo-random numbers seeded with
- * them.
+ * which thread runs; after the last choice, pseudo-random numbers that are
+ * seeded with @choices.
  */
 void schedule_run(unsigned int nthreads, ScheduleBody *body, void *opaque,
                   const std::vector<uint8_t> &choices);

@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For ThreadSanitizer.  Steps are drawn at random; what is checked does not
- * depend on who was first.
+ * For ThreadSanitizer.  Steps are chosen at random; the checks do not depend on
+ * the order of threads.
  */
 
 #include <cstdio>
@@ -23,8 +23,8 @@ static constexpr unsigned int kSteps = 64;
 static constexpr unsigned int kRoundsOfMachine = 8;
 
 /*
- * ThreadSanitizer has a check of the order of locks, too, which does not know
- * of a third lock that makes two orders safe.
+ * Disable ThreadSanitizer's check of the lock order, which does not recognize
+ * that a third lock makes two orders safe.
  */
 extern "C" const char *__tsan_default_options();
 extern "C" const char *__tsan_default_options()
@@ -35,8 +35,8 @@ extern "C" const char *__tsan_default_options()
 static void usage()
 {
     std::printf("Usage: conversion-threads [SEED [ROUNDS]]\n\n"
-                "Converts memory in %u threads at once, %u steps each, and\n"
-                "checks that all agrees; ROUNDS times (default: 64).\n",
+                "Convert memory in %u concurrent threads, %u steps each, and\n"
+                "check the result; repeat ROUNDS times (default: 64).\n",
                 kThreads, kSteps);
 }
 

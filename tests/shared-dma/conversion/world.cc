@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: the kernel and the guest
+ * Simulated conversions: the kernel and the guest
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,15 +23,15 @@ struct Page {
     bool guest_private = true;
     bool has_shared = false;
     bool has_private = false;
-    /* Not freed because of a failure. */
+    /* Not freed because of a failure */
     bool kept_shared = false;
     bool kept_private = false;
-    /* Attributes could not be set, and may be other than they should be. */
+    /* Setting attributes failed, so they may be wrong. */
     bool wrong = false;
-    std::array<bool, CONV_CONTAINERS> told = {};
+    std::array<bool, CONV_CONTAINERS> populated = {};
     /*
-     * A listener refused it, and others may have been told to discard it
-     * therefore; until it was private.
+     * A listener refused the page, so others may have discarded it.  Cleared
+     * when the page becomes private.
      */
     bool refused = false;
 };
@@ -41,15 +41,15 @@ struct Failure {
     int error = 0;
     bool goes_on = false;
     bool happened = false;
-    /* Something was refused before, so that this is being undone. */
+    /* A listener refused memory, so the conversion is being undone. */
     bool undoing = false;
 };
 
 struct Container {
     std::unique_ptr<IommuModel> iommu;
-    /* By guest page: it was to be unmapped, which was refused... */
+    /* Guest pages that the kernel refused to unmap... */
     std::array<bool, CONV_LAST> refused = {};
-    /* ...and its listener was told to discard it. */
+    /* ...and whose listener has discarded them */
     std::array<bool, CONV_LAST> stuck = {};
     unsigned int refuse_unmaps = 0;
 
@@ -64,7 +64,7 @@ struct World {
     std::array<bool, CONV_LAST> gpa_private = {};
     /* Addresses where setting attributes has failed */
     std::array<bool, CONV_LAST> gpa_wrong = {};
-    /* Places where the last window has been: attributes stay there. */
+    /* Places at which the last window has been: attributes remain there. */
     std::array<bool, CONV_PLACES> shown = {};
     std::array<Container, CONV_CONTAINERS> containers;
 };
@@ -129,10 +129,10 @@ bool is_mapped(const Page &page)
 }
 
 /*
- * A listener has refused a page.  The others discard the whole run, which can
- * be any part of the block.
+ * Record that a listener has refused a page.  Others discard the whole run,
+ * which can be any part of the block.
  */
-void note_refusal(const Page &page)
+void record_refusal(const Page &page)
 {
     for (auto &block : world.pages) {
         if (&page >= block.data() && &page < block.data() + block.size()) {
@@ -205,17 +205,17 @@ void check_window(unsigned int number, const ConvWindow &window)
         const bool shared = conv_page_is_shared(window.block, at);
 
         for (unsigned int c = 0; c < CONV_CONTAINERS; c++) {
-            MODEL_CHECK(shared || !page.told[c]);
+            MODEL_CHECK(shared || !page.populated[c]);
             if (conv_is_registered(c, number)) {
-                MODEL_CHECK(!shared || page.told[c] || page.refused);
+                MODEL_CHECK(!shared || page.populated[c] || page.refused);
             } else {
-                MODEL_CHECK(!page.told[c]);
+                MODEL_CHECK(!page.populated[c]);
             }
         }
     }
 }
 
-/* Attributes must be right wherever a window is, or has been. */
+/* Check the attributes of the addresses of a current or former window. */
 void check_attributes(const ConvWindow &window)
 {
     for (unsigned int i = 0; i < window.npages; i++) {
@@ -235,14 +235,14 @@ void check_container(unsigned int number)
     const uint64_t missing = conv_layout_counter(number, "missing-size");
     const uint64_t stuck =
         std::ranges::count(container.stuck, true) * CONV_PAGE;
-    uint64_t told = 0;
+    uint64_t expected = 0;
 
     for (const auto &block : world.pages) {
         for (const Page &page : block) {
-            told += page.told[number] ? CONV_PAGE : 0;
+            expected += page.populated[number] ? CONV_PAGE : 0;
         }
     }
-    MODEL_CHECK_EQUAL(populated, told);
+    MODEL_CHECK_EQUAL(populated, expected);
     MODEL_CHECK_EQUAL(conv_layout_counter(number, "stuck-size"), stuck);
     MODEL_CHECK_EQUAL(conv_layout_counter(number, "mapped-size"),
                       iommu.mapped_bytes());
@@ -253,10 +253,11 @@ void check_container(unsigned int number)
         check_mapping(container, mapping);
         for (uint64_t at = 0; at < mapping.size; at += CONV_PAGE) {
             const uint64_t gpa = (iova + at) >> CONV_PAGE_SHIFT;
-            /* There is none if it was mapped at another place. */
+            /* There is no page if it was mapped at another place. */
             const Page *page = find_page_at(conv_place(), gpa);
 
-            MODEL_CHECK((page && page->told[number]) != container.stuck[gpa]);
+            MODEL_CHECK((page && page->populated[number]) !=
+                        container.stuck[gpa]);
         }
     }
 }
@@ -264,12 +265,12 @@ void check_container(unsigned int number)
 void touch(Page &page)
 {
     (page.guest_private ? page.has_private : page.has_shared) = true;
-    /* What the guest should not have seen is not freed by mending that. */
+    /* Correcting wrong attributes later does not free this backing. */
     page.kept_private |= page.wrong && page.guest_private;
     page.kept_shared |= page.wrong && !page.guest_private;
 }
 
-/* Before a slot is there, attributes are whatever was there before. */
+/* Set arbitrary attributes at addresses that have no slot yet. */
 void start_attributes()
 {
     for (unsigned int place = 1; place < CONV_PLACES; place++) {
@@ -473,12 +474,12 @@ void world_told(unsigned int container, uint64_t iova, uint64_t size,
          gpa < (iova + size) >> CONV_PAGE_SHIFT; gpa++) {
         Page &page = *find_page(gpa);
 
-        MODEL_CHECK(!populated || !page.told[container]);
-        page.told[container] = populated && !ret;
+        MODEL_CHECK(!populated || !page.populated[container]);
+        page.populated[container] = populated && !ret;
         if (populated && ret) {
-            note_refusal(page);
+            record_refusal(page);
         }
-        if (!page.told[container] && at.is_mapped(gpa)) {
+        if (!page.populated[container] && at.is_mapped(gpa)) {
             MODEL_CHECK(at.refused[gpa]);
             at.stuck[gpa] = true;
         }
@@ -490,7 +491,7 @@ void world_told(unsigned int container, uint64_t iova, uint64_t size,
                     (ret == -EBUSY && is_stuck));
     } else {
         MODEL_CHECK_EQUAL(ret, 0);
-        /* What was stuck is tried again. */
+        /* Unmapping stuck memory is retried. */
         MODEL_CHECK(known_nrefused[container] != nrefused[container] ||
                     std::ranges::count(at.stuck, true) == 0);
     }

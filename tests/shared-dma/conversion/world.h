@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: the kernel and the guest
+ * Simulated conversions: the kernel and the guest
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -14,8 +14,8 @@
  * When no thread runs, managers, attributes, listeners, layouts and IOMMUs must
  * agree, and no unused backing may be left.
  *
- * Injected failures cause exceptions.  A backing that could not be freed can be
- * left.  If calls keep failing, a conversion cannot be undone, so that
+ * Injected failures cause exceptions.  A backing that could not be freed can
+ * remain.  If calls keep failing, a conversion cannot be undone, so that
  * attributes can be wrong.  Memory that a listener has refused is not mapped.
  * Memory that the kernel refused to unmap when it was discarded is stuck: it
  * stays mapped until it is unmapped, and the layout must know exactly which
@@ -41,12 +41,12 @@ void world_touch(uint64_t gpa);
 void world_check();
 
 /*
- * Let the @nth call of this thread that can fail do so, with the positive errno
- * @error, and all later ones if @goes_on.  0 cancels this.
+ * Let call number @nth of this thread fail with the positive errno @error, and
+ * all later calls if @goes_on.  Counts calls that can fail; 0 cancels this.
  */
 void world_fail(unsigned int nth, int error, bool goes_on);
 
-/* Refuse the next @ncalls unmap calls for a container by any thread. */
+/* Let the next @ncalls unmap calls for a container fail, in any thread. */
 void world_refuse_unmaps(unsigned int container, unsigned int ncalls);
 
 } // namespace shared_dma

@@ -1,5 +1,5 @@
 /*
- * Conversions above a model of the kernel: replaced functions
+ * Simulated conversions: replaced functions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

@@ -1,10 +1,10 @@
 /*
- * Fakes of what guest_memfd code calls in QEMU and the kernel
+ * Fakes of the functions of QEMU and the kernel that guest_memfd code calls
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each source file in this folder replaces functions of one kind.  Functions
- * that are documented as provided by the test have to be defined there.
+ * Each source file in this folder replaces functions of one kind.  The test
+ * must define the functions that are documented as provided by the test.
  */
 
 #ifndef TESTS_UNIT_FAKES_FAKES_H
@@ -22,7 +22,7 @@
  */
 MemoryRegion *fake_ram_new(RAMBlock *block, void *host, uint64_t size);
 
-/* @size bytes at guest physical address @gpa that map @mr from @offset on */
+/* @size bytes at guest physical address @gpa that map @mr at @offset */
 typedef struct FakeWindow {
     hwaddr gpa;
     uint64_t size;
@@ -32,7 +32,7 @@ typedef struct FakeWindow {
 
 /*
  * Set @section to the intersection of a window with @size bytes at @addr.  Does
- * nothing if there is none, or if @section has a lower address already.
+ * nothing if they do not intersect, or if @section has a lower address already.
  */
 void fake_window_find(const FakeWindow *window, hwaddr addr, uint64_t size,
                       MemoryRegionSection *section);
@@ -43,7 +43,7 @@ void fake_window_find(const FakeWindow *window, hwaddr addr, uint64_t size,
 int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
               PageState backing);
 
-/* kvm.c: KVM and what kvm-all.c has of conversions */
+/* kvm.c: KVM and the conversion functions of kvm-all.c */
 
 /*
  * Execute KVM_SET_MEMORY_ATTRIBUTES.  Provided by the test; returns 0 or a
@@ -51,7 +51,7 @@ int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
  */
 int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state);
 
-/* reports.c: error_report() and the like, which print nothing */
+/* reports.c: error_report() and similar functions, which print nothing */
 
 /* Return the number of reports so far. */
 unsigned int fake_nreports(void);

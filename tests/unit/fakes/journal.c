@@ -1,5 +1,5 @@
 /*
- * A journal of faked calls, any of which can fail
+ * A journal of faked calls that can be made to fail
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

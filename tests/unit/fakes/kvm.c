@@ -1,5 +1,5 @@
 /*
- * Fakes of KVM, and of what kvm-all.c has of conversions
+ * Fakes of KVM and of the conversion functions of kvm-all.c
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Fakes of error_report() and the like
+ * Fakes of error_report() and similar functions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,7 +16,7 @@ unsigned int fake_nreports(void)
     return qatomic_read(&nreports);
 }
 
-/* Format the report: its arguments have to be valid. */
+/* Format the report, so that its arguments are checked. */
 int error_vprintf(const char *fmt, va_list ap)
 {
     g_autofree char *text = g_strdup_vprintf(fmt, ap);
