@@ -79,8 +79,8 @@ def _sentence(text: str, kind: Any, width: int) -> list[Line]:
     return _flow([(word, kind) for word in text.split()], width, gap=' ')
 
 
-def _rate(rates: Rates, *key: str) -> str:
-    rate = rates.get(key)     # type: ignore[call-overload]
+def _rate(rates: Rates, key: tuple[str, str, str]) -> str:
+    rate = rates.get(key)
     if not rate:
         return ''
     return f' ({rate:.0f}/s)' if rate >= 10 else f' ({rate:.1f}/s)'
@@ -89,7 +89,7 @@ def _rate(rates: Rates, *key: str) -> str:
 def _counter(name: str, info: dict[str, Any], counter: str, rates: Rates,
              query: str, key: str, is_bad: bool = False) -> Span:
     value = info[counter]
-    return (f'{name} {value}{_rate(rates, query, info[key], counter)}',
+    return (f'{name} {value}{_rate(rates, (query, info[key], counter))}',
             ALARM if is_bad and value else PLAIN)
 
 

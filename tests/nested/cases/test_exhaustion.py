@@ -85,7 +85,7 @@ class LockedLimit(ProgramRun):
         expected = layout.populated_size if layout else 0
         usage = measure(l1)
         self.checks.check(
-            bool(layout) and layout.open and
+            layout is not None and layout.open and
             usage.pinned == usage.locked == expected,
             f'line {line}, sync: as much is pinned, and charged for, as is '
             f'shared: {expected >> 10} KiB', f'{layout}\n{usage}')

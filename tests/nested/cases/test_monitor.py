@@ -11,7 +11,7 @@ there is nothing, and that is no error.
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -225,7 +225,7 @@ class Look(ProgramRun):
                        answer)
 
     def _expect_error(self, l2: L2Machine, line: int, query: str,
-                      arguments: dict[str, object]) -> None:
+                      arguments: Mapping[str, object]) -> None:
         try:
             answer = l2.execute(query, arguments)
         except L2Error as error:
@@ -270,8 +270,9 @@ class Limit(Look):
             self.check(not events and 'last-failure' not in block, line,
                        'nothing has failed so far', f'{events}\n{block}')
             return
-        want = {'gpa': 64 * MIB, 'size': 4 * MIB, 'to-private': False,
-                'error': 'No space left on device'}
+        want: dict[str, object] = {
+            'gpa': 64 * MIB, 'size': 4 * MIB, 'to-private': False,
+            'error': 'No space left on device'}
         self.check(bool(events) and events[0] == {**want, 'failures': 1},
                    line, 'the first failure is told', events)
         counts = [event['failures'] for event in events]
@@ -314,7 +315,7 @@ def test_without_anything(machine: str, machines: Machines, checks: Checks
                           ) -> None:
     """A machine without private memory, VFIO devices and KVM."""
     built = machines.built
-    commands: list[dict[str, object]] = [
+    commands: list[dict[str, Any]] = [
         {'execute': 'qmp_capabilities'}, {'execute': 'query-guest-memfd'},
         {'execute': 'x-query-vfio-dma'},
         {'execute': 'query-guest-memfd',

@@ -249,12 +249,12 @@ def untracked_commands() -> list[Command]:
     Commands of the human monitor return their errors.
     """
     migration = {'uri': 'exec:cat >/dev/null'}
-    commands = [
-        Command('calc-dirty-rate', {'calc-time': 1, **mode}, UNTRACKED)
-        for mode in ({}, {'mode': 'page-sampling'}, {'mode': 'dirty-bitmap'},
-                     {'mode': 'dirty-ring'})]
+    modes: list[dict[str, str]] = [
+        {}, {'mode': 'page-sampling'}, {'mode': 'dirty-bitmap'},
+        {'mode': 'dirty-ring'}]
     return [
-        *commands,
+        *(Command('calc-dirty-rate', {'calc-time': 1, **mode}, UNTRACKED)
+          for mode in modes),
         hmp('calc_dirty_rate -b 1', UNTRACKED),
         Command('query-dirty-rate', {}, '"unstarted"'),
         Command('set-vcpu-dirty-limit', {'dirty-rate': 5}, UNTRACKED),

@@ -6,7 +6,7 @@ import importlib
 import select
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -253,8 +253,8 @@ class L2Machine:
         """Set how long a QMP command may take."""
         self._qmp.settimeout(seconds)
 
-    def execute(self, name: str, arguments: dict[str, object] | None = None
-                ) -> Any:
+    def execute(self, name: str,
+                arguments: Mapping[str, object] | None = None) -> Any:
         """Execute a QMP command."""
         try:
             return self._qmp.cmd(name, **(arguments or {}))
