@@ -19,7 +19,7 @@ class ArgumentsTest(unittest.TestCase):
         self.assertEqual(integer(1)('100000'), 100000)
         for text in ('0', '241', '-3', '1.5', 'x', ''):
             with self.assertRaisesRegex(argparse.ArgumentTypeError,
-                                        'from 1 to 240'):
+                                        'between 1 and 240'):
                 parse(text)
         with self.assertRaisesRegex(argparse.ArgumentTypeError, '>= 1'):
             integer(1)('0')

@@ -135,7 +135,7 @@ class TimingTest(unittest.TestCase):
     def test_guest_comes_to_its_end_too_early(self) -> None:
         guest: Any = Guest(self.clock, {'query-status': 60.0})
         guest.line = 'ok 3 failures=0'
-        with self.assertRaisesRegex(L2Error, 'says "ok 3 failures=0"'):
+        with self.assertRaisesRegex(L2Error, 'sends "ok 3 failures=0"'):
             self.play_block(guest)
 
     def test_guest_stops(self) -> None:
