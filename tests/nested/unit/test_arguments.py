@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the kinds of arguments."""
+"""Tests of the argument types."""
 
 import argparse
 import math

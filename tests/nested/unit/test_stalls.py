@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of how the monitor is timed, and of what is made of the times."""
+"""Tests of measuring the monitor's response times."""
 
 import unittest
 from pathlib import Path
@@ -25,7 +25,7 @@ end
 
 
 class Clock:
-    """Passes only where something takes time."""
+    """A clock that advances only when an operation takes time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,7 +38,7 @@ class Clock:
 
 
 class Guest:
-    """Stands in for the level 2 machine, and its serial line."""
+    """A fake of the level 2 machine and its serial line."""
 
     def __init__(self, clock: Clock, commands: dict[str, float]) -> None:
         self._clock = clock
