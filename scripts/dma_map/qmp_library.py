@@ -17,7 +17,7 @@ def load_qmp(folder: Path) -> ModuleType:
     ImportError if there is neither.
     """
     if 'qemu' not in sys.modules and (folder / 'qemu/qmp').is_dir():
-        # The package qemu is a namespace: it has a path, but no file
+        # The package qemu is a namespace package: it has a path, but no file
         spec = importlib.machinery.ModuleSpec('qemu', None, is_package=True)
         spec.submodule_search_locations = [str(folder / 'qemu')]
         sys.modules['qemu'] = importlib.util.module_from_spec(spec)

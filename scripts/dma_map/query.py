@@ -2,10 +2,9 @@
 
 """Query, record and rasterize the state of shared memory and DMA to it.
 
-A snapshot is what both queries answered at one moment. It is kept as a line of
-JSON; the cells of its windows are kept as runs, as most have neighbours like
-them. Pictures are made of snapshots only, so that a session that was recorded
-looks as it did live.
+A snapshot is the result of both queries. It is recorded as a line of JSON,
+with the cells of its windows as runs of equal cells. Pictures depend only on
+snapshots, so that a recorded session looks exactly as it did live.
 """
 
 import json
@@ -20,9 +19,9 @@ MIB = 1 << 20
 GIB = 1 << 30
 PAGE_SIZE = 4096
 
-# The most cells that QEMU cuts a window into
+# Maximum number of cells that QEMU divides a window into
 QUERY_CELLS = 4096
-# Parts of the address space that have little between them are shown as one
+# Parts of the address space with smaller gaps are shown as one
 _GAP_MIN = 2 * MIB
 _GAP_SHARE = 256
 _MAX_PARTS = 8
@@ -33,19 +32,19 @@ _VERSION = 1
 Snapshot = dict[str, Any]
 Execute = Callable[[str, dict[str, Any]], Any]
 _T = TypeVar('_T')
-# Commands with their arguments, until there is a result
+# Yields commands with their arguments, and returns the result
 Steps = Generator[tuple[str, dict[str, Any]], Any, _T]
 
 
 class MapError(Exception):
-    """Something that is no session, or a window that makes no sense."""
+    """A file that is not a session, or an invalid window."""
 
 
 # Taking a snapshot
 
 @dataclass(frozen=True)
 class Range:
-    """Guest physical addresses."""
+    """A range of guest physical addresses."""
 
     start: int
     end: int
@@ -55,13 +54,13 @@ class Range:
         return self.end - self.start
 
     def cut(self, start: int, end: int) -> 'Range | None':
-        """What of it is in there."""
+        """Return the part of the range in [start, end)."""
         cut = Range(max(self.start, start), min(self.end, end))
         return cut if cut.size > 0 else None
 
 
 def sections_of(snapshot: Snapshot) -> list[Range]:
-    """Where the guest sees memory that it can convert."""
+    """Return the guest addresses of memory that can be converted."""
     return sorted((Range(section['gpa'], section['gpa'] + section['size'])
                    for block in snapshot['guest-memfd']
                    for section in block['sections']),
@@ -69,7 +68,7 @@ def sections_of(snapshot: Snapshot) -> list[Range]:
 
 
 def join_near(sections: Iterable[Range]) -> list[Range]:
-    """The parts of the address space that are worth a place of their own."""
+    """Return the parts of the address space that are shown separately."""
     parts = list(sections)
     limit = max(_GAP_MIN, sum(part.size for part in parts) // _GAP_SHARE)
     joined: list[Range] = []
@@ -87,7 +86,7 @@ def join_near(sections: Iterable[Range]) -> list[Range]:
 
 
 def _pack(window: dict[str, Any]) -> dict[str, Any]:
-    """Keeps cells as runs: [how many, what]."""
+    """Replace cells by runs: [number of cells, value]."""
     runs: list[list[Any]] = []
     for cell in window.get('cells', []):
         value = [cell['size'], cell['mapped']] if isinstance(cell, dict) \
@@ -106,7 +105,7 @@ def _ask(part: Range) -> dict[str, Any]:
 
 
 def _block_parts(block: dict[str, Any], wanted: Range | None) -> list[Range]:
-    """The parts of a RAM block that are to be seen."""
+    """Return the parts of a RAM block that are shown."""
     if not wanted:
         return [Range(0, block['size'])] if block['sections'] else []
     parts = []
@@ -142,9 +141,9 @@ def _ask_containers(containers: list[dict[str, Any]],
 
 def snapshot_steps(time: float, status: str,
                    wanted: Range | None = None) -> Steps[Snapshot]:
-    """What to ask QEMU for a snapshot: commands and arguments.
+    """Yield the commands and arguments for a snapshot, and return it.
 
-    Whoever takes these steps sends back what QEMU answers, in any way.
+    The caller sends back QEMU's answer to each of them.
     """
     answer = yield 'query-guest-memfd', {}
     blocks = [dict(block) for block in answer]
@@ -160,14 +159,14 @@ def snapshot_steps(time: float, status: str,
         yield from _ask_containers(containers, [part for part in parts
                                                 if part])
     elif containers:
-        # A guest without private memory: what is plugged
+        # Without private memory, show the plugged memory
         yield from _ask_containers(containers, [wanted])
     return snapshot
 
 
 def take_snapshot(execute: Execute, time: float, status: str = 'running',
                   wanted: Range | None = None) -> Snapshot:
-    """Asks QEMU. Execute is called with a QMP command and its arguments."""
+    """Take a snapshot. @execute executes a QMP command with arguments."""
     steps = snapshot_steps(time, status, wanted)
     answer = None
     while True:
@@ -178,7 +177,7 @@ def take_snapshot(execute: Execute, time: float, status: str = 'running',
         answer = execute(command, arguments)
 
 
-# Keeping a session
+# Recording a session
 
 class Recorder:
     """Writes a session, a line for each snapshot."""
@@ -190,7 +189,7 @@ class Recorder:
     def _write(self, line: dict[str, Any]) -> None:
         json.dump(line, self._output, separators=(',', ':'))
         self._output.write('\n')
-        # What was seen is kept, whatever comes then
+        # Flush, so that the session survives a crash
         self._output.flush()
 
     def add(self, snapshot: Snapshot) -> None:
@@ -199,14 +198,14 @@ class Recorder:
 
 @dataclass
 class Session:
-    """A session that was kept."""
+    """A recorded session."""
 
     guest: dict[str, Any]
     snapshots: list[Snapshot]
 
 
 def _no_session(path: Path) -> str:
-    return (f'{path}: no session of {_FORMAT} {_VERSION}: dma-map-view '
+    return (f'{path}: not a session of {_FORMAT} {_VERSION}: dma-map-view '
             '--record writes one')
 
 
@@ -217,18 +216,18 @@ def _read_lines(path: Path) -> Iterator[dict[str, Any]]:
             value = json.loads(line)
         except ValueError as error:
             if number == len(lines) and number > 2:
-                # It was not written to its end: what is there is good
+                # The recording was interrupted: ignore the incomplete line
                 return
             if number == 1:
                 raise MapError(_no_session(path)) from error
             raise MapError(f'{path}, line {number}: {error}') from error
         if not isinstance(value, dict):
-            raise MapError(f'{path}, line {number}: no JSON object')
+            raise MapError(f'{path}, line {number}: not a JSON object')
         yield value
 
 
 def read_session(path: Path) -> Session:
-    """Reads what a Recorder has written."""
+    """Read a file that a Recorder has written."""
     try:
         first, *snapshots = _read_lines(path)
     except OSError as error:
@@ -246,7 +245,7 @@ def read_session(path: Path) -> Session:
             raise MapError(f'{path}, line {number}: '
                            f'{", ".join(sorted(missing))} is missing')
     if not snapshots:
-        raise MapError(f'{path}: nothing was recorded')
+        raise MapError(f'{path}: the session has no snapshot')
     del first[_FORMAT]
     return Session(first, snapshots)
 
@@ -254,7 +253,10 @@ def read_session(path: Path) -> Session:
 # Cells
 
 class State(IntEnum):
-    """Of a cell; the one that matters most of those in it is the highest."""
+    """The state of a cell: the most important one of the memory in it.
+
+    A higher value is more important.
+    """
 
     HOLE = 0
     PRIVATE = 1
@@ -276,16 +278,16 @@ def state_of_extent(size: int, mapped: bool, is_open: bool) -> State:
 
 @dataclass
 class Cell:
-    """A part of the strip."""
+    """A cell of the strip."""
 
     state: State = State.HOLE
-    # How much of it is shared, from 0 to 1
+    # Fraction of the cell that is shared
     share: float = 0.0
 
 
 @dataclass
 class Part:
-    """A part of the address space, as cells of the same size."""
+    """A part of the address space, divided into cells of equal size."""
 
     start: int
     size: int
@@ -305,7 +307,7 @@ class Strip:
 
 
 def _runs(window: dict[str, Any]) -> Iterator[tuple[int, int, Any]]:
-    """Start, end and value of each run; the last cell can be smaller."""
+    """Yield start, end and value of each run; the last cell may be smaller."""
     start = window['start']
     end = start + window['size']
     size = window['cell-size']
@@ -320,7 +322,7 @@ def _runs(window: dict[str, Any]) -> Iterator[tuple[int, int, Any]]:
 
 
 def _shared_pieces(snapshot: Snapshot) -> Iterator[tuple[int, int, float]]:
-    """Start and end by address, and how much of that is shared."""
+    """Yield start, end and the shared fraction of each piece."""
     for block in snapshot['guest-memfd']:
         for section in block['sections']:
             offset, gpa = section['offset'], section['gpa']
@@ -345,7 +347,7 @@ def _extent_pieces(container: dict[str, Any]
 
 def _overlapping(part: Part, cell_size: int, start: int,
                  end: int) -> Iterator[tuple[Cell, int]]:
-    """The cells that a piece touches, and how much of each."""
+    """Yield the cells that a piece overlaps, and the fraction of each."""
     start = max(start, part.start)
     end = min(end, part.start + part.size)
     if start >= end:
@@ -358,7 +360,7 @@ def _overlapping(part: Part, cell_size: int, start: int,
 
 
 def parts_of(snapshot: Snapshot, wanted: Range | None = None) -> list[Range]:
-    """The parts of the address space that there is something to see of."""
+    """Return the parts of the address space that have memory."""
     parts = join_near(sections_of(snapshot))
     if not parts:
         parts = join_near(sorted(
@@ -377,7 +379,7 @@ def _round_up_to_power(number: int) -> int:
 
 
 def fit_cells(parts: list[Range], columns: int, rows: int) -> int:
-    """The smallest cells with which so many rows are enough."""
+    """Return the smallest cell size for which @rows rows are enough."""
     total = sum(part.size for part in parts)
     cell = max(PAGE_SIZE, _round_up_to_power(-(-total // (columns * rows))))
     while len(parts) <= rows and sum(
@@ -389,14 +391,14 @@ def fit_cells(parts: list[Range], columns: int, rows: int) -> int:
 def make_strip(snapshot: Snapshot, columns: int, rows: int,
                wanted: Range | None = None,
                container: str | None = None) -> Strip:
-    """Cuts memory into cells that fit so many rows, each part in its own.
+    """Divide memory into cells that fit @rows rows; a part has its own rows.
 
-    Of the containers, or that one only, the state that matters most is shown.
+    A cell shows the most important state of all containers, or of @container.
     """
     ranges = parts_of(snapshot, wanted)
     left_out = max(0, len(ranges) - rows)
     if left_out:
-        # The largest are the ones to look at
+        # Keep the largest parts
         ranges = sorted(sorted(ranges, key=lambda part: -part.size)[:rows],
                         key=lambda part: part.start)
     if not ranges:
@@ -431,7 +433,7 @@ def _fill_strip(strip: Strip, snapshot: Snapshot,
                     if cell.share:
                         cell.state = max(cell.state, state)
     for part in strip.parts:
-        # The last one can be smaller
+        # The last cell may be smaller
         part.cells[-1].share *= size / (part.size -
                                         (len(part.cells) - 1) * size)
         for cell in part.cells:
@@ -448,7 +450,7 @@ Rates = dict[tuple[str, str, str], float]
 
 
 def make_rates(before: Snapshot | None, now: Snapshot) -> Rates:
-    """How many times a second each counter went up, by list, name, counter."""
+    """Return the rate per second of each (list, name, counter)."""
     rates: Rates = {}
     seconds = now['time'] - before['time'] if before else 0
     if not before or seconds <= 0:
@@ -458,25 +460,25 @@ def make_rates(before: Snapshot | None, now: Snapshot) -> Rates:
         for info in now[query]:
             for counter in counters:
                 if info[key] in old:
-                    # A container that came anew counts from 0
+                    # A new container's counters start from 0
                     change = info[counter] - old[info[key]][counter]
                     rates[query, info[key], counter] = \
                         max(0, change) / seconds
     return rates
 
 
-# Words
+# Formatting
 
 def clean(text: str) -> str:
-    """Names come from outside: what is not printable could do harm."""
+    """Replace unprintable characters, such as escapes, in QEMU's strings."""
     return ''.join(char if char.isprintable() else '?' for char in text)
 
 
 def size_text(size: int) -> str:
-    """A size for people: 4 KiB, 64.1 MiB."""
+    """Format a size: 4 KiB, 64.1 MiB."""
     for name, unit in (('TiB', 1 << 40), ('GiB', GIB), ('MiB', MIB),
                        ('KiB', KIB)):
-        # What would be rounded to 1024 of a unit is 1 of the next
+        # 1024 after rounding is 1 of the next unit
         if size >= unit - unit // 2048:
             text = f'{size / unit:.1f}'
             return f'{text.removesuffix(".0")} {name}'
@@ -484,13 +486,13 @@ def size_text(size: int) -> str:
 
 
 def short_size(size: int) -> str:
-    """The same as short as can be: 4K, 2M."""
+    """Format a size in short form: 4K, 2M."""
     text = size_text(size).removesuffix('iB').removesuffix(' B')
     return text.replace(' ', '')
 
 
 def parse_window(text: str) -> Range:
-    """START+SIZE with suffixes, as 0+256M or 0x100000000+1G."""
+    """Parse START+SIZE with suffixes: 0+256M or 0x100000000+1G."""
     def number(word: str) -> int:
         units = {'K': KIB, 'M': MIB, 'G': GIB, 'T': 1 << 40}
         unit = units.get(word[-1:].upper(), 1)
@@ -500,9 +502,9 @@ def parse_window(text: str) -> Range:
     try:
         first, length = number(start), number(size)
     except ValueError as error:
-        raise MapError(f'"{text}" is no window such as 0+256M') from error
+        raise MapError(f'"{text}" must be a range such as 0+256M') from error
     if length <= 0 or first < 0 or (first | length) % PAGE_SIZE or \
             first + length > 1 << 64:
-        raise MapError(f'"{text}" is no window of whole pages, such as '
+        raise MapError(f'"{text}" must be a range of whole pages, such as '
                        '0+256M')
     return Range(first, first + length)

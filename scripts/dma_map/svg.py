@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A snapshot as a picture: SVG that needs nothing else.
+"""Draw a snapshot as a self-contained SVG picture.
 
-The same snapshot makes the same picture, byte by byte. It has a ground of its
-own, and colours for light and dark pages.
+The same snapshot gives the same picture, byte by byte. The picture has its own
+background, and colours for light and dark mode.
 """
 
 from typing import Any
@@ -24,7 +24,7 @@ _ROWS = 8
 _ROW_GAP = 3
 _LINE = 19
 
-# Colours of a state on light and on dark ground: the costlier, the warmer
+# Colours of each state in light and dark mode: warmer for smaller mappings
 _COLOURS = {
     State.PRIVATE: ('#e3e7ec', '#30363d'),
     State.SHARED: ('#8c959f', '#8b949e'),
@@ -64,7 +64,7 @@ def _style() -> str:
 
 
 class _Canvas:
-    """Elements from top to bottom."""
+    """Places elements from top to bottom."""
 
     def __init__(self) -> None:
         self.y = _MARGIN
@@ -88,12 +88,12 @@ class _Canvas:
 
 
 def _fill_of(cell: Cell) -> int:
-    """How high a cell is filled: what is shared can always be seen."""
+    """Return the filled height of a cell; only private cells have none."""
     if cell.state <= State.PRIVATE:
         return 0
     if cell.share > 0.999999:
         return _CELL_HEIGHT
-    # In few steps, for a small file; never as if it were all of it
+    # Few steps keep the file small; a partly shared cell is never full
     return _CELL_HEIGHT // 4 * min(3, max(1, round(cell.share * 4)))
 
 
@@ -141,13 +141,13 @@ def _draw_strip(canvas: _Canvas, strip: Strip) -> None:
 
 
 def _draw_legend(canvas: _Canvas, strips: list[Strip]) -> None:
-    """Those states that there are, side by side."""
+    """Draw a legend of the states in the picture."""
     x = _MARGIN
     states = set().union(*(strip.states() for strip in strips))
     words = [(state.name.lower(), NAMES[state])
              for state in sorted(states - {State.HOLE})]
     for kind, name in words:
-        # Fonts differ: this is wide enough for all of them
+        # Wide enough for all fonts
         width = 36 + 8 * len(name)
         if x + width > WIDTH - _MARGIN:
             x = _MARGIN
@@ -156,12 +156,12 @@ def _draw_legend(canvas: _Canvas, strips: list[Strip]) -> None:
         canvas.text(x + 20, canvas.y + 12, name)
         x += width
     canvas.y += _LINE
-    canvas.line('A cell is filled as far as it is shared.', 'faint')
+    canvas.line('The filled part of a cell is shared.', 'faint')
     canvas.y += 10
 
 
 def _draw_table(canvas: _Canvas, rows: list[tuple[str, str]]) -> None:
-    """Names and values, two of them side by side."""
+    """Draw names and values in two columns."""
     half = (WIDTH - 2 * _MARGIN) // 2
     for index in range(0, len(rows), 2):
         for column, (name, value) in enumerate(rows[index:index + 2]):
@@ -173,7 +173,7 @@ def _draw_table(canvas: _Canvas, rows: list[tuple[str, str]]) -> None:
 
 
 def _draw_blocks(canvas: _Canvas, blocks: list[dict[str, Any]]) -> None:
-    """A line for each RAM block."""
+    """Draw a table row for each RAM block."""
     places = (0, 170, 290, 410, 480, 590, 680)
     lines = [('RAM block', 'size', 'shared', 'ranges', 'to shared',
               'to private', 'failures')]
@@ -202,7 +202,7 @@ def _container_rows(info: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _draw_sizes(canvas: _Canvas, info: dict[str, Any]) -> None:
-    """How many extents there are of each size, as bars."""
+    """Draw the number of extents of each size as bars."""
     counts = [count for count in info['extents-by-size'] if count['extents']]
     if not counts:
         return
@@ -239,7 +239,7 @@ def _cut(text: str, limit: int) -> str:
 
 def picture(snapshot: Snapshot, guest: dict[str, Any],
             wanted: Range | None = None) -> str:
-    """The whole picture: a strip for each container, and the counters."""
+    """Return the picture: a strip for each container, and the counters."""
     canvas = _Canvas()
     name = guest.get('name')
     title = 'Guest memory and DMA' + (f': {name}' if name else '')
@@ -251,7 +251,7 @@ def picture(snapshot: Snapshot, guest: dict[str, Any],
               for path in [info['qom-path'] for info in containers] or [None]]
     words = [total_text(snapshot)]
     if strips[0].parts:
-        words.append('by guest physical address, a cell is '
+        words.append('by guest physical address, each cell is '
                      f'{size_text(strips[0].cell_size)}')
     if wanted:
         words.append(f'{size_text(wanted.size)} from {wanted.start:#x} on')

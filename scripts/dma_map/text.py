@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A snapshot as lines of text, for a terminal of any size."""
+"""Format a snapshot as lines of text, for a terminal of any size."""
 
 import time
 from collections.abc import Iterable
@@ -10,7 +10,7 @@ from typing import Any
 from dma_map.query import (Cell, Range, Rates, Snapshot, State, Strip, clean,
                            make_strip, short_size, size_text)
 
-# A span is a text and what it is: a State, or one of these
+# A span is a text and its kind: a State or one of these
 PLAIN = 'plain'
 STRONG = 'strong'
 FAINT = 'faint'
@@ -18,8 +18,8 @@ ALARM = 'alarm'
 Span = tuple[str, Any]
 Line = list[Span]
 
-# Without colour, the letter says it all; a small one is a cell of which only
-# a part is shared.
+# Letters for terminals without colours; lower case if the cell is only partly
+# shared
 LETTERS = {State.HOLE: ' ', State.PRIVATE: '.', State.SHARED: 'S',
            State.LARGE: 'G', State.MIDDLE: 'M', State.SMALL: 'K',
            State.WAITING: 'W', State.MISSING: '!'}
@@ -36,7 +36,7 @@ _NARROW = 30
 
 @dataclass
 class Look:
-    """What the terminal can show, and what is to be shown."""
+    """The abilities of the terminal, and the part of memory to show."""
 
     width: int
     height: int | None = None
@@ -47,7 +47,7 @@ class Look:
 
 
 def cell_text(cell: Cell, look: Look) -> str:
-    """One character."""
+    """Return the character for a cell."""
     letter = LETTERS[cell.state]
     if cell.state <= State.PRIVATE or cell.state == State.MISSING:
         return '·' if look.unicode and letter == '.' else letter
@@ -58,7 +58,7 @@ def cell_text(cell: Cell, look: Look) -> str:
 
 def _flow(items: Iterable[Span], width: int, indent: int = 0,
           gap: str = '  ') -> list[Line]:
-    """Puts items side by side, and those that do not fit below."""
+    """Place items side by side, with line breaks where necessary."""
     lines: list[Line] = []
     room = 0
     indent = min(indent, width // 4)
@@ -79,8 +79,8 @@ def _sentence(text: str, kind: Any, width: int) -> list[Line]:
     return _flow([(word, kind) for word in text.split()], width, gap=' ')
 
 
-def _rate(rates: Rates, *key: str) -> str:
-    rate = rates.get(key)     # type: ignore[call-overload]
+def _rate(rates: Rates, key: tuple[str, str, str]) -> str:
+    rate = rates.get(key)
     if not rate:
         return ''
     return f' ({rate:.0f}/s)' if rate >= 10 else f' ({rate:.1f}/s)'
@@ -89,7 +89,7 @@ def _rate(rates: Rates, *key: str) -> str:
 def _counter(name: str, info: dict[str, Any], counter: str, rates: Rates,
              query: str, key: str, is_bad: bool = False) -> Span:
     value = info[counter]
-    return (f'{name} {value}{_rate(rates, query, info[key], counter)}',
+    return (f'{name} {value}{_rate(rates, (query, info[key], counter))}',
             ALARM if is_bad and value else PLAIN)
 
 
@@ -104,7 +104,7 @@ def gate_word(info: dict[str, Any]) -> str:
 def budget_text(info: dict[str, Any]) -> str:
     budget = info.get('budget')
     return f'{budget["left"]} of {budget["limit"]} entries left' if budget \
-        else 'no limit of entries'
+        else 'no entry limit'
 
 
 def sizes_text(info: dict[str, Any]) -> list[str]:
@@ -113,7 +113,7 @@ def sizes_text(info: dict[str, Any]) -> list[str]:
 
 
 def block_lines(info: dict[str, Any], rates: Rates, width: int) -> list[Line]:
-    """The counters of a RAM block."""
+    """Format the counters of a RAM block."""
     def counter(name: str, key: str, is_bad: bool = False) -> Span:
         return _counter(name, info, key, rates, 'guest-memfd', 'id', is_bad)
 
@@ -137,7 +137,7 @@ def block_lines(info: dict[str, Any], rates: Rates, width: int) -> list[Line]:
 
 def container_lines(info: dict[str, Any], rates: Rates,
                     width: int) -> list[Line]:
-    """The counters of a VFIO container."""
+    """Format the counters of a VFIO container."""
     def counter(name: str, key: str, is_bad: bool = False) -> Span:
         return _counter(name, info, key, rates, 'vfio-dma', 'qom-path', is_bad)
 
@@ -172,7 +172,7 @@ def container_lines(info: dict[str, Any], rates: Rates,
 
 
 def total_text(snapshot: Snapshot) -> str:
-    """How much is shared of how much."""
+    """Format the shared size, total size and percentage."""
     blocks = snapshot['guest-memfd']
     size = sum(info['size'] for info in blocks)
     shared = sum(info['shared-size'] for info in blocks)
@@ -190,7 +190,7 @@ def title_lines(snapshot: Snapshot, guest: dict[str, Any], strip: Strip | None,
                          (total_text(snapshot), PLAIN),
                          (f'{clock} UTC', FAINT)]
     if strip and strip.parts:
-        items.append((f'a cell is {size_text(strip.cell_size)}', FAINT))
+        items.append((f'each cell is {size_text(strip.cell_size)}', FAINT))
     if look.container:
         items.append((f'only {look.container.rsplit("/", maxsplit=1)[-1]}',
                       PLAIN))
@@ -201,7 +201,7 @@ def title_lines(snapshot: Snapshot, guest: dict[str, Any], strip: Strip | None,
 
 
 def _columns(snapshot: Snapshot, look: Look) -> tuple[int, int]:
-    """The width of addresses, and how many cells there are beside them."""
+    """Return the width of addresses, and the number of cells in a row."""
     end = max((section['gpa'] + section['size']
                for block in snapshot['guest-memfd']
                for section in block['sections']), default=1 << 40)
@@ -234,27 +234,26 @@ def strip_lines(strip: Strip, label: int, columns: int,
 
 
 def legend_lines(strip: Strip, look: Look) -> list[Line]:
-    """What the characters mean, of those that are there."""
+    """Explain the characters that are used."""
     items: list[Span] = []
     for state in sorted(strip.states() - {State.HOLE}):
         sign = cell_text(Cell(state, 1.0), look)
         items.append((f'{sign} {NAMES[state]}', state))
     if any(0 < cell.share <= 0.999999 for part in strip.parts
            for cell in part.cells):
-        items.append(('light: in part' if look.colour and look.unicode
-                      else 'small letter: in part', FAINT))
+        items.append(('lighter: partly' if look.colour and look.unicode
+                      else 'lower case: partly', FAINT))
     return _flow(items, look.width)
 
 
 def render(snapshot: Snapshot, guest: dict[str, Any], rates: Rates, look: Look,
            note: str = '', keys: str = '') -> list[Line]:
-    """All of it, at most as many lines as there is room for."""
+    """Format the whole view, cut to the height of the terminal."""
     below: list[Line] = []
     if not snapshot['guest-memfd']:
         below += _sentence('No RAM block has a guest_memfd: this guest has no '
                            'private memory.', PLAIN, look.width)
     for info in snapshot['guest-memfd']:
-        # Of one that the guest does not see there is little to say
         below += block_lines(info, rates, look.width)
     if not snapshot['vfio-dma']:
         below += _sentence('No device is assigned: there is no VFIO '
@@ -265,7 +264,7 @@ def render(snapshot: Snapshot, guest: dict[str, Any], rates: Rates, look: Look,
     label, columns = _columns(snapshot, look)
     rows = _STRIP_ROWS
     if look.height is not None:
-        # Half of it, if the rest needs the other half
+        # At least about half of the terminal
         rows = max(1, min(rows, max(look.height - len(below) - 6,
                                     look.height // 2 - 4)))
     strip = make_strip(snapshot, columns, rows, look.window, look.container)
@@ -274,14 +273,14 @@ def render(snapshot: Snapshot, guest: dict[str, Any], rates: Rates, look: Look,
         lines += strip_lines(strip, label, columns, look)
         lines += legend_lines(strip, look)
     elif look.window:
-        lines += _sentence('There is no memory in this window.', PLAIN,
+        lines += _sentence('There is no memory in this range.', PLAIN,
                            look.width)
     lines += below
     return _fit(lines, look, keys)
 
 
 def _fit(lines: list[Line], look: Look, keys: str) -> list[Line]:
-    """Cuts lines, and says so where some are left out."""
+    """Cut lines to the terminal, with a note about how many are left out."""
     last = [(keys[:look.width], FAINT)] if keys else None
     if look.height is None:
         return lines + ([last] if last else [])
@@ -294,6 +293,6 @@ def _fit(lines: list[Line], look: Look, keys: str) -> list[Line]:
 
 
 def plain_text(lines: list[Line]) -> str:
-    """Without colour, as text."""
+    """Convert lines to text without colours."""
     return '\n'.join(''.join(text for text, _ in line).rstrip()
                      for line in lines)

@@ -1,9 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Sources and packages of another Debian release than the machine's, through
-# an apt configuration of our own: the machine's is read, never changed.
-# Sourced, never run.
+# Downloads sources and packages of a Debian release other than the host's, with
+# a private apt configuration: the host's is read, never changed. To be sourced.
 
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -17,9 +16,10 @@ system_codename()
     (. /etc/os-release && printf '%s\n' "${VERSION_CODENAME:-}")
 }
 
-# debian_mirror CODENAME: where this machine gets Debian itself from, its main
-# component. Others may offer a "main" for the same release: a Debian mirror's
-# folder is usually called debian, so such an address is preferred.
+# debian_mirror CODENAME: prints the URI from which the host gets Debian's
+# "main". Other repositories can offer a "main" for the same release. A Debian
+# mirror's folder is usually called debian, so URIs with this name are
+# preferred.
 debian_mirror()
 {
     local uris
@@ -41,8 +41,8 @@ write_private_sources()
     codename=$(system_codename)
     mirror=$(debian_mirror "$codename")
     if [ -z "$mirror" ]; then
-        die "/etc/apt" "names no mirror of Debian $codename's main" \
-            "Add one, or give the sources by hand (see --help)."
+        die "/etc/apt" "has no mirror of Debian $codename main" \
+            "Add one, or specify the source yourself (see --help)."
     fi
     for keyring in /usr/share/keyrings/debian-archive-keyring.{gpg,pgp}; do
         if [ -r "$keyring" ]; then
@@ -61,8 +61,8 @@ write_private_sources()
     } | sed 's/ \[\]//' >"$private_apt_dir/sources.list"
 }
 
-# The machine's proxies and credentials stay in force; what it does after an
-# update, and the indexes that only its own tools want, do not.
+# The host's proxies and credentials stay in effect; its update hooks and the
+# indexes for tools such as apt-file do not.
 write_private_conf()
 {
     cat >"$private_apt_dir/apt.conf" <<EOF
@@ -90,14 +90,14 @@ private_apt()
     "$tool" -q -c "$private_apt_dir/apt.conf" "$@" </dev/null
 }
 
-# Lists of an hour ago are as good as new
+# Updates the package lists, unless they are less than an hour old
 private_apt_update()
 {
     local log=$private_apt_dir/update.log stamp=$private_apt_dir/updated
 
     if ! have_dpkg; then
         die "apt" "this is not a Debian system" \
-            "Give the sources by hand (see --help)."
+            "Specify the source yourself (see --help)."
     fi
     make_dirs "$private_apt_dir"/lists/partial \
         "$private_apt_dir"/cache/archives/partial
@@ -116,15 +116,17 @@ private_apt_update()
     cp "$private_apt_dir/sources.list" "$stamp"
 }
 
-# newest_source PATTERN: the newest such file in the cache, by version
+# newest_source PATTERN: prints the matching file in the cache with the highest
+# version
 newest_source()
 {
     find "$sources_dir" -maxdepth 1 -name "$1" 2>/dev/null |
         sort -V | tail -n 1
 }
 
-# private_apt_fetch PATTERN APT_GET_ARGUMENT...: what cannot be had now may
-# have been had earlier. All or nothing: files are moved when complete.
+# private_apt_fetch PATTERN APT_GET_ARGUMENT...: downloads to the cache. Files
+# are moved there when complete. If the download fails, a file that matches
+# PATTERN from an earlier download will do.
 private_apt_fetch()
 {
     local pattern=$1 what=${*: -1} log=$private_apt_dir/fetch.log
@@ -140,13 +142,13 @@ private_apt_fetch()
         (cd "$new" && private_apt apt-get "$@") >"$log" 2>&1; then
         find "$new" -type f -exec mv -f -t "$sources_dir" {} +
     elif [ -n "$(newest_source "$pattern")" ]; then
-        say "$what cannot be had now: using what was downloaded earlier"
+        say "cannot download $what: using an earlier download"
     else
         if [ -s "$log" ]; then
             tail -n 15 "$log" >&2
         fi
-        die "$what" "cannot be had from this machine's Debian mirror" \
-            "Bring network, mirror or debian-archive-keyring up to date."
+        die "$what" "cannot be downloaded from the host's Debian mirror" \
+            "Check the network, the mirror and debian-archive-keyring."
     fi
     rm -rf "$new"
     exec 7>&-

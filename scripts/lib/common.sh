@@ -1,10 +1,9 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What all scripts share: where things are, how they tell a person what they
-# do, and how they stop. Sourced, never run.
+# Paths, messages, locks and lists of files for all scripts. To be sourced.
 
-# Messages of other programs are read below, and a bare machine has no locale
+# The scripts parse messages of other programs, and a bare machine has no locale
 export LC_ALL=C.UTF-8
 
 repo_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
@@ -15,7 +14,7 @@ say()
     printf '== %s\n' "$*"
 }
 
-# die THING REASON WAY_OUT
+# die SUBJECT CAUSE [REMEDY]
 die()
 {
     printf 'error: %s: %s\n' "$1" "$2" >&2
@@ -25,7 +24,8 @@ die()
     exit 1
 }
 
-# Downloads and compiled objects outlive a clone; XDG says where
+# Prints the folder for downloads and compiled objects, which outlive a clone
+# (see the XDG Base Directory Specification)
 find_cache_dir()
 {
     local home=${HOME:-}
@@ -38,16 +38,16 @@ find_cache_dir()
 
 cache_dir=$(find_cache_dir)
 
-# A script that runs others makes one run of them all
+# Identifies a run, which includes the scripts that the first one calls
 export QEMU_SHARED_DMA_RUN=${QEMU_SHARED_DMA_RUN:-$$-$(date +%s)}
 
 make_dirs()
 {
     mkdir -p "$@" ||
-        die "$*" "cannot be created" "Give yourself write access to it."
+        die "$*" "cannot be created" "Check the permissions."
 }
 
-# One at a time: lock_or_wait NAME keeps build/NAME.lock until the script ends
+# lock_or_wait NAME: takes the lock build/NAME.lock until the script ends
 lock_or_wait()
 {
     local lock=$build_dir/$1.lock
@@ -60,7 +60,7 @@ lock_or_wait()
     fi
 }
 
-# ccache finds objects of another clone again when paths are relative
+# Sets up ccache. Relative paths let clones share their objects.
 use_ccache()
 {
     export CCACHE_DIR=$cache_dir/ccache
@@ -75,8 +75,9 @@ in_git_checkout()
         git -C "$repo_root" rev-parse --git-dir >/dev/null 2>&1
 }
 
-# own_files FOLDER...: our files in there, one a line, sorted. Without git, or
-# in a source archive, everything that is not a build product counts as ours.
+# own_files FOLDER...: prints our files in these folders, one per line, sorted.
+# Without git, or in a source archive, these are all files except build
+# products.
 own_files()
 {
     local folders=() folder file
@@ -97,7 +98,7 @@ own_files()
             \( -path ./build -o -name .git -o -name __pycache__ \) -prune \
             -o -type f ! -name '*~' ! -name '*.pyc' -print | sed 's|^\./||')
     fi | sort -u | while IFS= read -r file; do
-        # A link to a folder is none
+        # Skip links to folders and deleted files
         if [ -f "$repo_root/$file" ]; then
             printf '%s\n' "$file"
         fi

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The parts that build without a QEMU tree: C++ parts, their tests, and the
-# firmware of the nested bench. Sourced, never run.
+# Builds the parts that need no QEMU tree: C++ parts, their tests, and the
+# firmware of the nested tests. To be sourced.
 
 # shellcheck source=scripts/lib/packages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
@@ -11,11 +11,11 @@ source "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 
 core_dir=$build_dir/core
 
-# What tests/nested/run needs on the host
+# Installs the packages that tests/nested/run needs on the host
 need_bench_packages()
 {
-    need_firmware
-    need_packages busybox-static binutils iproute2 python3 python3-pytest
+    need_packages seabios qemu-system-data busybox-static binutils iproute2 \
+        python3 python3-pytest
 }
 
 # build_core_in FOLDER WHAT NAME_OF_LOG [MESON_OPTION]...

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""One screen that says what happened in the runs of scripts/demo."""
+"""Summarize the runs of scripts/demo on one screen."""
 
 import json
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 MIB = 1 << 20
 PAGE_SIZE = 4096
 
-# TAP lines of these operations are the story that the demo tells.
+# The steps of the demo: patterns of their checks in TAP, and descriptions
 STEPS = (
     (r'dma-from .* arrives', 'device reads shared memory'),
     (r'dma-to .* arrives', 'device writes shared memory'),
@@ -37,14 +37,14 @@ class Run:
                        if line.startswith('not ok ')]
 
     def step(self, pattern: str) -> tuple[int, int]:
-        """How many checks of a kind passed, and how many failed."""
+        """Return how many checks of a step passed, and how many failed."""
         good = sum(bool(re.search(r'^ok .*' + pattern, line))
                    for line in self.lines)
         bad = sum(bool(re.search(pattern, line)) for line in self.failed)
         return good, bad
 
     def happened(self) -> bool:
-        """Whether every step was made, and all went well."""
+        """Whether every step was executed and no check failed."""
         return bool(self.figures) and not self.failed and all(
             self.step(pattern)[0] for pattern, _ in STEPS)
 
@@ -94,11 +94,11 @@ def main() -> int:
     good = all(run.happened() for run in runs)
     for run in runs:
         if not run.happened():
-            print(f'{run.backend}: not all of it happened, see {run.tap}')
+            print(f'{run.backend}: some steps failed, see {run.tap}')
             print('\n'.join(f'  {line}' for line in run.failed))
     if good:
-        print('All of it happened. Only what the guest shares can be reached '
-              'by the device.')
+        print('All steps succeeded: the device can access only memory that '
+              'the guest shares.')
     return 0 if good else 1
 
 

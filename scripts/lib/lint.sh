@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# What the scripts in scripts/lint share: lists of files, and how a script ends
-# that cannot do its work. Sourced, never run.
+# Lists of files and skip() for the scripts in scripts/lint. To be sourced.
 
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -21,10 +20,10 @@ skip()
 need_tool()
 {
     command -v "$1" >/dev/null ||
-        skip "$1 is missing, it is in Debian's package $2"
+        skip "$1 is missing; it is in Debian's package $2"
 }
 
-# list_files LISTER: sets files; an empty list is an error
+# list_files LISTER: sets the array files; an empty list is an error
 list_files()
 {
     mapfile -t files < <("$1")
@@ -33,8 +32,8 @@ list_files()
     fi
 }
 
-# C++ is in .cc files, in headers beside a .cc file of the same name, and in
-# folders of C++ programs. All other headers are C, in QEMU's own style.
+# Prints C++ files: .cc files, headers next to a .cc file of the same name, and
+# headers of C++ programs. All other headers are C, in QEMU's own style.
 cpp_files()
 {
     own_files . | while IFS= read -r file; do
@@ -60,15 +59,15 @@ c_files()
     own_files . | grep -E '\.[ch]$' | grep -vxF -f <(cpp_files)
 }
 
-# Everything that can hold a comment, except patches of QEMU's files
+# Prints all files that can have comments, except patches of QEMU's files
 licensed_files()
 {
     own_files . | grep -vE \
         '^(COPYING|MAINTAINERS|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$'
 }
 
-# files_with_interpreter SUFFIX PATTERN: files with that suffix, and scripts
-# whose first line names an interpreter that matches
+# files_with_interpreter SUFFIX PATTERN: prints files with this suffix, and
+# scripts whose interpreter matches the pattern
 files_with_interpreter()
 {
     own_files . | while IFS= read -r file; do

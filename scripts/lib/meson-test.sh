@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Runs of "meson test", and the steps that they need. Sourced, never run.
+# Runs "meson test" and the steps that it needs. To be sourced.
 
 # shellcheck source=scripts/lib/core.sh
 source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
@@ -10,7 +10,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
 results=()
 failed_steps=0
 
-# step COMMAND...: what cannot be built counts as a failed test
+# step COMMAND...: runs a build step; a failed one counts as a failed test
 step()
 {
     if ! ("$@") </dev/null; then
@@ -19,7 +19,7 @@ step()
     fi
 }
 
-# find_meson FOLDER: the meson that has configured it; QEMU brings its own
+# find_meson FOLDER: prints the meson that configured FOLDER; QEMU has its own
 find_meson()
 {
     if [ -x "$1/pyvenv/bin/meson" ]; then
@@ -52,8 +52,9 @@ meson_test()
         --num-processes "$jobs" --print-errorlogs "$@" </dev/null || true
 }
 
-# build_tests_in_qemu FOLDER [OPTION]...: "meson test" would build all of QEMU.
-# The options choose suites, see lib/qemu_suites.py.
+# build_tests_in_qemu FOLDER [OPTION]...: builds the tests of the suites that
+# the options select (see lib/qemu_suites.py). "meson test" would build all of
+# QEMU.
 build_tests_in_qemu()
 {
     local folder=$1 targets
@@ -82,7 +83,7 @@ test_in_qemu()
     fi
 }
 
-# count_results [OPTION]...: the last line, and whether all is well
+# count_results [OPTION]...: prints the totals, and returns whether all passed
 count_results()
 {
     /usr/bin/python3 "$(dirname "${BASH_SOURCE[0]}")/meson_results.py" \

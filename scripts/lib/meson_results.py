@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Count the cases of runs of "meson test", from the logs that meson leaves.
+"""Count the test cases of runs of "meson test", from meson's logs.
 
 A test that crashed, hung or did not run all of its cases counts as one more
 failed case, unless one of its cases has failed already.
@@ -23,14 +23,14 @@ PLAN = re.compile(r'^1\.\.\d+', re.MULTILINE)
 
 @dataclass
 class Test:
-    """The cases of a test, and whether they are points of TAP."""
+    """The cases of a test, and whether they are TAP test points."""
 
     cases: Counter[str] = field(default_factory=Counter)
     is_tap: bool = False
 
 
 def outcome(case: ElementTree.Element) -> str:
-    """How a case ended; GoogleTest does not run those that are disabled."""
+    """Return the outcome of a case; disabled GoogleTest cases are not run."""
     if case.find('failure') is not None or case.find('error') is not None:
         return FAILED
     if case.find('skipped') is not None or case.get('status') == 'notrun':
@@ -39,10 +39,10 @@ def outcome(case: ElementTree.Element) -> str:
 
 
 def read_cases(junit: ElementTree.Element) -> dict[str, Test]:
-    """The tests in meson's JUnit file, by name, with suites as meson has them.
+    """Read the tests in meson's JUnit file, by name.
 
-    A suite is called PROJECT, with a test a case; or PROJECT.TEST, with the
-    points of TAP; or PROJECT.TEST.SUITE, where SUITE is GoogleTest's.
+    A JUnit suite is called PROJECT (each case is a test), PROJECT.TEST (each
+    case is a TAP test point) or PROJECT.TEST.SUITE (a suite of GoogleTest).
     """
     tests: dict[str, Test] = {}
     for suite in junit.iter('testsuite'):
@@ -56,7 +56,7 @@ def read_cases(junit: ElementTree.Element) -> dict[str, Test]:
 
 
 def read_log(text: str) -> Iterator[tuple[str, dict]]:
-    """The tests in meson's own log: one JSON object a line."""
+    """Read the tests in meson's own log: one JSON object per line."""
     for line in text.splitlines():
         record = json.loads(line)
         yield record['name'], record
@@ -66,21 +66,21 @@ def has_failed(record: dict, test: Test) -> bool:
     """Whether a test has failed as a whole."""
     if record['result'] not in GOOD:
         return True
-    # meson takes TAP without a plan for complete, and no output for a skip
+    # meson accepts TAP without a plan, and treats empty output as a skip
     is_tap = test.is_tap or (record['result'] == 'SKIP' and
                              record['returncode'] == 0)
     return is_tap and not PLAN.search(record['stdout'])
 
 
 def count(junit: ElementTree.Element, log: str) -> Counter[str]:
-    """How many cases of a run of "meson test" ended how."""
+    """Count the cases of a run of "meson test" by outcome."""
     tests = read_cases(junit)
     result: Counter[str] = Counter()
     for name, record in read_log(log):
         test = tests.get(name, Test())
         cases = test.cases
         if has_failed(record, test) and not cases[FAILED]:
-            # Other cases than points of TAP can be from an earlier run
+            # GoogleTest's results may be left over from an earlier run
             cases = Counter({FAILED: 1}) + (cases if test.is_tap
                                             else Counter())
         result += cases
@@ -88,12 +88,12 @@ def count(junit: ElementTree.Element, log: str) -> Counter[str]:
 
 
 def count_files(junit: Path) -> Counter[str]:
-    """The same of a file, whose name ends with .junit.xml.
+    """Count the cases of a run by outcome; @junit is its .junit.xml file.
 
-    meson writes none if it could not run a test, which counts as a failure.
+    A missing file counts as a failure: meson could not run a test.
     """
     if not junit.exists():
-        print(f'error: {junit}: no test was run', file=sys.stderr)
+        print(f'error: {junit}: no tests were run', file=sys.stderr)
         return Counter({FAILED: 1})
     log = junit.with_name(junit.name.removesuffix('.junit.xml') + '.json')
     return count(ElementTree.parse(junit).getroot(),
@@ -103,12 +103,12 @@ def count_files(junit: Path) -> Counter[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('junit', nargs='*', type=Path, metavar='JUNIT_FILE',
-                        help="meson's testlog.junit.xml, beside testlog.json")
+                        help="meson's testlog.junit.xml, next to testlog.json")
     parser.add_argument('--failed', type=int, default=0, metavar='N',
-                        help='steps that failed before a test could be run')
+                        help='number of build steps that failed')
     parser.add_argument('--counts', type=Path, metavar='FILE',
-                        help='a file with "PASSED FAILED SKIPPED", which is '
-                        'ignored if it does not exist')
+                        help='add the numbers "PASSED FAILED SKIPPED" in '
+                        'FILE, if it exists')
     args = parser.parse_args()
     total = Counter({FAILED: args.failed})
     if args.counts and args.counts.exists():

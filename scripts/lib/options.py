@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The options of commands that are shell scripts.
+"""Parse the options of a command that is a shell script.
 
-The name of the command and its arguments are given. What is printed is for the
-shell to evaluate: an assignment for each option, or --help and an exit.
+The arguments are the name of the command and its own arguments. The output is
+for the shell to evaluate: an assignment for each option, or the text of --help
+and an exit.
 """
 
 import argparse
@@ -33,105 +34,118 @@ def not_empty(text: str) -> str:
 def add_jobs(parser: argparse.ArgumentParser, what: str,
              default: int = PROCESSORS) -> None:
     parser.add_argument('--jobs', type=positive, default=default, metavar='N',
-                        help=f'run N {what} at once (default: {default})')
+                        help=f'run N {what} in parallel (default: {default})')
 
 
 def add_update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--update', action='store_true',
-                        help='look for a newer point release in Debian')
+                        help="use Debian's newest point release, instead of "
+                        'the source that was downloaded earlier')
 
 
 def build_qemu(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build build/qemu/qemu-system-x86_64: QEMU 10.0 with this project in it.
-        The patched source is in build/qemu-src. Our files are links there, so
-        after an edit 'ninja -C build/qemu qemu-system-x86_64' is enough.'''
+        Build QEMU 10.0 with shared device assignment:
+        build/qemu/qemu-system-x86_64. The patched source is in build/qemu-src,
+        where this project's files are symbolic links. After editing them,
+        'ninja -C build/qemu qemu-system-x86_64' is sufficient. Missing Debian
+        packages are installed, as root or with sudo.'''
     parser.epilog = f'''
         Downloads and compiled objects are kept in
         {os.environ.get('cache_dir', '~/.cache')}.'''
     parser.add_argument('--qemu-source', type=not_empty, metavar='WHERE',
                         help='a git checkout, an unpacked release or a '
                         'release tarball of QEMU 10.0. It is copied, never '
-                        'changed, and used by later runs too. "debian" goes '
-                        "back to the default, Debian 13's source package")
+                        'changed, and later runs use it too. "debian" selects '
+                        "the default, Debian 13's source package, again")
     parser.add_argument('--full', action='store_true',
-                        help="build with QEMU's default features, as far as "
-                        'their libraries are installed, not only with what '
+                        help="enable all of QEMU's default features whose "
+                        'libraries are installed, instead of only those that '
                         'the tests and the demo need. Later runs without '
-                        '--full, as by scripts/demo and scripts/check, build '
-                        'the smaller QEMU again')
+                        '--full (scripts/demo and scripts/check) build the '
+                        'small QEMU again')
     add_jobs(parser, 'compilers')
     add_update(parser)
 
 
 def check(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Check style, build everything, and run all tests with "meson test":
-        those of build/core, and those of build/qemu in its suite
-        shared-dma.'''
+        Build everything and run all checks with "meson test": style checks,
+        unit tests, and tests of guests on nested virtual machines. Missing
+        Debian packages are installed, as root or with sudo. Tests without a
+        QEMU tree are in build/core, the others in build/qemu (suite
+        shared-dma).'''
     parser.epilog = '''
-        The last line is "N passed, N failed[, N skipped]", where test cases
-        are counted one by one. The exit status is 0 if tests were run and none
-        failed. Logs are in meson-logs in build/core and build/qemu.'''
+        The last line is "N passed, N failed[, N skipped]" and counts single
+        test cases. The exit status is 0 if tests were run and none failed.
+        Logs are in build/core/meson-logs and build/qemu/meson-logs.'''
     parser.add_argument('tests', nargs='*', metavar='NAME',
                         help='run only these tests; "meson test -C build/core '
-                        '--list --suite fast" lists the fast ones, and so on')
+                        '--list --suite SUITE" lists them, where SUITE is '
+                        'fast, qemu, nested or soak')
     mode = parser.add_mutually_exclusive_group()
     mode.add_argument('--fast', action='store_true',
-                      help='leave out what needs QEMU')
+                      help='run only checks that need no QEMU tree')
     mode.add_argument('--sanitize', action='store_true',
-                      help='instead of the other tests, run unit tests and '
-                      'tests of the conversion path with sanitizers, and fuzz '
-                      'targets for some minutes')
+                      help='instead of the other checks, run the unit tests '
+                      'and the tests of conversions with sanitizers, and the '
+                      'fuzz targets for some minutes')
     mode.add_argument('--soak', nargs='?', type=positive, const=30,
-                      metavar='M', help='run random programs too, at the end, '
-                      'for M minutes (default: 30)')
+                      metavar='M', help='also run random programs on nested '
+                      'guests for M minutes (default: 30), after the other '
+                      'checks')
     parser.add_argument('--qemu-suites', action='store_true',
-                        help="run QEMU's own unit tests and qtests too, with "
-                        'and without the project in QEMU, and compare (see '
-                        'scripts/qemu-suites)')
+                        help="also run QEMU's own unit tests and qtests, with "
+                        'and without this project, and compare the results '
+                        '(see scripts/qemu-suites)')
     add_jobs(parser, 'tests', min(PROCESSORS, 2))
 
 
 def demo(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Install what is missing, build QEMU with this project in it and a small
-        Linux to run it on, start a guest whose memory is private, and show the
-        DMA of a device that is assigned to it. No special processor is needed:
-        QEMU emulates the machine on which all of this runs.'''
+        Run a guest with private memory and an assigned PCI device, and show
+        that the device can access only the memory that the guest shares. No
+        special hardware is needed: QEMU emulates the host, with its processor
+        and IOMMU. The demo builds QEMU and a small Linux kernel for this host,
+        and installs missing Debian packages (as root or with sudo).'''
     parser.epilog = '''
-        The first run takes about 20 minutes on two cores, the next ones
-        seconds. The exit status is 0 if everything that is shown has
-        happened.'''
+        The first run takes about 20 minutes on two cores, later runs take
+        seconds. Results are in build/demo. The exit status is 0 if all steps
+        succeeded.'''
 
 
 def qemu_suites(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build QEMU 10.0 twice, pristine and with this project in it, run QEMU's
-        own unit tests and x86_64 qtests in both, and report what passes in the
-        pristine tree only. A development tree (build/qemu-src with a .git)
-        is not tested: only patches/ and the project's files are.'''
+        Build QEMU 10.0 twice, pristine and with this project, run QEMU's own
+        unit tests and x86_64 qtests in both, and report tests that pass only
+        in the pristine tree. Changes made in a development tree
+        (build/qemu-src with a .git) are not tested, only patches/ and this
+        project's files.'''
     parser.epilog = f'''
-        The trees are in build/suites. Results of the pristine tree are kept in
-        {os.environ.get('cache_dir', '~/.cache')}/suites. The exit status is
-        not 0 if there is a regression.'''
+        The trees are in build/suites. Results of the pristine tree are cached
+        in {os.environ.get('cache_dir', '~/.cache')}/suites. The exit status is
+        1 if there is a regression.'''
     add_jobs(parser, 'compilers and tests')
     parser.add_argument('--again', action='store_true',
                         help='test the pristine tree again, even if its '
-                        'results are known')
+                        'results are cached')
     parser.add_argument('--counts', type=not_empty, metavar='FILE',
-                        help='write "PASSED FAILED SKIPPED" to FILE')
+                        help='write the numbers "PASSED FAILED SKIPPED" to '
+                        'FILE')
 
 
 def build_kernel(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build build/nested/bzImage, the kernel that the nested tests run, from
-        Debian 13's linux-source-6.12. An image that was built from the same
-        source and configuration before is reused.'''
+        Build build/nested/bzImage, the Linux kernel of the emulated host on
+        which the nested tests run QEMU, from Debian 13's linux-source-6.12. An
+        image that was built earlier from the same source and configuration is
+        reused. Missing Debian packages are installed, as root or with
+        sudo.'''
     parser.epilog = f'''
-        Images are kept in {os.environ.get('cache_dir', '~/.cache')}/kernel.'''
+        Images are cached in {os.environ.get('cache_dir', '~/.cache')}/kernel.
+        '''
     parser.add_argument('--config', type=not_empty, metavar='FILE',
-                        help='a fragment to put on top of allnoconfig '
+                        help='kernel options that differ from allnoconfig '
                         '(default: tests/nested/l1.config)')
     add_jobs(parser, 'compilers')
     add_update(parser)
@@ -143,7 +157,7 @@ COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
 
 
 def assignment(name: str, value: object) -> str:
-    """A shell variable: a flag is 1 or empty, a list is an array."""
+    """Return a shell assignment: a flag is 1 or empty, a list is an array."""
     if isinstance(value, list):
         return f'{name}=({shlex.join(value)})'
     if value is True:

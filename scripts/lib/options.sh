@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The options of the command that sources this: scripts/lib/options.py parses
-# them, a variable for each option is set. Sourced first, never run.
+# Parses the options of the command that sources this file with options.py, and
+# sets a variable for each. To be sourced first.
 
 # shellcheck source=scripts/lib/packages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
@@ -12,7 +12,7 @@ set_options()
     local command settings
     command=$(basename "$0")
 
-    # Debian's may be missing on a bare machine
+    # A bare machine may lack Debian's Python
     if ! [ -x /usr/bin/python3 ]; then
         need_packages python3
     fi

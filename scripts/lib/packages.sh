@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Debian packages that a step needs are installed when it needs them.
-# Sourced, never run.
+# Installs missing Debian packages. To be sourced.
 
 # shellcheck source=scripts/lib/apt-private.sh
 source "$(dirname "${BASH_SOURCE[0]}")/apt-private.sh"
@@ -17,7 +16,7 @@ package_installed()
     [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
 }
 
-# as_root COMMAND...: sudo asks on the terminal, if it must and can
+# as_root COMMAND...: uses sudo, which may ask for a password on the terminal
 as_root()
 {
     if [ "$(id -u)" -eq 0 ]; then
@@ -27,7 +26,7 @@ as_root()
     fi
 }
 
-# Once in a run is often enough
+# update_package_lists LOG: updates the host's package lists, once per run
 update_package_lists()
 {
     local stamp=$cache_dir/apt/updated-in-run
@@ -46,13 +45,13 @@ apt_install()
     make_dirs "$cache_dir/apt"
     if ! as_root true; then
         die "missing packages" "$* (this user is not root and cannot use sudo)" \
-            "As root, type: apt-get install --no-install-recommends $*"
+            "As root, run: apt-get install --no-install-recommends $*"
     fi
     say "installing $*"
     if ! update_package_lists "$log"; then
         tail -n 15 "$log" >&2
         die "apt-get update" "failed" \
-            "Fix the machine's package sources, see $log."
+            "Fix the host's package sources, see $log."
     fi
     if ! as_root env DEBIAN_FRONTEND=noninteractive apt-get -q -y \
             -o DPkg::Lock::Timeout=300 install --no-install-recommends "$@" \
@@ -68,7 +67,7 @@ need_packages()
     local package missing=()
 
     if ! have_dpkg; then
-        say "not a Debian system, make sure that it has what these hold: $*"
+        say "not a Debian system: make sure that it has the contents of: $*"
         return 0
     fi
     for package in "$@"; do
@@ -81,12 +80,6 @@ need_packages()
     fi
 }
 
-# Firmware for a QEMU built without blobs: run it with -L on their folders
-need_firmware()
-{
-    need_packages seabios qemu-system-data
-}
-
 meson_is_new_enough()
 {
     /usr/bin/python3 -c '
@@ -96,7 +89,8 @@ sys.exit(tuple(int(x) for x in version.split(".")[:2]) < (1, 5))
 ' 2>/dev/null
 }
 
-# QEMU 10.0 wants meson 1.5; Debian 12 has 1.0, its backports have a newer one
+# Installs meson 1.5, which QEMU 10.0 needs. On Debian 12, which has meson 1.0,
+# it comes from the backports.
 need_meson()
 {
     if meson_is_new_enough; then

@@ -1,8 +1,7 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Long work: one line says what it is, and a person sees how far it is.
-# Sourced, never run.
+# Runs long commands, with a title and their progress. To be sourced.
 
 # shellcheck source=scripts/lib/common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
@@ -29,7 +28,8 @@ run_logged()
     fi
 }
 
-# On a terminal one line that changes; elsewhere a line every 5%
+# show_percent LABEL PERCENT DETAIL: updates one line on a terminal; otherwise
+# prints a line for every 5%
 show_percent()
 {
     local label=$1 percent=$2 detail=$3
@@ -50,8 +50,8 @@ end_percent()
     fi
 }
 
-# make does not say how far it is: count its lines and compare with what they
-# usually are
+# follow_make LABEL USUAL_LINES: shows the progress of make, which does not
+# report it, by comparing its number of lines with the usual number
 follow_make()
 {
     local label=$1 usual=$2 line count=0 percent
@@ -88,8 +88,8 @@ run_followed()
     fi
 }
 
-# run_ninja LABEL NINJA_ARGUMENT...: on a terminal ninja itself shows how far it
-# is; elsewhere it prints what fails
+# run_ninja LABEL NINJA_ARGUMENT...: on a terminal ninja shows its own progress;
+# otherwise it prints only failures
 run_ninja()
 {
     local label=$1 quiet=()

@@ -1,8 +1,8 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# Trees of QEMU's source, as it comes or with our patches and files in it, and
-# how they are configured. Sourced, never run.
+# Creates and configures trees of QEMU's source: pristine ones, and ones with
+# our patches and files. To be sourced.
 
 # shellcheck source=scripts/lib/packages.sh
 source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
@@ -12,22 +12,22 @@ source "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 patches_dir=$repo_root/patches/qemu-10.0
 version_wanted=10.0
 
-# Kept in a tree, so that they come and go with it
+# Files in a tree that record how it was made
 made_from=.made-from
 links_made=.links-made
 
-# The parts of a QEMU tree that files of ours can be in
+# The folders of a QEMU tree in which our files are linked
 linked_folders=(include system accel hw target backends monitor qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
     tests/unit tests/nested/firmware/program-format.h docs)
 
-# Where the source comes from, if not from where it came the last time, and
-# whether Debian is asked for a newer point release
+# The source to use, or empty for the one of the last run; and whether to look
+# for a newer point release in Debian
 source_arg=
 update=${update:-}
 
-# use_tree FOLDER: what follows is about the source tree FOLDER/qemu-src, its
-# build folder FOLDER/qemu, and logs next to them
+# use_tree FOLDER: selects the source tree FOLDER/qemu-src and its build folder
+# FOLDER/qemu; logs are next to them
 use_tree()
 {
     tree_dir=$1
@@ -45,15 +45,15 @@ need_build_packages()
     need_meson
 }
 
-# Where the source comes from
+# Finding the source
 
 check_version()
 {
     case $2 in
     "$version_wanted" | "$version_wanted".*) ;;
     *)
-        die "$1" "is QEMU $2, the patches are for $version_wanted.x" \
-            "Give another source with --qemu-source."
+        die "$1" "is QEMU $2, but the patches are for $version_wanted.x" \
+            "Use another source with --qemu-source."
         ;;
     esac
 }
@@ -63,7 +63,7 @@ dsc_version()
     basename "$1" .dsc | sed 's/^qemu_//'
 }
 
-# Fetches Debian's source package, or takes what an earlier run fetched
+# Prints the path of Debian's source package; downloads it if necessary
 debian_dsc()
 {
     if [ -n "$update" ] || [ -z "$(newest_source 'qemu_*.dsc')" ]; then
@@ -88,8 +88,8 @@ find_source()
         source_kind=folder
         source_path=$(cd "$source_arg" && pwd -P)
         if ! [ -r "$source_path/VERSION" ]; then
-            die "$source_arg" "is not a QEMU tree: there is no VERSION in it" \
-                "Give a git checkout or an unpacked release of QEMU."
+            die "$source_arg" "is not a QEMU tree: it has no file VERSION" \
+                "Use a git checkout or an unpacked release of QEMU."
         fi
         check_version "$source_arg" "$(cat "$source_path/VERSION")"
         source_arg=$source_path
@@ -99,11 +99,11 @@ find_source()
         source_arg=$source_path
     else
         die "$source_arg" "no such folder or file" \
-            "Give a source with --qemu-source; 'debian' takes Debian's."
+            "Use --qemu-source; 'debian' selects Debian's source package."
     fi
 }
 
-# Two sources with one identity make the same tree
+# Prints a hash of the source
 source_identity()
 {
     case $source_kind in
@@ -128,7 +128,7 @@ patches_identity()
     done | sha256_of
 }
 
-# How the patched tree is made
+# Creating the tree
 
 unpack_source()
 {
@@ -154,8 +154,8 @@ unpack_source()
         fi
         if ! [ -r "$new_tree/VERSION" ]; then
             top=$(tar -tf "$source_path" | head -n 1 || true)
-            die "$source_path" "holds no QEMU tree (its first file is $top)" \
-                "Give a release tarball of QEMU."
+            die "$source_path" "has no QEMU tree (its first file is $top)" \
+                "Use a release tarball of QEMU."
         fi
         check_version "$source_path" "$(cat "$new_tree/VERSION")"
         ;;
@@ -167,8 +167,9 @@ berkeley-softfloat-3 berkeley-testfloat-3'."
     fi
 }
 
-# The tree is a work tree of a repository beside it: not one of its own, or
-# QEMU's configure takes it for a checkout and wants its submodules.
+# Runs git on the repository next to the tree. It is not inside the tree,
+# because QEMU's configure would take the tree for a checkout and require its
+# submodules.
 tree_git()
 {
     GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
@@ -186,8 +187,7 @@ commit_new_tree()
             -m "$1" "$(GIT_INDEX_FILE=$index tree_git write-tree)")"
 }
 
-# import_source: commits the source as the branch pristine, if another one is
-# there
+# Commits the source as the branch pristine, unless it is there already
 import_source()
 {
     local source
@@ -198,7 +198,7 @@ import_source()
         return 0
     fi
     if ! [ -e "$repository" ]; then
-        # What may be there is from nowhere
+        # An existing tree does not belong to this repository
         rm -rf "$tree"
         run_logged "creating ${repository#"$repo_root/"}" \
             "$tree_dir/git.log" tree_git init -q -b unused
@@ -216,8 +216,9 @@ drop_new_tree()
     tree_git worktree prune
 }
 
-# Applies the patches aside. In the tree only files change that are different
-# at the end, so that ninja compiles no others.
+# Applies the patches in a temporary work tree and makes the result the branch
+# patched. Checking it out touches only files that differ, so that ninja
+# recompiles only these.
 apply_patches()
 {
     local log=$tree_dir/patch.log patch
@@ -244,13 +245,13 @@ apply_patches()
     trap - EXIT
 }
 
-# check_out BRANCH: refuses to overwrite what a person has edited
+# check_out BRANCH: fails if it would overwrite files that the user has edited
 check_out()
 {
     local log=$tree_dir/git.log force=()
 
     if ! [ -e "$tree/$made_from" ]; then
-        # It was removed, or never completed
+        # The tree was removed, or never completed
         force=(-f)
     fi
     make_dirs "$tree"
@@ -262,7 +263,7 @@ check_out()
     fi
 }
 
-# prepare_tree_as BRANCH: makes the tree, unless it is there already
+# prepare_tree_as BRANCH: creates the tree, unless it is up to date
 prepare_tree_as()
 {
     local identity
@@ -294,7 +295,7 @@ prepare_patched_tree()
     link_own_files
 }
 
-# Links our files into the tree; files that left take their links with them
+# Links our files into the tree, and removes links to files that are gone
 link_own_files()
 {
     local wanted=$tree_dir/links file
@@ -316,7 +317,7 @@ link_own_files()
     while IFS= read -r file; do
         if [ -e "$tree/$file" ] &&
             ! [ "$tree/$file" -ef "$repo_root/$file" ]; then
-            die "$file" "QEMU has a file of this name itself" \
+            die "$file" "QEMU has a file of the same name" \
                 "Rename ours, or change QEMU's with a patch."
         fi
         make_dirs "$(dirname "$tree/$file")"
@@ -325,11 +326,11 @@ link_own_files()
     mv "$wanted" "$tree/$links_made"
 }
 
-# The build. Its folder is always next to the source, under the same name: where
-# two trees hold the same, ccache finds the objects of one for the other.
+# Configuring. The build folder is always next to the source and has the same
+# name, so that ccache can share objects between trees.
 
-# common_arguments [CC CXX]: every QEMU has these; a script adds its own before
-# configure_qemu
+# common_arguments [CC CXX]: sets the arguments that every QEMU has; scripts add
+# their own before configure_qemu
 common_arguments()
 {
     local cc=${1:-gcc} cxx=${2:-g++}
@@ -342,7 +343,7 @@ common_arguments()
         --target-list=x86_64-softmmu)
 }
 
-# For a QEMU of only what the nested tests and the demo need
+# Adds the arguments for a small QEMU: what the nested tests and the demo need
 small_arguments()
 {
     configure_args+=(--without-default-features --enable-kvm --enable-tcg

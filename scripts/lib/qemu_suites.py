@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What scripts/qemu-suites asks of meson: programs to build, results, and how
-the results of two trees differ."""
+"""List the programs to build for meson's test suites, read the results, and
+compare the results of two trees."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from pathlib import Path
 
 SUITES = frozenset(('unit', 'qtest-x86_64'))
 
-# Of two cases with one name in one test, the worse is what counts
+# If two cases of a test have the same name, the worse outcome counts
 GREEN, SKIPPED, FAILED = 'green', 'skipped', 'failed'
 BADNESS = (SKIPPED, GREEN, FAILED)
 
@@ -24,7 +24,7 @@ TEST_POINT = re.compile(
     r'\s*(?P<bad>not )?ok\b(\s+\d+)?(\s+-)?\s*(?P<name>[^#]*?)\s*'
     r'(#\s*(?P<directive>\w+).*)?$', re.IGNORECASE)
 
-# The result of a test as a whole is one more of its cases
+# The result of the test as a whole is one of its cases, with this name
 WHOLE = ''
 
 Cases = dict[str, str]
@@ -32,7 +32,7 @@ Results = dict[str, Cases]
 
 
 def parse_tap(text: str) -> Cases:
-    """The test points of one program's output."""
+    """Return the test points in a program's output."""
     cases: Cases = {}
     for line in text.splitlines():
         point = TEST_POINT.match(line)
@@ -47,7 +47,8 @@ def parse_tap(text: str) -> Cases:
 
 
 def parse_log(text: str) -> Results:
-    """meson's testlog.json: one object a line, one line a test."""
+    """Parse meson's testlog.json, which has one JSON object per test and line.
+    """
     results: Results = {}
     for line in text.splitlines():
         record = json.loads(line)
@@ -61,7 +62,7 @@ def parse_log(text: str) -> Results:
 def read_log(build: Path) -> Results:
     log = build / 'meson-logs/testlog.json'
     if not log.exists():
-        sys.exit(f'error: {log}: meson test has not written it')
+        sys.exit(f'error: {log}: missing; run "meson test" first')
     return parse_log(log.read_text(encoding='utf-8', errors='replace'))
 
 
@@ -70,7 +71,7 @@ def load(path: Path) -> Results:
 
 
 def save(path: Path, results: Results) -> None:
-    """All or nothing: a later run takes what is there for complete."""
+    """Write results atomically: later runs assume that a file is complete."""
     new = path.with_name(path.name + '.new')
     new.write_text(json.dumps(results, indent=1, sort_keys=True) + '\n',
                    encoding='utf-8')
@@ -92,7 +93,7 @@ def listed_tests(build: Path, wanted: frozenset[str] = SUITES,
 
 def print_targets(build: Path, wanted: frozenset[str],
                   unwanted: frozenset[str]) -> int:
-    """What ninja must build for suites, one a line."""
+    """Print the ninja targets of the suites, one per line."""
     targets = {target['id']: target
                for target in introspect(build, 'targets')}
     files = {Path(file).relative_to(build.resolve())
@@ -104,12 +105,12 @@ def print_targets(build: Path, wanted: frozenset[str],
 
 
 def collect(build: Path, path: Path) -> int:
-    """Keeps the results of a run of all tests, if it was one."""
+    """Save the results of a run, which must have run all tests."""
     results = read_log(build)
     missing = sorted({test['name'] for test in listed_tests(build)}
                      - results.keys())
     if missing or not results:
-        print(f'error: {build}: meson has not run all tests, '
+        print(f'error: {build}: meson did not run all tests; '
               f'{len(missing)} are missing: {" ".join(missing[:5])}',
               file=sys.stderr)
         return 1
@@ -118,13 +119,13 @@ def collect(build: Path, path: Path) -> int:
 
 
 def update(build: Path, path: Path) -> int:
-    """Tests that were run again count as they ended now."""
+    """Replace the results of tests that were repeated."""
     save(path, load(path) | read_log(build))
     return 0
 
 
 def print_doubtful(path: Path, pristine: Path | None) -> int:
-    """The tests whose results would be held against a tree, one a line."""
+    """Print the tests that failed, or that are regressions, one per line."""
     results = load(path)
     if pristine:
         comparison = Comparison(load(pristine), results)
@@ -139,7 +140,7 @@ def print_doubtful(path: Path, pristine: Path | None) -> int:
 
 @dataclass
 class Comparison:
-    """Case by case; regressions are (test, case, state in the patched)."""
+    """Compares cases; a regression is (test, case, state in patched)."""
 
     pristine: Results
     patched: Results
@@ -159,11 +160,11 @@ class Comparison:
         return [entry for entry in self.own if entry[2] == FAILED]
 
     def worse(self) -> list[tuple[str, str, str]]:
-        """What is held against the patched tree."""
+        """Return the regressions of the patched tree and its own failures."""
         return self.regressions + self.own_failures()
 
     def shared(self) -> Results:
-        """The patched tree's results without what only it has."""
+        """Return the patched tree's results of cases that both trees have."""
         return {test: {case: state for case, state in cases.items()
                        if case in self.pristine[test]}
                 for test, cases in self.patched.items()
@@ -177,7 +178,7 @@ def flatten(results: Results) -> Iterator[tuple[str, str, str]]:
 
 
 def count(entries: Iterable[tuple[str, str, str]], whole: bool) -> Counter:
-    """How many ended how: of tests, or of the cases that they consist of."""
+    """Count tests by outcome if @whole is true, otherwise their cases."""
     return Counter(state for _, case, state in entries
                    if (case == WHOLE) == whole)
 
@@ -203,16 +204,16 @@ def compare(pristine: Path, patched: Path, counts: Path | None) -> int:
     worse = comparison.worse()
     print_table(comparison)
     for entry in comparison.regressions:
-        print(f'green in the pristine tree, not in the patched: '
+        print(f'passes in the pristine tree, but not in the patched one: '
               f'{describe(entry)}')
     for entry in comparison.own_failures():
-        print(f'only in the patched tree: {describe(entry)}')
+        print(f'fails, and exists only in the patched tree: {describe(entry)}')
     failed_in_both = sum(state == FAILED for *_, state in
                          flatten(comparison.shared())) - sum(
         state == FAILED for *_, state in comparison.regressions)
     if failed_in_both:
-        print(f'not held against the patched tree: {failed_in_both} that are '
-              'not green in the pristine tree either')
+        print(f'ignored: {failed_in_both} that do not pass in the pristine '
+              'tree either')
     if counts:
         ended = Counter(entry[2] for entry in flatten(comparison.patched)
                         if entry not in worse)

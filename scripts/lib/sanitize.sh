@@ -1,19 +1,18 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
 #
-# The C++ parts built with clang's sanitizers, and fuzz targets.
-# Sourced, never run.
+# Builds the C++ parts and fuzz targets with clang's sanitizers. To be sourced.
 
 # shellcheck source=scripts/lib/core.sh
 source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
 # shellcheck source=scripts/lib/qemu-tree.sh
 source "$(dirname "${BASH_SOURCE[0]}")/qemu-tree.sh"
 
-# QEMU configured for clang. Only a fuzz target is built there, which needs
-# QEMU's headers.
+# Build folder of QEMU configured for clang. Only a fuzz target that needs
+# QEMU's headers is built there.
 clang_objects=$build_dir/qemu-clang
 
-# Tests make the allocator fail; errors that are found end the process
+# Allows allocations to fail, as some tests require, and aborts on errors
 use_sanitizers()
 {
     local options=allocator_may_return_null=1:halt_on_error=1
@@ -25,7 +24,7 @@ use_sanitizers()
 
 need_clang()
 {
-    # The second has what -fsanitize= links, the third names functions
+    # libclang-rt-dev has the runtimes, llvm has the symbolizer
     need_packages clang libclang-rt-dev llvm
 }
 

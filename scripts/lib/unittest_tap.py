@@ -11,8 +11,8 @@ from pathlib import Path
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--top', type=Path, metavar='DIR',
-                        help='the folder that imports start from (default: '
-                        "the file's)")
+                        help='folder from which modules are imported '
+                        "(default: the file's folder)")
     parser.add_argument('file', type=Path, metavar='FILE')
     return parser.parse_args()
 
@@ -22,7 +22,7 @@ def main() -> int:
     try:
         from tap.runner import TAPTestRunner
     except ImportError:
-        print("1..0 # SKIP tap.py is missing, it is in Debian's package "
+        print("1..0 # SKIP tap.py is missing; it is in Debian's package "
               'python3-tap')
         return 0
     tests = unittest.defaultTestLoader.discover(

@@ -10,7 +10,7 @@ PATH = '/machine/vfio-container[0]'
 
 
 class FakeQemu:
-    """Answers the queries for a model of memory, as the schema says."""
+    """Answers the queries for a model of memory, according to the schema."""
 
     def __init__(self, memory: int = 2 * GIB,
                  shared: list[tuple[int, int]] | None = None,
@@ -131,7 +131,7 @@ class FakeQemu:
 
 
 def usual(memory: int = 2 * GIB) -> FakeQemu:
-    """64 MiB are shared at 64 MiB; one page of them is private."""
+    """Return a guest with 64 MiB shared at 64 MiB, except for one page."""
     hole = 84 * MIB
     pieces = [(64 * MIB + i * 2 * MIB, 2 * MIB, True) for i in range(32)
               if i != 10]

@@ -80,7 +80,7 @@ class Cells(unittest.TestCase):
                 self.assertAlmostEqual(cell.share, 1, 4)
 
     def test_small_last_cell(self) -> None:
-        # A run of cells with as much in each: all of the last, smaller one
+        # All cells of a run share the same size; the last cell is smaller
         snapshot = FakeQemu(20 * KIB, [(0, 4 * KIB)]).snapshot()
         snapshot['guest-memfd'][0]['windows'] = [
             {'start': 0, 'size': 20 * KIB, 'cell-size': 8 * KIB,
@@ -250,7 +250,7 @@ class Pictures(unittest.TestCase):
     def test_cells_are_there(self) -> None:
         text = picture(usual().snapshot(), {})
         self.assertRegex(text, r'width="50" height="16" class="middle"')
-        # Not all of it is shared, and that can be seen
+        # The cell is partly shared, so it is not filled completely
         self.assertRegex(text, r'width="10" height="12" class="small"')
 
 

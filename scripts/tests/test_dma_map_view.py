@@ -57,7 +57,7 @@ class Server(threading.Thread):
         say({'QMP': {'version': {'qemu': {'major': 10, 'minor': 0,
                                           'micro': 0}, 'package': ''},
                      'capabilities': []}})
-        # There is nothing between requests, and one comes at a time.
+        # Requests follow each other without separators, one at a time
         while data := client.recv(1 << 16):
             request = json.loads(data)
             say({'id': request.get('id'), **self._answer(request)})
@@ -131,7 +131,7 @@ class Live(unittest.TestCase):
                          picture(session.snapshots[0], session.guest))
 
     def in_terminal(self, end: Any) -> tuple[int, str]:
-        """Runs it in a terminal until there is a picture, then ends it."""
+        """Run the tool in a terminal until it has drawn, then end it."""
         server = self.serve()
         pid, terminal = pty.fork()
         if not pid:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of how results of meson are counted: of a run of real tests."""
+"""Tests of how meson's results are counted, with a run of real tests."""
 
 import shutil
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from lib.meson_results import count_files
 
-# Name, protocol, and what the test does; then what it counts as
+# Test name: protocol, shell command, and expected counts
 TESTS = {
     'good': ('exitcode', 'true', {'passed': 1}),
     'bad': ('exitcode', 'false', {'failed': 1}),
@@ -58,7 +58,7 @@ GTEST = '''<?xml version="1.0" encoding="UTF-8"?>
 
 
 class Counting(unittest.TestCase):
-    """What counts as failed, with the meson that there is."""
+    """Counts of failed cases, with the installed meson."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of what counts as a regression of QEMU's suites."""
+"""Tests of the comparison of QEMU's suites."""
 
 import json
 import unittest

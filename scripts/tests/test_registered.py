@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Whether meson knows all tests: it has lists of them, not patterns."""
+"""Check that meson has all tests: meson.build lists them one by one."""
 
 import re
 import unittest
@@ -8,8 +8,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
-# Files, and the meson.build that names them, with or without prefix and suffix
-# (tests/nested/unit/test_registration.py compares those of tests/nested)
+# Test files, and the meson.build that lists their names, with or without
+# prefix and suffix (tests/nested/unit/test_registration.py checks those of
+# tests/nested)
 TESTS = (('tests/gtest', '*-test.cc', 'tests/gtest'),
          ('tests/fuzz', '*-fuzz.cc', 'tests/fuzz'),
          ('scripts/lint', '*', 'scripts'),

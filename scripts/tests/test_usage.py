@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of how scripts treat a person: --help, and wrong options."""
+"""Tests of the scripts' command lines: --help and wrong options."""
 
 import contextlib
 import functools
@@ -39,7 +39,7 @@ def is_shell(path: Path) -> bool:
 
 
 def execute(path: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """Runs a script that has to end at once, and whatever it starts."""
+    """Run a script that must end soon, and kill its children."""
     interpreter = () if is_shell(path) else (sys.executable,)
     command = [*map(str, interpreter), str(path), *arguments]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True,
@@ -134,7 +134,7 @@ class Usage(unittest.TestCase):
 
 
 class OtherSystems(unittest.TestCase):
-    """Without Debian's package tools, on a copy of the scripts."""
+    """Runs a copy of the scripts without Debian's package tools."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -161,24 +161,24 @@ class OtherSystems(unittest.TestCase):
     def test_the_way_out_of_a_missing_kernel(self) -> None:
         result = self.build_kernel()
         self.assertEqual(result.returncode, 1)
-        self.assertIn('this is another system', result.stderr)
+        self.assertIn('this is not a Debian system', result.stderr)
         image = self.root / 'build/nested/bzImage'
-        self.assertIn(f'put its image at {image}', result.stderr)
+        self.assertIn(f'copy its image to {image}', result.stderr)
         image.write_bytes(b'kernel')
         result = self.build_kernel()
         self.assertEqual((result.returncode, result.stderr), (0, ''))
-        self.assertIn('using build/nested/bzImage as it is', result.stdout)
+        self.assertIn('using the existing build/nested/bzImage', result.stdout)
         self.assertEqual(image.read_bytes(), b'kernel')
 
 
 class L1Init(unittest.TestCase):
-    """It mounts things and makes links: never on the machine of a person."""
+    """l1-init must refuse to run on a user's machine, where it would mount."""
 
     def test_cannot_be_typed(self) -> None:
         self.assertFalse(os.access(L1_INIT, os.X_OK))
 
     def test_refuses(self) -> None:
-        # What it must not do, this user could not
+        # This user could not mount, even if the check were missing
         nobody = 65534 if os.geteuid() == 0 else None
         with L1_INIT.open(encoding='utf-8') as script:
             result = subprocess.run(

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A guest shares more than its host lets QEMU have.
+"""A guest shares more memory than the host allows QEMU to use.
 
-Too little memory that may be locked, or too few huge pages, are an error for
-the guest, and change nothing. A memory cgroup that is too small ends QEMU, and
-nothing but QEMU. What a cgroup has to allow for is measured.
+If the limit of locked memory or the number of huge pages is too small, the
+guest receives an error, and nothing changes. If a memory cgroup is too small,
+the kernel kills QEMU and nothing else. The memory that a cgroup needs is
+measured.
 """
 
 import re
@@ -21,7 +22,7 @@ from harness.session import (L1_MIN_MIB, Machines, check_complaints,
                              program_files)
 from harness.usage import measure
 
-# The firmware's 64K and a page for DMA checks are shared, too.
+# Includes the firmware's 64K and a page for DMA checks, which are also shared
 _LOCKED_MIB = 18
 _LOCKED = '''
 memory 256M
@@ -70,7 +71,7 @@ dma-to LARGE+16M-4K 4K seed 4 arrives
 sync
 '''
 
-# QEMU may say so many lines, about all failures above and everything else
+# Maximum number of lines that QEMU may print, about all failures above
 _MAX_LINES = 20
 
 
@@ -85,10 +86,10 @@ class LockedLimit(ProgramRun):
         expected = layout.populated_size if layout else 0
         usage = measure(l1)
         self.checks.check(
-            bool(layout) and layout.open and
+            layout is not None and layout.open and
             usage.pinned == usage.locked == expected,
-            f'line {line}, sync: as much is pinned, and charged for, as is '
-            f'shared: {expected >> 10} KiB', f'{layout}\n{usage}')
+            f'line {line}, sync: pinned and charged memory equals shared '
+            f'memory: {expected >> 10} KiB', f'{layout}\n{usage}')
         said = l2.stderr()
         self.checks.check(said.count('\n') < _MAX_LINES,
                           f'line {line}, sync: QEMU has not said much', said)
@@ -99,7 +100,7 @@ class LockedLimit(ProgramRun):
                           str(measure(l1)))
 
 
-# Huge pages of memory that is not reserved, of which there are too few
+# Too few huge pages, which are not reserved
 _POOL_MIB = 8
 _POOL = f'''
 memory 64M
@@ -120,7 +121,7 @@ sync
 
 
 class SmallPool(ProgramRun):
-    """A run of a QEMU that may have more huge pages than there are."""
+    """A run of a QEMU that uses more huge pages than exist."""
 
     def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
         fill_pool(l1, _POOL_MIB * MIB)
@@ -132,8 +133,8 @@ class SmallPool(ProgramRun):
                           f'line {line}, sync: QEMU has not said much', said)
 
 
-# All that the firmware does not own; while it is shared in one request, there
-# is memory for both of its states.
+# All memory not owned by the firmware. While it is converted in one request,
+# it uses memory for both states.
 _RAM_MIB = 128
 _WHOLE = f'''
 memory {_RAM_MIB}M
@@ -149,7 +150,7 @@ unshare AREA SIZE chunk 2M
 share AREA SIZE chunk 2M
 '''
 
-# No two of them can be one mapping. On a memfd, what QEMU has of anonymous
+# Extents that cannot be merged. With a memfd backend, all of QEMU's anonymous
 # memory is its own.
 _EXTENTS_COUNT = 4096
 _EXTENTS = f'''
@@ -163,17 +164,17 @@ end
 sync
 '''
 
-# More than QEMU needs besides the guest's memory
+# Memory for QEMU itself, in addition to the guest's
 _OWN_MIB = 64
 _CGROUP = '/sys/fs/cgroup/guest'
 _GUEST_TIMEOUT = 300.0
 
-# The kernel shows where memory ran out, too.
+# The kernel prints a call trace when it kills a process for lack of memory
 _OOM_COMPLAINT = 'Call Trace'
 
 
 def set_up_cgroups(l1: L1Machine) -> None:
-    # The kernel may not hand out what is not there, but QEMU may ask
+    # Allow QEMU to reserve more memory than exists
     l1.check('echo 1 >/proc/sys/vm/overcommit_memory; '
              'mount -t cgroup2 none /sys/fs/cgroup && '
              'echo +memory >/sys/fs/cgroup/cgroup.subtree_control')
@@ -184,7 +185,7 @@ class CgroupGuest:
 
     def __init__(self, machines: Machines, backend: str, text: str,
                  limit_mib: int | None, checks: Checks) -> None:
-        """@limit_mib: how much memory it may use, None for all there is"""
+        """@limit_mib: limit of the cgroup's memory, None for no limit"""
         self._checks = checks
         self._backend = backend
         program = compile_program(text, 'cgroup')
@@ -213,7 +214,7 @@ class CgroupGuest:
         return int(match[1])
 
     def play(self, at_sync: Callable[[], None] = lambda: None) -> int | None:
-        """Run to the end, or until QEMU ends. Returns its status then."""
+        """Run to the end, or until QEMU ends. Returns QEMU's exit status."""
         firmware = Firmware(self.l2, _GUEST_TIMEOUT)
         self.l2.start()
         try:
@@ -234,19 +235,19 @@ class CgroupGuest:
             return status
 
     def end(self) -> None:
-        """End QEMU and the machine, and check what is left."""
+        """End QEMU and the machine, and check that all memory is freed."""
         self.l2.kill()
         self.l2.wait_exit()
         usage = measure(self.l1)
         self.check(usage.pinned == usage.guest_memfd == 0,
-                   'nothing is left when QEMU has ended', str(usage))
+                   'all memory is freed when QEMU has ended', str(usage))
         check_complaints(self.l1, self._checks, allowed=_OOM_COMPLAINT)
         self.l1.power_off()
 
 
 def test_locked_memory(machines: Machines, backend: str, checks: Checks
                        ) -> None:
-    """QEMU may lock less memory than the guest shares."""
+    """The limit of locked memory is smaller than the shared memory."""
     machines.play(LockedLimit(compile_program(_LOCKED, 'locked'),
                               machines.options(backend, 600), checks),
                   more_files=find_tool('setpriv', 'util-linux'))
@@ -261,13 +262,13 @@ def test_huge_pages(machines: Machines, backend: str, checks: Checks) -> None:
 
 def test_cgroup_too_small(machines: Machines, backend: str, checks: Checks
                           ) -> None:
-    """There is enough for all of the guest's memory, but only once."""
+    """The cgroup has memory for one state of the guest's memory, not both."""
     guest = CgroupGuest(machines, backend, _WHOLE, _RAM_MIB + _OWN_MIB,
                         checks)
     status = guest.play()
     kills = guest.value('events:oom_kill')
     guest.check(guest.syncs == 1 and status == 128 + 9 and kills == 1,
-                'a guest that shares too much at once has its QEMU ended',
+                'QEMU is killed if the guest shares too much in one request',
                 f'{guest.syncs} syncs, status {status}, {kills} killed\n'
                 f'{guest.l2.stderr()}')
     guest.end()
@@ -281,8 +282,8 @@ def test_cgroup_large_enough(machines: Machines, backend: str, checks: Checks
     peak = guest.value('peak')
     guest.check(status is None and guest.syncs == 2 and
                 peak > 2 * (_RAM_MIB - 16) * MIB,
-                f'a guest of {_RAM_MIB} MiB that shares all at once takes '
-                f'{peak / MIB:.1f} MiB at most',
+                f'a guest of {_RAM_MIB} MiB that shares all in one request '
+                f'uses at most {peak / MIB:.1f} MiB',
                 f'status {status}, {guest.syncs} syncs\n'
                 f'{guest.l2.stderr()}')
     guest.end()
@@ -290,13 +291,13 @@ def test_cgroup_large_enough(machines: Machines, backend: str, checks: Checks
 
 def test_cgroup_of_mappings(machines: Machines, backend: str, checks: Checks
                             ) -> None:
-    """Measure the memory that each mapping takes."""
+    """Measure the memory that each mapping uses."""
     guest = CgroupGuest(machines, backend, _EXTENTS, None, checks)
     kernel: list[int] = []
     own: list[int] = []
 
     def at_sync() -> None:
-        # The kernel adds up what it has counted by processor.
+        # The kernel sums up its counters per processor at intervals
         guest.l1.check('sleep 5')
         kernel.append(guest.value('stat:kernel'))
         own.append(guest.value('stat:anon'))
@@ -308,6 +309,6 @@ def test_cgroup_of_mappings(machines: Machines, backend: str, checks: Checks
         each = (kernel[1] - kernel[0]) // _EXTENTS_COUNT
         each_own = (own[1] - own[0]) // _EXTENTS_COUNT
         guest.check(max(each, each_own) < PAGE_SIZE,
-                    f'a mapping of a page takes {each} bytes of the kernel, '
-                    f'{each_own} of QEMU', f'kernel {kernel}, QEMU {own}')
+                    f'a mapping of a page uses {each} bytes in the kernel, '
+                    f'{each_own} in QEMU', f'kernel {kernel}, QEMU {own}')
     guest.end()

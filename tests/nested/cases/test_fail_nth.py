@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Each call to the kernel that a conversion makes fails, one by one.
+"""Inject errors into the system calls of conversions, one at a time.
 
-All kinds of conversions, with the gate closed and open, and the maps with
-which the gate opens; then all calls of a kind, also those that undo something.
-"tests/nested/run PROGRAM --fail-nth" does the same with any program.
+The tests cover all kinds of conversions, with the gate closed and open, and
+the mappings when the gate opens. They also let all calls of a kind fail,
+including those that undo a conversion. "tests/nested/run PROGRAM --fail-nth"
+does the same for any program.
 """
 
 from collections import Counter
@@ -28,11 +29,11 @@ _BLOCK = 256 * MIB
 _KIB = 1024
 _AREA = 64 * MIB
 _AREA_SIZE = 8 * MIB
-# The border between two RAM blocks
+# The boundary between two RAM blocks
 _BORDER_AREA = _BLOCK - 2 * MIB
 _BORDER_AREA_SIZE = 4 * MIB
 
-# So much that it takes three pieces, over that border
+# Large enough for three pieces, across this boundary
 _PIECES_AREA = _BLOCK - 116 * MIB
 _PIECES_AREA_SIZE = 136 * MIB
 
@@ -41,7 +42,7 @@ _SMALL = (
     Scenario('a page to shared', (), share(_AREA + 20 * _KIB, 4 * _KIB), True),
     Scenario('a piece of a stream', (share(_AREA, 32 * _KIB),),
              share(_AREA + 32 * _KIB, 32 * _KIB)),
-    Scenario('pages over a border of 2 MiB to shared', (),
+    Scenario('pages across a boundary of 2 MiB to shared', (),
              share(_AREA + 2 * MIB - 16 * _KIB, 32 * _KIB)),
     Scenario('a mixed range to shared',
              (share(_AREA + 8 * _KIB, 4 * _KIB),
@@ -61,7 +62,7 @@ _SMALL = (
     Scenario('private pages to private', (), unshare(_AREA, 16 * _KIB)),
 )
 
-# An extent of a page each would make so many calls.
+# Left out with extents of a page, which would need too many calls
 _LARGE = (
     Scenario('extents of three blocks to shared', (),
              share(_AREA + MIB, 4 * MIB)),
@@ -81,7 +82,7 @@ def _named(*names: str) -> tuple[Scenario, ...]:
                  if scenario.name in names)
 
 
-# Done while nothing is mapped, and after the gate was closed
+# Executed before the gate has opened, and after it was closed again
 _NEVER_OPEN = (
     *_named('a mixed range to shared', 'pages of two RAM blocks to shared'),
     Scenario('three pieces to shared',
@@ -95,12 +96,12 @@ _NEVER_OPEN = (
 _CLOSED_AGAIN = _named('pages of two RAM blocks to private',
                        'parts of extents to private')
 
-# Those that are different with extents of a page each
+# Scenarios that differ with extents of a page
 _PAGES = _named('a mixed range to shared', 'pages of two RAM blocks to shared',
                 'a mixed range to private',
                 'pages of two RAM blocks to private')
 
-# Scenarios in which all calls of a kind fail from one on, and the kinds
+# Scenarios in which all calls of a kind fail, starting with one, and the kinds
 _STICKY = {
     'a page to shared': ('free_private',),
     'a mixed range to shared': ('attributes', 'map'),
@@ -114,7 +115,7 @@ _STICKY = {
 _CLEAN_UP = (unshare(_AREA, _AREA_SIZE),
              unshare(_BORDER_AREA, _BORDER_AREA_SIZE),
              unshare(_PIECES_AREA, _PIECES_AREA_SIZE))
-# Has the layout try again what went wrong
+# Makes the layout retry failed operations
 _OTHER = share(_AREA + _AREA_SIZE - 4 * _KIB, 4 * _KIB)
 
 # All steps, each once: the lines of the guest's program
@@ -125,25 +126,25 @@ _STEPS = list(dict.fromkeys([
 
 
 class StickySweep(Sweep):
-    """Goes through scenarios, and also lets all calls of a kind fail."""
+    """Runs scenarios, and also lets all calls of a kind fail."""
 
     def _excepted(self, kind: str, step: Step
                   ) -> tuple[IntervalSet, IntervalSet]:
-        """Return what may be mapped, and KVM be wrong about, for a while."""
+        """Return memory that may be mapped, or wrong in KVM, for a while."""
         memory = step.gpa, step.gpa + step.size
         if kind == 'unmap':
             return IntervalSet([memory]), IntervalSet()
         if kind == 'attributes' and step.op == 'share':
-            # Private to all but KVM, which could not be told again
+            # Private except in KVM, whose attributes could not be set
             return IntervalSet(), IntervalSet([memory])
         return IntervalSet(), IntervalSet()
 
     def _try_sticky(self, scenario: Scenario, kind: str, nth: int
                     ) -> Iterator[str]:
-        """Let all calls of a kind fail from one on, also those that undo.
+        """Let all calls of a kind fail from call @nth on, even during undo.
 
-        What may differ then, and for how long: see "Invariants" in
-        docs/devel/shared-dma.rst.
+        docs/devel/shared-dma.rst, "Invariants", describes the differences that
+        are allowed, and for how long.
         """
         guest = self.guest
         step = scenario.step
@@ -159,7 +160,7 @@ class StickySweep(Sweep):
         reachable, unsure = self._excepted(kind, step)
         yield from guest.kernel_differences(reachable, unsure)
         yield from guest.qemu_differences()
-        # Another conversion fixes the layout, the same one the rest.
+        # Another conversion repairs the layout, the same one the rest
         guest.must(_OTHER)
         guest.trace.catch_up()
         if kind == 'unmap':
@@ -181,8 +182,8 @@ class StickySweep(Sweep):
         except L2Error as error:
             raise L2Error('\n'.join([*problems, str(error)])) from error
         self.checks.check(not problems,
-                          f'{self.name}: {scenario.name}: what goes wrong for '
-                          'a while is fixed', '\n'.join(problems))
+                          f'{self.name}: {scenario.name}: recovers from '
+                          'repeated failures', '\n'.join(problems))
 
 
 def make_sweep(guest: Guest, checks: Checks, name: str, is_auto: bool,
@@ -193,9 +194,9 @@ def make_sweep(guest: Guest, checks: Checks, name: str, is_auto: bool,
 
 def sweep_all(guest: Guest, name: str, is_auto: bool, checks: Checks,
               hits: Counter[tuple[str, int]]) -> None:
-    """Go through all scenarios, with the gate as it can be.
+    """Run all scenarios, in each state of the gate.
 
-    @hits: counts the calls that have failed
+    @hits: counts the injected errors
     """
     if is_auto:
         part = make_sweep(guest, checks, f'{name}, gate never open', True)

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A guest that converts what comes and goes, and what it needs itself.
+"""Guests convert memory during hotplug, and memory that they need themselves.
 
 Memory and devices are plugged and unplugged while the guest converts them, and
-it takes its own firmware away. The guest executes a program, and waits where
-that says "sync" until QEMU's monitor has done its part.
+it makes its own firmware private. The guest executes a program, and waits at
+each "sync" until the test has used QEMU's monitor.
 """
 
 import errno
@@ -25,8 +25,8 @@ from harness.wire import CONSTANTS
 
 TIMEOUT = 300
 FREE_TIMEOUT = 10.0
-# Lines that QEMU may say in each case, and more for each time that it stops
-# the guest for good: it shows all registers then
+# Maximum number of lines that QEMU may print in each test, plus those for each
+# guest that it stops with an error, when it prints all registers
 MAX_LINES = 60
 STOP_LINES = 25
 
@@ -147,8 +147,8 @@ end
 sync # compare
 '''
 
-# Memory in 1000 ranges, of which all but what is below 1 MiB has other memory
-# slots when the registers of that change
+# 1000 shared ranges. When PAM registers change the memory below 1 MiB, all
+# other memory gets new memory slots.
 SLOTS_PROGRAM = '''
 memory 512M
 let AREA = 64M
@@ -164,7 +164,7 @@ pam off
 sync # compare
 '''
 SLOTS_RANGES = 1000
-# Calls of QEMU for the memory below 1 MiB with each change
+# QEMU's calls for the memory below 1 MiB after each change
 MOST_ATTRIBUTES = 16
 # Shared memory in a BAR, in a slot of its own
 SHM_SLOT = 0x11
@@ -219,7 +219,7 @@ out CONFIG_DATA 2 width 16
 sync # compare
 '''
 
-# A file system with too little memory for the guest
+# A file system that is too small for the guest's memory
 SMALL_FOLDER = '/run/small'
 SMALL_SIZE = 64 * MIB
 
@@ -261,16 +261,16 @@ SMALL_COMMAND = (f'mkdir -p {SMALL_FOLDER} && mount -t tmpfs '
 MEMORY_OPTIONS = ('-m', '512M,slots=2,maxmem=2G')
 PORT_OPTIONS = ('-device', 'pcie-root-port,id=port0,addr=4,chassis=1')
 
-# Lines that the guest executes, one after the other, and the state in which it
-# must be then, if there is only one
+# Lines that the guest executes, one after the other, and its state afterwards,
+# if only one is possible
 Harm = tuple[str, str]
 
 # Its code, its first instruction, its stacks and variables, and all memory
 OWN_FIRMWARE: tuple[Harm, ...] = (
     ('unshare ROM 64K', ''), ('unshare ROM+60K 4K', ''), ('share 0 16M', ''),
     ('share 0 2G', ''))
-# Memory faults in place of hypercalls have no error to return. KVM itself lets
-# no other ones pass.
+# Memory faults instead of hypercalls cannot return an error. KVM itself
+# rejects all other invalid ones.
 BAD_FAULTS: tuple[Harm, ...] = (
     ('unshare 1T 4K', 'internal-error'),
     ('unshare BAR 1M', 'internal-error'),
@@ -279,8 +279,8 @@ BAD_FAULTS: tuple[Harm, ...] = (
     ('share 1T 1G', 'running'),
     ('share BAR 1M', 'running'))
 
-# Lines that the guest executes, the error that QEMU gets as long as it tries,
-# and the state of the guest then
+# Lines that the guest executes, the error that QEMU receives for each attempt,
+# and the state of the guest
 FAILING_FAULTS = (
     ('share 80M 64K', errno.EINVAL, 'internal-error'),
     ('unshare 64M 64K', errno.EINVAL, 'internal-error'),
@@ -288,7 +288,7 @@ FAILING_FAULTS = (
     ('unshare 64M 64K', errno.ENOMEM, 'running'),
 )
 
-# The line at which it starts after each reset
+# The line at which the guest starts after each reset
 START = 'share 64M 1M'
 
 
@@ -326,26 +326,26 @@ class Guest:
         self._checks.check(good, f'{self._name}: {text}', details)
 
     def run_to_sync(self) -> None:
-        """Let the guest run to where it waits, or to its end."""
+        """Let the guest run to the next sync, or to its end."""
         while True:
             word, *rest = self.firmware.read().split() or ['']
             if word in ('sync', 'done'):
                 return
             if word in ('fail', 'note', 'exception', 'fatal', 'boot'):
-                self.check(False, 'the guest finds all as it should be',
+                self.check(False, 'the guest has the expected results',
                            ' '.join([word, *rest]))
             if word in ('exception', 'fatal', 'boot'):
                 raise L2Error('the guest has stopped')
 
     def go_to_sync(self) -> None:
-        """Let the guest go on to where it waits next, or to its end."""
+        """Let the guest continue to the next sync, or to its end."""
         self.firmware.go()
         self.run_to_sync()
 
     def restart(self, record: int, implicit: bool = False) -> None:
-        """Reset a guest that may do anything, and have it go on there.
+        """Reset a guest in any state, and let it continue at @record.
 
-        @implicit: whether conversions come as memory faults again then
+        @implicit: whether conversions are memory faults after that
         """
         self.l2.execute('stop')
         self.l2.execute('system_reset')
@@ -357,7 +357,7 @@ class Guest:
         self.firmware.start(record)
 
     def blocks(self) -> int:
-        """Return how many RAM blocks have private memory."""
+        """Return the number of RAM blocks with private memory."""
         return len(self.l2.managers())
 
     def ram_blocks(self) -> str:
@@ -374,7 +374,7 @@ class Guest:
                           FREE_TIMEOUT)
 
     def expect(self, when: str, shared: int, mapped: int | None) -> None:
-        """Check what QEMU reports. @mapped is None without a container."""
+        """Check QEMU's reports. @mapped is None without a container."""
         managers = self.l2.managers()
         believed = sum(manager.shared_size for manager in managers)
         self.check(believed == shared and
@@ -390,7 +390,7 @@ class Guest:
                        layout.mapped_size == mapped and
                        layout.populated_size == mapped and
                        not layout.missing_size,
-                       f'{when}: these pages are mapped, and no other',
+                       f'{when}: exactly these pages are mapped',
                        str(layout))
 
     def expect_faults(self, when: str, pages: list[int]) -> None:
@@ -399,14 +399,14 @@ class Guest:
                for _, address, is_write in self.l1.new_faults()}
         self.check(got == {(page, True) for page in pages},
                    f'{when}: the IOMMU reports the {len(pages)} faults of '
-                   'blocked DMA, and no other', str(got))
+                   'blocked DMA, and no others', str(got))
 
     def check_output(self) -> None:
-        """Check that QEMU, which has quit, has not said too much."""
+        """Check that QEMU, which has quit, printed few lines."""
         said = self.l2.stderr()
         lines = len(said.splitlines())
         most = MAX_LINES + self.stops * STOP_LINES
-        self.check(lines <= most, f'QEMU has said at most {most} lines',
+        self.check(lines <= most, f'QEMU printed at most {most} lines',
                    f'{lines}:\n{said}')
 
 
@@ -418,11 +418,11 @@ def hostile_guest(
         iommu_options: str = '', command: str = ':') -> Iterator[Guest]:
     """Start a guest that executes a program, and end it.
 
-    @is_plugged: whether the device is there from the start
-    @implicit: whether conversions come as memory faults
-    @has_edge: whether calls of the kernel are counted
-    @iommu_options: of the level 1 machine's IOMMU
-    @command: what the level 1 machine has to do first
+    @is_plugged: whether the guest starts with the device
+    @implicit: whether conversions are memory faults
+    @has_edge: whether system calls are counted
+    @iommu_options: options of the level 1 machine's IOMMU
+    @command: shell command that the level 1 machine executes first
     """
     program = compile_program(text, name, cpus=4)
     l1 = machines.start(program_files(program, machines.built),
@@ -480,7 +480,7 @@ def test_memory_comes_and_goes(machines: Machines, backend: str,
             guest.check(guest.blocks() == blocks,
                         f'turn {turn}, gone: the query leaves it out')
             guest.check(guest.wait_freed(ram_blocks),
-                        f'turn {turn}, gone: nothing is left of it')
+                        f'turn {turn}, gone: its RAM block is freed')
             guest.expect(f'turn {turn}, gone', own, own)
             guest.firmware.go()
             faults = [DIMM_BASE, DIMM_BASE + 128 * MIB]
@@ -511,16 +511,13 @@ def test_device_comes_and_goes(machines: Machines, checks: Checks) -> None:
 
 
 def start_records(guest: Guest) -> list[int]:
-    """Return the records at which the guest starts after each harm."""
+    """Return the records at which the guest starts after each reset."""
     return [index for index, record in enumerate(guest.program.records)
             if record.text == START][1:]
 
 
 def do_harm(guest: Guest, harms: tuple[Harm, ...]) -> None:
-    """Check that each line harms only the guest.
-
-    It may stop, spin or be reset.
-    """
+    """Check that each line harms only the guest, which may stop or hang."""
     own = ROM_SIZE + MIB
     for (line, expected), start in zip(harms, start_records(guest)):
         guest.run_to_sync()
@@ -528,7 +525,7 @@ def do_harm(guest: Guest, harms: tuple[Harm, ...]) -> None:
         guest.firmware.go()
         guest.firmware.wait_quiet()
         status = guest.l2.execute('query-status')['status']
-        guest.check(status == (expected or status), f'"{line}": QEMU answers '
+        guest.check(status == (expected or status), f'"{line}": QEMU reports '
                     f'that the guest is {status}', f'not {expected}')
         guest.stops += status == 'internal-error'
         guest.restart(start)
@@ -547,12 +544,12 @@ def test_bad_faults(machines: Machines, checks: Checks) -> None:
                        'iommufd', implicit=True) as guest:
         do_harm(guest, BAD_FAULTS)
         faults = guest.edge.get()['faults']
-        guest.check(faults >= len(BAD_FAULTS), 'QEMU saw memory faults in '
-                    'place of hypercalls', f'it saw {faults}')
+        guest.check(faults >= len(BAD_FAULTS), 'QEMU saw memory faults '
+                    'instead of hypercalls', f'QEMU saw {faults}')
 
 
 def test_failing_faults(machines: Machines, checks: Checks) -> None:
-    """What fails for good stops the guest, what may pass is tried again."""
+    """Permanent errors stop the guest, temporary ones are retried."""
     text = harm_program(tuple((line, '') for line, *_ in FAILING_FAULTS))
     with hostile_guest(machines, checks, 'failing faults', text, 'type1',
                        implicit=True) as guest:
@@ -572,7 +569,7 @@ def test_failing_faults(machines: Machines, checks: Checks) -> None:
 
 
 def check_failing_fault(guest: Guest, name: str, expected: str) -> None:
-    # It can be stopped between two tries, and go on.
+    # The guest can be stopped between two attempts, and continue
     guest.l2.execute('stop')
     guest.l2.execute('cont' if expected == 'running' else 'query-status')
     status = guest.l2.execute('query-status')['status']
@@ -580,18 +577,18 @@ def check_failing_fault(guest: Guest, name: str, expected: str) -> None:
                 f'not {expected}')
     tries = guest.edge.get()['faults']
     if expected == 'running':
-        guest.check(tries > 1, f'{name}: it has tried {tries} times')
+        guest.check(tries > 1, f'{name}: QEMU made {tries} attempts')
         guest.edge.set(implicit=1)
         guest.run_to_sync()
     else:
-        guest.check(tries == 1, f'{name}: it has tried once', f'{tries}')
-        # The reset comes before it could try again.
+        guest.check(tries == 1, f'{name}: QEMU made one attempt', f'{tries}')
+        # The reset comes before the next attempt
         guest.edge.set()
         guest.stops += 1
 
 
 def test_slots(machines: Machines, checks: Checks) -> None:
-    """Attributes of memory that is seen again are not set again."""
+    """Attributes of memory are not set again when its slot changes."""
     own = ROM_SIZE + SLOTS_RANGES * PAGE
     with hostile_guest(machines, checks, 'slots', SLOTS_PROGRAM, 'type1',
                        has_edge=True) as guest:
@@ -609,7 +606,7 @@ def test_slots(machines: Machines, checks: Checks) -> None:
 
 def check_missing(guest: Guest, when: str, layout: Layout | None, shared: int,
                   missing: range) -> None:
-    """Check that all that is shared is mapped, except for so much of it."""
+    """Check that all shared memory is mapped, except for @missing."""
     guest.check(layout is not None and layout.open and
                 layout.populated_size == shared and
                 layout.missing_size in missing and
@@ -621,16 +618,16 @@ def check_missing(guest: Guest, when: str, layout: Layout | None, shared: int,
 def check_few_failures(guest: Guest, before: int, layout: Layout | None
                        ) -> None:
     guest.check(layout is not None and layout.failures <= before + 20,
-                'few calls have failed meanwhile', f'{before}, then {layout}')
+                'few calls failed in between', f'{before}, then {layout}')
 
 
 def check_said(guest: Guest, text: str) -> None:
     said = guest.l2.stderr()
-    guest.check(text in said, f'QEMU has said "{text}"', said)
+    guest.check(text in said, f'QEMU printed "{text}"', said)
 
 
 def test_too_high(machines: Machines, backend: str, checks: Checks) -> None:
-    """What is too high for the IOMMU is missing, and nothing else."""
+    """Only memory above the IOMMU's address width is missing."""
     own = ROM_SIZE + MIB + PAGE
     high = MIB + PAGE
     with hostile_guest(machines, checks, f'high, {backend}', HIGH_PROGRAM,
@@ -640,7 +637,7 @@ def test_too_high(machines: Machines, backend: str, checks: Checks) -> None:
         layout = guest.l2.layout()
         guest.check(layout is not None and not layout.open and
                     layout.populated_size == own + high,
-                    'before the device may do DMA nothing is mapped',
+                    'nothing is mapped before the device may do DMA',
                     str(layout))
         guest.go_to_sync()
         layout = guest.l2.layout()
@@ -664,10 +661,10 @@ def test_too_high(machines: Machines, backend: str, checks: Checks) -> None:
 
 
 def test_too_much(machines: Machines, backend: str, checks: Checks) -> None:
-    """What a file system has no memory for is missing, and nothing else."""
+    """Only memory for which the file system has no space is missing."""
     own = ROM_SIZE + PAGE
     size = own + 256 * MIB
-    # Some of the file system's memory is used otherwise.
+    # The file system also needs memory for itself
     missing = range(256 * MIB - SMALL_SIZE, 260 * MIB - SMALL_SIZE)
     with hostile_guest(machines, checks, f'small, {backend}', SMALL_PROGRAM,
                        backend, SMALL_OPTIONS, command=SMALL_COMMAND) as guest:
@@ -676,7 +673,7 @@ def test_too_much(machines: Machines, backend: str, checks: Checks) -> None:
         layout = guest.l2.layout()
         check_missing(guest, 'the device may do DMA', layout, size, missing)
         failures = layout.failures if layout else 0
-        guest.check(failures < 100, 'it took few calls to find out',
+        guest.check(failures < 100, 'few calls failed',
                     str(layout))
         check_said(guest, 'until it can be mapped: Bad address; the file of '
                    'the memory backend may be too small')

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Assigned devices come and go, and may do DMA or not: what is mapped follows.
+"""Mappings follow the hotplug and the bus mastering of assigned devices.
 
-The guest does not run. What it would do, write to PCI configuration space and
-eject devices, is done by QEMU's monitor.
+The guest does not run. QEMU's monitor writes to PCI configuration space and
+ejects devices instead of the guest.
 """
 
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ from harness.session import (Built, Machines, check_complaints, check_quit,
 
 _MEMORY = 512 * MIB
 
-# All that is shared before the guest runs
+# Size of the memory that is shared before the guest runs
 _ROM_SIZE = 64 << 10
-# Less than that
+# A smaller size
 _SHORT = 32 << 10
 
-# Root ports, each with a bus of its own and one device
+# Root ports, each with its own bus and one device
 _PORT_SLOTS = (4, 5)
 
 _DISPLAY_SLOT = 0x12
@@ -35,8 +35,8 @@ _DISPLAY_SLOT = 0x12
 # Offsets in the firmware for something that is less than a page
 _ROM_OFFSETS = (0x8000, 0x87f0, 0x8ff0, _ROM_SIZE - 0x1000)
 
-# A root port for one device of the level 1 machine, so that the device can
-# lose its bus, and the register for the number of the bus
+# A root port for one device of the level 1 machine, whose bus number can be
+# changed so that the device does not respond, and the register of this number
 _BRIDGED = ('-device', 'pcie-root-port,id=bridge,chassis=9',
             '-device', f'{EDU},bus=bridge')
 _SECONDARY_BUS = 0x19
@@ -78,18 +78,18 @@ class Guest:
     def master(self, device: int, master: bool, size: int = 2) -> str:
         """Switch bus mastering by a write of @size bytes.
 
-        Returns what QEMU says to that, usually nothing.
+        Returns QEMU's output, which is usually empty.
         """
         return self._pci.write(device + 1, 0, COMMAND, size,
                                COMMAND_MASTER if master else 0)
 
     def is_master(self, device: int) -> bool:
-        """Return what the device says itself."""
+        """Return the bus master bit of the device itself."""
         return bool(self._pci.read_16(device + 1, 0, COMMAND) &
                     COMMAND_MASTER)
 
     def reset(self) -> None:
-        """Reset the machine, which also takes the numbers of buses away."""
+        """Reset the machine, and number the buses again."""
         self._l2.execute('system_reset')
         self._l2.wait_event('RESET')
 
@@ -114,15 +114,15 @@ class Guest:
 
     def expect(self, when: str, is_open: bool, mapped: bool,
                size: int = _ROM_SIZE) -> None:
-        """Check what the layout of the container says."""
+        """Check the layout of the container."""
         layout = self._l2.layout()
         self.check(
             layout is not None and layout.open == is_open and
             layout.missing_size == 0 and
             layout.populated_size == size and
             layout.mapped_size == (size if mapped else 0),
-            f'{when}: the gate is {"open" if is_open else "closed"}, what is '
-            f'shared is {"" if mapped else "not "}mapped', str(layout))
+            f'{when}: the gate is {"open" if is_open else "closed"}, shared '
+            f'memory is {"" if mapped else "not "}mapped', str(layout))
 
     def expect_no_container(self, when: str) -> None:
         names = [entry['name'] for entry in
@@ -137,7 +137,7 @@ def hotplug_guest(machines: Machines, backend: str, checks: Checks,
                   is_short: bool = False) -> Iterator[Guest]:
     """Start a guest that does not run, and end it.
 
-    @is_short: whether QEMU may lock less memory than is shared
+    @is_short: whether the limit of locked memory is below the shared memory
     """
     l1 = machines.start({
         FIRMWARE_PATH: machines.built.firmware.read_bytes(),
@@ -202,7 +202,7 @@ def test_come_and_go(machines: Machines, backend: str, checks: Checks
 
 def test_less_than_a_page(machines: Machines, backend: str, checks: Checks
                           ) -> None:
-    """Registers in a page of the firmware, before and after the device."""
+    """Device registers are in a page of the firmware, which is not mapped."""
     rest = _ROM_SIZE - PAGE_SIZE
     with hotplug_guest(machines, backend, checks) as guest:
         for offset in _ROM_OFFSETS:
@@ -225,8 +225,8 @@ def test_less_than_a_page(machines: Machines, backend: str, checks: Checks
 
 
 def test_lost_bus(machines: Machines, backend: str, checks: Checks) -> None:
-    """A device that does not answer reads as all ones, as bus masters do."""
-    # Of the two, the one that has a bus of its own
+    """A device that does not respond reads as all ones: as a bus master."""
+    # The one of the two devices that is on its own bus
     device = 1
 
     def set_bus(guest: Guest, number: int) -> None:
@@ -256,25 +256,25 @@ def test_lost_bus(machines: Machines, backend: str, checks: Checks) -> None:
 
 def test_short_of_memory(machines: Machines, backend: str, checks: Checks
                          ) -> None:
-    """The kernel lets QEMU lock less memory than is shared."""
+    """The limit of locked memory is smaller than the shared memory."""
     with hotplug_guest(machines, backend, checks, True) as guest:
         guest.plug(0)
         said = guest.show_display()
         guest.check('devices do not reach bochs-display-vram at '
                     '0xe2000000' in said and
                     'Cannot allocate memory' in said,
-                    'the memory of a display cannot be mapped, and QEMU says '
+                    'the memory of a display cannot be mapped, and QEMU warns '
                     'so', said)
         guest.hide_display()
         said = guest.master(0, True)
         guest.check(
             not guest.is_master(0) and 'cannot become bus master' in said,
-            'a device does not become bus master, and QEMU says so', said)
-        guest.expect('what is shared cannot be mapped', False, False)
+            'a device does not become bus master, and QEMU reports it', said)
+        guest.expect('shared memory cannot be mapped', False, False)
         guest.l1.check(
             f'/bin/prlimit --pid $(cat {PID_PATH}) --memlock=unlimited')
         said = guest.master(0, True)
         guest.check(guest.is_master(0) and not said, 'then it can', said)
-        guest.expect('what is shared can be mapped again', True, True)
+        guest.expect('shared memory can be mapped again', True, True)
         said = guest.show_display()
         guest.check(not said, 'so can the memory of the display', said)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The model IOMMU of the unit tests answers as the kernel does.
+"""The model IOMMU of the unit tests returns the same results as the kernel.
 
-iommu-replay draws calls from a seed: the same seed draws the same calls again.
+iommu-replay generates random calls; the same seed gives the same calls.
 """
 
 import shlex
@@ -19,7 +19,7 @@ STEPS = 20000
 
 L1_MIB = 1024
 
-# So few that sequences run into it
+# Small enough to be reached
 DMA_ENTRY_LIMIT = 100
 
 

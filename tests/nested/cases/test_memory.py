@@ -2,8 +2,8 @@
 
 """Memory that a guest flips between private and shared is freed each time.
 
-A guest touches all its memory in either state, over and over. What the kernel
-has for it must depend on the state only, not on how often it changed.
+A guest accesses all its memory in each state, repeatedly. The kernel's memory
+for it must depend only on the state, not on the number of conversions.
 """
 
 from collections.abc import Sequence
@@ -21,13 +21,13 @@ from harness.session import Machines
 from harness.usage import Usage, measure
 
 FLIPS = 10
-# Flipped each time
+# Size of the memory that is flipped each time
 SIZE_MIB = 16
 
 
 @dataclass(frozen=True)
 class Run:
-    """The kind of memory, and how it is mapped."""
+    """The kind of memory and the backend of a run."""
 
     backing: str
     backend: str
@@ -50,17 +50,17 @@ _COUNTED = {'ram': 'anonymous', 'ram-shared': 'shmem', 'memfd': 'shmem',
 # The counters of pages of a file that stay behind their copies
 _BEHIND = {'memfd-private': 'shmem'}
 
-# QEMU's own memory may grow by so much with the first flip, and counts may
-# differ by so much from flip to flip for other reasons
+# Tolerated growth of QEMU's own memory with the first flip, and differences of
+# counters from flip to flip
 _OWN = 6 * MIB
 _SLACK = 2 * MIB
 
-# All of level 1 may need so much more with each flip; the pieces that are
-# converted are larger
+# Tolerated growth of memory in level 1 per flip, which is less than the size
+# of each conversion
 _PER_FLIP = MIB // 4
 
-# Half the flips are in chunks of 2M, half of the whole; and in each flip some
-# of it is done page by page, another part each time.
+# Half of the flips are in chunks of 2M, half in one request. Each flip
+# converts another part page by page.
 _FLIP = '''
     share AREA+{first}*1M+i*1M 512K chunk 4K
     share AREA SIZE{chunk}
@@ -89,7 +89,7 @@ end
 
 
 class Flips(ProgramRun):
-    """A run that measures whenever the guest waits."""
+    """A run that measures memory at each sync."""
 
     def __init__(self, program: Program, options: Options, checks: Checks,
                  qemu_options: Sequence[str]) -> None:
@@ -107,7 +107,7 @@ class Flips(ProgramRun):
         return self._qemu_options
 
     def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
-        # They take turns, private first.
+        # States alternate, private first
         usages = self.private if len(self.private) == len(self.shared) \
             else self.shared
         usages.append(measure(l1))
@@ -137,9 +137,9 @@ class Judge:
             'KiB: ' + ', '.join(str(value >> 10) for value in values))
 
     def _no_growth(self, what: str, field: str, usages: list[Usage]) -> None:
-        """Check that usage does not grow. What the kernel takes once is fine.
+        """Check that usage does not grow with each flip.
 
-        A huge page can come and go with every second flip.
+        A huge page may be allocated and freed with every second flip.
         """
         values = [getattr(usage, field) for usage in usages]
         growth = int(median(after - before for before, after in
@@ -165,7 +165,7 @@ class Judge:
         counted = _COUNTED[backing]
         base = getattr(first, counted)
         if backing == 'hugetlb':
-            # They are kept, and used again.
+            # Huge pages are kept and used again
             self._check_state('huge', 'huge pages', base + self._size,
                               base + self._size, 0)
         else:

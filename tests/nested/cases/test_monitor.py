@@ -2,16 +2,16 @@
 
 """QEMU's monitor reports shared memory and DMA to it.
 
-Wherever a guest stops, queries are compared with what the program says is
-shared and with what the kernel has mapped. A guest that asks for more than
-there is must be told of, and not too often. Without private memory or devices
-there is nothing, and that is no error.
+At each sync, queries are compared with the memory that the program has shared
+and with the kernel's mappings. Failed conversions must be reported by events,
+at a limited rate. Without private memory or devices, the queries return empty
+lists.
 """
 
 import json
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -51,7 +51,7 @@ sync
 '''
 
 _FAILURES = 400
-# Events come no more often than every five seconds.
+# QEMU limits events to one every five seconds
 _EVENT_INTERVAL = 6
 # The number of mappings where the kernel has no limit
 _IOMMUFD_LIMIT = 1 << 20
@@ -80,7 +80,7 @@ def _ranges(items: list[dict[str, int]], start: str) -> IntervalSet:
 
 def _all_pages(l2: L2Machine, query: str, what: str, start: str,
                window: dict[str, int]) -> Iterator[dict[str, Any]]:
-    """Yield each object, with all that is in a window, asked piecemeal."""
+    """Yield each object, with its ranges in a window from several queries."""
     for index, whole in enumerate(l2.execute(query, {'ranges': window})):
         items: list[dict[str, int]] = []
         at, end = window.get('start', 0), 1 << 50
@@ -91,7 +91,7 @@ def _all_pages(l2: L2Machine, query: str, what: str, start: str,
             answer = l2.execute(query, {'ranges': {
                 'start': at, 'size': end - at, 'max': 2}})[index]['window']
             if len(answer[what]) > 2 or answer['more'] and not answer[what]:
-                raise L2Error(f'{query} does not keep to "max": {answer}')
+                raise L2Error(f'{query} exceeds "max": {answer}')
             items += answer[what]
             more = answer['more']
             if items:
@@ -100,7 +100,7 @@ def _all_pages(l2: L2Machine, query: str, what: str, start: str,
 
 
 class Look(ProgramRun):
-    """A run that asks the monitor wherever the guest stops."""
+    """A run that checks the monitor's queries at each sync."""
 
     def check(self, good: bool, line: int, text: str, details: object = ''
               ) -> None:
@@ -118,8 +118,8 @@ class Look(ProgramRun):
                 ranges.total() == block['shared-size'] and
                 block['size'] == block['shared-size'] + block['private-size']
                 and not block['window']['more'],
-                line, f'{block["id"]}: {len(ranges)} ranges, asked for at '
-                'once or piece by piece', block)
+                line, f'{block["id"]}: {len(ranges)} ranges, with one query '
+                'or several', block)
             for section in block['sections']:
                 for start, end in ranges.clipped(
                         section['offset'],
@@ -127,8 +127,8 @@ class Look(ProgramRun):
                     delta = section['gpa'] - section['offset']
                     found.add(start + delta, end + delta)
             self._look_at_cells(l2, line, block, ranges)
-        self.check(found == shared, line, 'the ranges of all blocks are what '
-                   'is shared', f'{found}\nexpected: {shared}')
+        self.check(found == shared, line, 'the ranges of all blocks are the '
+                   'shared memory', f'{found}\nexpected: {shared}')
 
     def _look_at_cells(self, l2: L2Machine, line: int, block: dict[str, Any],
                        ranges: IntervalSet) -> None:
@@ -168,8 +168,8 @@ class Look(ProgramRun):
             info['populated-size'] == sum(sizes) and
             info['largest-extent'] == max(sizes) and
             info['smallest-extent'] == min(sizes), line,
-            f'all {len(extents)} extents are what is shared, asked for at '
-            'once or piece by piece', info)
+            f'all {len(extents)} extents are the shared memory, with one '
+            'query or several', info)
         by_size: dict[int, int] = {}
         for size in sizes:
             order = 1 << size.bit_length() - 1
@@ -177,7 +177,7 @@ class Look(ProgramRun):
         told = [(count['size'], count['extents'])
                 for count in info['extents-by-size']]
         self.check(told == sorted(by_size.items()), line,
-                   'they have been counted by size', info)
+                   'extents by size are counted correctly', info)
         backend = self.figures.backend
         device = info['devices'][0]
         self.check(
@@ -186,7 +186,7 @@ class Look(ProgramRun):
             device['name'] == self.figures.device and
             (info['budget']['limit'] == _IOMMUFD_LIMIT) ==
             (backend == 'iommufd'), line,
-            'backend, device and gate are what they should be', info)
+            'backend, device and gate are correct', info)
         self._look_at_extent_cells(l2, line, extents)
 
     def _look_at_extent_cells(self, l2: L2Machine, line: int,
@@ -216,16 +216,16 @@ class Look(ProgramRun):
             for query in 'query-guest-memfd', 'x-query-vfio-dma':
                 self._expect_error(l2, line, query, {'ranges': window})
         for query in 'query-guest-memfd', 'x-query-vfio-dma':
-            # The end of all there can be
+            # The end of the address space
             answer = l2.execute(query, {'ranges': {
                 'start': (1 << 64) - PAGE_SIZE, 'cells': _MAX_RANGES}})
             self.check(all(not info['window']['cells'] and
                            not info['window']['more'] for info in answer),
-                       line, f'{query}: there is nothing behind the end',
+                       line, f'{query}: there is nothing after the end',
                        answer)
 
     def _expect_error(self, l2: L2Machine, line: int, query: str,
-                      arguments: dict[str, object]) -> None:
+                      arguments: Mapping[str, object]) -> None:
         try:
             answer = l2.execute(query, arguments)
         except L2Error as error:
@@ -254,7 +254,7 @@ class Look(ProgramRun):
 
 
 class Limit(Look):
-    """A run of a guest that asks for more than there is."""
+    """A run of a guest that exceeds the limit of entries."""
 
     def __init__(self, program: Program, options: Options, checks: Checks
                  ) -> None:
@@ -270,10 +270,11 @@ class Limit(Look):
             self.check(not events and 'last-failure' not in block, line,
                        'nothing has failed so far', f'{events}\n{block}')
             return
-        want = {'gpa': 64 * MIB, 'size': 4 * MIB, 'to-private': False,
-                'error': 'No space left on device'}
-        self.check(bool(events) and events[0] == {**want, 'failures': 1},
-                   line, 'the first failure is told', events)
+        want: dict[str, object] = {
+            'gpa': 64 * MIB, 'size': 4 * MIB, 'to-private': False,
+            'error': 'No space left on device', 'failures': 1}
+        self.check(bool(events) and events[0] == want, line,
+                   'the first failure is reported', events)
         counts = [event['failures'] for event in events]
         told = max(counts, default=0)
         is_last = self.figures.syncs == 2
@@ -281,9 +282,9 @@ class Limit(Look):
             0 < len(events) < _FAILURES and counts == sorted(set(counts)) and
             told <= _FAILURES + is_last and
             (told == _FAILURES + 1 or not is_last), line,
-            f'{len(events)} events tell of {told} failures', events)
+            f'{len(events)} events report {told} failures', events)
         if not is_last:
-            # After that the next failure is told, whatever came before.
+            # After this time the next failure is reported
             time.sleep(_EVENT_INTERVAL)
         self.check(block.get('last-failure') == {
             'offset': 64 * MIB, 'size': 4 * MIB, 'to-private': False,
@@ -293,7 +294,7 @@ class Limit(Look):
         budget = l2.execute('x-query-vfio-dma')[0]['budget']
         self.check(0 < budget['limit'] <= 150 and
                    budget['left'] <= budget['limit'], line,
-                   'the budget is that of the kernel', budget)
+                   "the budget equals the kernel's", budget)
         self._look_at_info(l2, line)
 
 
@@ -314,7 +315,7 @@ def test_without_anything(machine: str, machines: Machines, checks: Checks
                           ) -> None:
     """A machine without private memory, VFIO devices and KVM."""
     built = machines.built
-    commands: list[dict[str, object]] = [
+    commands: list[dict[str, Any]] = [
         {'execute': 'qmp_capabilities'}, {'execute': 'query-guest-memfd'},
         {'execute': 'x-query-vfio-dma'},
         {'execute': 'query-guest-memfd',

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Programs of programs/, on both backends of VFIO.
+"""Run the programs in programs/ with both VFIO backends.
 
-The names of tests are those of programs and backends, such as split-type1.
+Tests are named after the program and the backend, such as split-type1.
 """
 
 from dataclasses import replace
@@ -19,11 +19,11 @@ from harness.session import Machines
 BACKENDS = ('type1', 'iommufd')
 TIMEOUT = 300.0
 
-# As KVM of Linux 7.3 is with guests of other types
+# Kinds of results that KVM of Linux 7.3 accepts from guests of other types
 RESULTS = (('bad-input', 'snp', 'type1'), ('entry-limit', 'snp', 'type1'),
            ('bad-input', 'tdx', 'iommufd'))
 
-# Programs drawn at random, with so many conversions at least
+# Seeds of random programs, and their minimum number of conversions
 SEEDS = (4, 14)
 RANDOM_CALLS = 3000
 RANDOM_TIMEOUT = 1800.0

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""QTests of shared device assignment, where they have all that they need.
+"""Run the qtests of shared DMA on a host that meets all their requirements.
 
-Elsewhere they skip what needs KVM's software-protected VMs or devices; here it
-is a failure if anything is skipped.
+On other hosts they skip tests that need KVM's software-protected VMs or
+devices; here a skipped test is a failure.
 """
 
 import re
@@ -20,10 +20,10 @@ from harness.session import Machines, check_complaints
 
 DEVICES = 2
 
-# For one test program, on a busy machine
+# Timeout of one test program, on a busy machine
 TEST_TIMEOUT = 600
 
-# libqtest wants to see an architecture in the name
+# libqtest requires the architecture in the name
 QEMU = '/bin/qemu-system-x86_64'
 
 _POINT = re.compile(r'(?P<word>ok|not ok) \d+ (?P<name>\S+)'
@@ -34,7 +34,7 @@ _PLAN = re.compile(r'1\.\.(\d+)')
 def set_up(l1: L1Machine) -> str:
     """Return the environment of the tests, for a shell."""
     hosts = ' '.join(bind_edus(l1, DEVICES))
-    # QEMU looks for firmware there.
+    # QEMU searches firmware there
     l1.check(f'ln -s qemu {QEMU}; mkdir -p /share; '
              'ln -s /firmware /share/qemu')
     return ' '.join(f'{name}={shlex.quote(value)}' for name, value in {
@@ -43,7 +43,7 @@ def set_up(l1: L1Machine) -> str:
 
 
 def adopt(checks: Checks, name: str, status: int, output: str) -> None:
-    """Make each test point one of our checks."""
+    """Convert each test point to a check."""
     points = 0
     planned = None
     details: list[str] = []
@@ -62,7 +62,7 @@ def adopt(checks: Checks, name: str, status: int, output: str) -> None:
         else:
             details.append(line.removeprefix('# '))
     checks.check(status == 0 and points == planned,
-                 f'{name} ends, and has run all its tests',
+                 f'{name} ends after all its tests',
                  f'status {status}, {points} of {planned} tests were run\n' +
                  '\n'.join(details))
 

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Four vCPUs convert memory while all else happens, and nothing is lost.
+"""Four vCPUs convert memory in parallel with other operations of QEMU.
 
 They convert neighbouring and overlapping ranges without QEMU's big lock. At
 the same time a device does DMA, memory slots and bus mastering change, the
-machine is reset, a second device comes and goes, and the monitor asks for the
-state: all of this with the big lock held. After each round everything is
-compared.
+machine is reset, a second device is plugged and unplugged, and the monitor
+executes queries, all with the big lock held. Everything is compared after each
+round.
 
-A guest or a monitor that does not answer is a failure, which says where each
-thread of QEMU is.
+If the guest or the monitor does not respond, the test fails and shows the
+state of each thread of QEMU.
 """
 
 import time
@@ -24,18 +24,19 @@ from harness.program import Program, compile_program
 from harness.program_run import Options, ProgramRun, bind_edus
 from harness.session import L1_MIN_MIB, Machines
 
-# Rounds, with a reset after each but the last, and how often each vCPU repeats
-# its conversions in one: the areas have room for 240 times
+# Rounds, with a reset after each except the last, and repetitions of each
+# vCPU's conversions in a round: the areas are large enough for 240
 ROUNDS = 3
 COUNT = 60
 
-# For all rounds; on an idle machine each takes some 10 seconds
+# Timeout for all rounds; each takes about 10 seconds on an idle machine
 TIMEOUT = 1200.0
 
-# The lines that QEMU says at most when a device comes and goes
+# Maximum number of lines that QEMU prints when a device is plugged and
+# unplugged
 _PLUG_LINES = 4
 
-# The second device, and where it is plugged
+# The second device, and its place
 _SECOND = 'edu1'
 _PORT = 'port0'
 
@@ -61,7 +62,7 @@ fill TARGET 64K seed {seed}
 share COMB+4M 4M chunk 16K
 """
 
-# The first vCPU does what only it can, and then joins in.
+# The first vCPU executes the operations reserved for it, then joins the others
 _TO_SHARED = """\
 parallel 4
     dma-from TARGET 4K seed {seed} arrives
@@ -132,7 +133,7 @@ def program_text(rounds: int, count: int) -> str:
 
 
 class Races(ProgramRun):
-    """Runs the program; while the guest works, it does much else."""
+    """Runs the program, with other operations while the guest works."""
 
     def __init__(self, program: Program, options: Options, checks: Checks
                  ) -> None:
@@ -151,11 +152,11 @@ class Races(ProgramRun):
         return ('-object', 'iommufd,id=iommufd1', '-device',
                 f'pcie-root-port,id={_PORT},addr=4,chassis=1')
 
-    # Other work beside the conversions
+    # Operations in parallel with the conversions
 
     @property
     def max_lines(self) -> int:
-        """The lines that QEMU may say: it warns of each device."""
+        """The maximum number of lines: QEMU warns about each device."""
         return super().max_lines + _PLUG_LINES * self.done['unplug']
 
     def _plug(self, l2: L2Machine, own_container: bool) -> None:
@@ -174,7 +175,7 @@ class Races(ProgramRun):
         self.done['unplug'] += 1
 
     def _ask(self, l2: L2Machine) -> None:
-        """Check what is always true, whatever is going on."""
+        """Check invariants of the queries that hold at any time."""
         managers = l2.managers()
         converted = sum(m.to_shared + m.to_private for m in managers)
         layout = l2.layout()
@@ -184,7 +185,7 @@ class Races(ProgramRun):
             return 0 <= manager.shared_size <= manager.size
         if (not all(map(is_right, managers)) or converted < self._converted or
                 layout.missing_size or layout.failures):
-            raise L2Error(f'the monitor says {managers} and {layout} after '
+            raise L2Error(f'the monitor reports {managers} and {layout} after '
                           f'{self._converted} conversions')
         self.done['while converting'] += converted > self._converted
         self._converted = converted
@@ -195,7 +196,7 @@ class Races(ProgramRun):
         self.done['queries'] += 1
 
     def _all_steps(self, l2: L2Machine) -> Iterator[None]:
-        """Do things that hold the big lock, without an end."""
+        """Yield after each operation with the big lock, endlessly."""
         while True:
             for own_container in (True, False):
                 self._ask(l2)
@@ -208,7 +209,7 @@ class Races(ProgramRun):
                 yield
 
     def read_serial(self, l2: L2Machine) -> str:
-        """Do one step after the other until the guest says something."""
+        """Execute operations until the guest sends a line."""
         while l2.is_connected and time.monotonic() < self.deadline:
             line = l2.serial.read_line(0)
             if line is not None:
@@ -225,28 +226,28 @@ class Races(ProgramRun):
         if not self._has_own_container:
             return
         self.done['compared'] += 1
-        # The gate of its own container stays closed: its layout only listens.
+        # The gate of this container stays closed, so nothing is mapped
         sizes = [layout.populated_size for layout in l2.layouts()]
         expected = self.oracle.shared.total()
         self.checks.check(
             sizes == [expected, expected],
-            f'{name}: the container that came while memory was converted '
-            'knows the same pages', f'sizes {sizes}, expected {expected}')
+            f'{name}: the container created during conversions has the same '
+            'pages', f'sizes {sizes}, expected {expected}')
 
     def compare_done(self) -> None:
-        """Check that other things happened: else this would show nothing."""
+        """Check that other operations ran in parallel with conversions."""
         done = self.done
         self.checks.check(
             all(done[what] for what in ('same', 'own', 'unplug',
                                         'while converting')),
-            'devices came and went, and the monitor was asked, while memory '
-            'was converted', str(done))
+            'devices were plugged and unplugged, and queries executed, during '
+            'conversions', str(done))
         self.checks.comment(
-            f'{done["queries"]} times the monitor was asked, in '
-            f'{done["while converting"]} of them memory had been converted '
-            f'since the last time; a device came {done["same"]} times to the '
-            f'same container, {done["own"]} times to one of its own, which '
-            f'was compared {done["compared"]} times')
+            f'{done["queries"]} queries, {done["while converting"]} of them '
+            'with conversions since the last one; a device was plugged '
+            f'{done["same"]} times into the same container, {done["own"]} '
+            'times into its own, which was compared '
+            f'{done["compared"]} times')
 
 
 def test_races(machines: Machines, backend: str, checks: Checks) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""What cannot work with private memory is refused, with a clear error.
+"""QEMU rejects options and commands that cannot work with private memory.
 
-QEMU refuses it at the start, when something is plugged, and when the monitor
-is told to do it; then QEMU goes on as before. What is refused works without
-private memory, and similar things that do work are not refused.
+QEMU reports an error at the start, for hotplug and for monitor commands, and
+continues to run after the latter. The rejected options work without private
+memory, and similar options that do work are not rejected.
 """
 
 import json
@@ -23,7 +23,7 @@ from harness.program_run import bind_edus
 from harness.session import Machines
 from harness.wire import PROGRAM_FILE
 
-# Long enough for QEMU to start, and to be killed if it does
+# Timeout in seconds, long enough for QEMU to start
 QEMU_TIMEOUT = 30
 
 PRIVATE = ['-machine', 'q35,kernel-irqchip=split,'
@@ -32,7 +32,7 @@ PRIVATE = ['-machine', 'q35,kernel-irqchip=split,'
 VDPA = ['-device', 'vhost-vdpa-device-pci,vhostdev=/dev/vhost-vdpa-0']
 
 
-# Checks memory in either state
+# Checks memory in each state
 _PROGRAM = '''
 memory 512M
 let AREA = 64M
@@ -47,13 +47,13 @@ fill AREA SIZE seed 3
 unshare AREA SIZE
 verify AREA SIZE seed 3
 '''
-# It comes and goes by files: the guest begins when it is told to.
+# Files for the guest's serial line: the guest starts on request
 SERIAL = '/run/serial'
 ANSWERS = '/run/answers'
 GUEST = ['-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
          '-chardev', f'file,id=serial,path={SERIAL},input-path={ANSWERS}',
          '-serial', 'chardev:serial']
-# Shell commands: wait for a line of the guest, but not for ever
+# Shell commands: wait for a line of the guest, with a timeout
 WAIT = ('i=0; until grep -qs "^{}" ' + SERIAL + ' || [ $i = 200 ]; '
         'do sleep 0.1; i=$((i+1)); done; ')
 BEGIN = WAIT.format('boot') + 'echo start 0 >&4; ' + WAIT.format('done')
@@ -68,7 +68,7 @@ UNMIGRATABLE = 'private memory (guest_memfd) cannot be migrated'
 
 @dataclass
 class Refusal:
-    """Options that QEMU must refuse, and what it must say."""
+    """Options that QEMU must reject, and the error message."""
 
     name: str
     options: list[str]
@@ -77,7 +77,7 @@ class Refusal:
 
 @dataclass
 class Command:
-    """A QMP command, and what its answer must have in it, as JSON."""
+    """A QMP command, and a text that its answer must contain, as JSON."""
 
     name: str
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -85,7 +85,7 @@ class Command:
     status: str = 'running'
 
     def lines(self) -> list[str]:
-        """Return the command, and one that shows if QEMU is still there."""
+        """Return the command, and one that shows that QEMU still runs."""
         return [json.dumps({'execute': self.name,
                             'arguments': self.arguments}),
                 json.dumps({'execute': 'query-status'})]
@@ -233,7 +233,7 @@ WORKING = {
     'a dirty ring that is not used': DIRTY_RING,
 }
 # In flash, the test firmware has its page tables in private memory, and needs
-# a processor that tells KVM of the instructions it intercepts.
+# a processor that reports intercepted instructions to KVM.
 STARTING = {
     'flash': ['-drive', f'if=pflash,format=raw,file={FIRMWARE_PATH},'
                         'readonly=on'],
@@ -249,12 +249,12 @@ def untracked_commands() -> list[Command]:
     Commands of the human monitor return their errors.
     """
     migration = {'uri': 'exec:cat >/dev/null'}
-    commands = [
-        Command('calc-dirty-rate', {'calc-time': 1, **mode}, UNTRACKED)
-        for mode in ({}, {'mode': 'page-sampling'}, {'mode': 'dirty-bitmap'},
-                     {'mode': 'dirty-ring'})]
+    modes: list[dict[str, str]] = [
+        {}, {'mode': 'page-sampling'}, {'mode': 'dirty-bitmap'},
+        {'mode': 'dirty-ring'}]
     return [
-        *commands,
+        *(Command('calc-dirty-rate', {'calc-time': 1, **mode}, UNTRACKED)
+          for mode in modes),
         hmp('calc_dirty_rate -b 1', UNTRACKED),
         Command('query-dirty-rate', {}, '"unstarted"'),
         Command('set-vcpu-dirty-limit', {'dirty-rate': 5}, UNTRACKED),
@@ -292,14 +292,14 @@ def plug_commands() -> list[Command]:
     return commands
 
 
-# Leaves the machine stopped, as it does whenever it fails
+# Leaves the machine stopped, like any failed loadvm
 LOADVM = hmp('loadvm x', 'private memory cannot be restored', 'restore-vm')
 
 
 def pam_commands(register: int) -> list[Command]:
-    """Return writes of a guest that show memory below 1 MiB in all four modes.
+    """Return PCI writes that set all four modes of memory below 1 MiB.
 
-    Read-only is one of them, for memory with a guest_memfd, too.
+    One of the modes is read-only, even for memory with a guest_memfd.
     """
     commands = []
     for mode in (1, 2, 3, 0):
@@ -310,7 +310,7 @@ def pam_commands(register: int) -> list[Command]:
     return commands
 
 
-# Commands that are refused above, without private memory
+# Commands that are rejected above, for a guest without private memory
 PLAIN_COMMANDS = [
     Command('calc-dirty-rate', {'calc-time': 1, 'mode': 'dirty-bitmap'},
             '{"return": {}}'),
@@ -329,8 +329,8 @@ OLD_KVM = Refusal('private memory on a KVM without software-protected VMs',
                            'CONFIG_KVM_SW_PROTECTED_VM')
 
 
-# What is refused above works for a guest without private memory. Otherwise it
-# might be refused for a reason of this test.
+# Options that are rejected above must work without private memory. Otherwise
+# they could be rejected for another reason.
 WORKING_WITHOUT = {
     'vhost-vdpa': VDPA,
     'memory that is read-only': [
@@ -347,8 +347,8 @@ WORKING_WITHOUT = {
 
 PRIVATE_SLOTS = [*PRIVATE, *DIMMS, '-machine', 'nvdimm=on',
                  '-device', 'pcie-root-port,id=slot0']
-# Options of QEMU, and commands. Those that are refused are tried twice: the
-# second time must say the same.
+# Options of QEMU, and commands. Rejected commands are executed twice: the
+# error must be the same.
 COMMANDS = {
     'private memory': (
         PRIVATE_SLOTS,
@@ -365,7 +365,7 @@ COMMANDS = {
 
 
 class Host:
-    """The level 1 machine on which QEMUs are started, one after the other."""
+    """The level 1 machine, on which one QEMU after the other is started."""
 
     def __init__(self, machines: Machines) -> None:
         self._machines = machines
@@ -374,7 +374,7 @@ class Host:
 
     @property
     def l1(self) -> L1Machine:
-        """The machine, which is started first if it is not there."""
+        """The machine, which is started if necessary."""
         if self._l1 is None or self._machines.l1 is not self._l1:
             self._l1 = start_l1(self._machines)
             self._bdfs = bind_edus(self._l1, len(DEVICES))
@@ -393,14 +393,14 @@ class Host:
     def qemu(self, options: list[str]) -> str:
         """Return the command that starts QEMU with these options."""
         command = qemu_command(options)
-        # Which also starts the machine
+        # The property self.l1 also starts the machine
         assert self.l1
         for name, bdf in zip(DEVICES, self._bdfs):
             command = command.replace(name, bdf)
         return command
 
     def start_and_quit(self, options: list[str]) -> tuple[str, int, str]:
-        """Return the command, its status, and what QEMU says."""
+        """Return the command, its status, and QEMU's output."""
         command = self.qemu([*options, '-S', '-monitor', 'stdio'])
         return command, *self.run(f'echo quit | {command}')
 
@@ -457,7 +457,7 @@ def test_works_without_private_memory(name: str, host: Host, checks: Checks
 
 @pytest.mark.parametrize('name', WORKING)
 def test_works(name: str, host: Host, checks: Checks) -> None:
-    """A guest with private memory converts some of it, and finds it right."""
+    """A guest with private memory converts it, and checks its content."""
     command = host.qemu([*PRIVATE, *GUEST, *WORKING[name],
                          '-monitor', 'stdio'])
     status, output = host.run(
@@ -481,7 +481,7 @@ def test_starts(name: str, host: Host, checks: Checks) -> None:
 
 @pytest.mark.parametrize('name', COMMANDS)
 def test_commands(name: str, host: Host, checks: Checks) -> None:
-    """QEMU answers as expected, and is still there after each command."""
+    """QEMU answers as expected, and still runs after each command."""
     options, commands = COMMANDS[name]
     lines = ['{"execute": "qmp_capabilities"}']
     for command in commands:
@@ -499,13 +499,13 @@ def test_commands(name: str, host: Host, checks: Checks) -> None:
                      f'{answer}\n{running}\nexpected: {command.answer}, and '
                      f'{command.status}')
     checks.check(status == 0 and len(answers) == 2 * len(commands) + 1,
-                 f'{name}: QEMU quits when told to',
+                 f'{name}: QEMU quits on request',
                  f'{qemu}\nstatus {status}\n{output}')
 
 
 @pytest.mark.parametrize('extent, warns', (('page', True), ('auto', False)))
 def test_warning(extent: str, warns: bool, host: Host, checks: Checks) -> None:
-    """Whether there may be too few IOMMU entries is known at the start."""
+    """QEMU warns at the start if IOMMU entries may run out."""
     command, status, output = host.start_and_quit(
         PRIVATE + assign(options=f',x-shared-dma-extent={extent}'))
     warning = 'x-shared-dma-extent=page can take up to'

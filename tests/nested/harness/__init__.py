@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The framework of the nested tests: machines, programs, comparisons."""
+"""Framework of the nested tests: machines, programs and comparisons."""
 
 from pathlib import Path
 

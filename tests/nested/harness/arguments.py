@@ -11,8 +11,8 @@ _SUFFIXES = {'M': 1 << 20, 'G': 1 << 30, 'T': 1 << 40}
 
 
 def integer(least: int, most: int | None = None) -> Callable[[str], int]:
-    """Return a type for integers in these bounds, both included."""
-    bounds = f'>= {least}' if most is None else f'from {least} to {most}'
+    """Return a type for integers from @least to @most, both inclusive."""
+    bounds = f'>= {least}' if most is None else f'between {least} and {most}'
 
     def parse(text: str) -> int:
         try:
@@ -27,7 +27,7 @@ def integer(least: int, most: int | None = None) -> Callable[[str], int]:
 
 
 def duration(text: str) -> float:
-    """Convert a time of any unit; it may be 0."""
+    """Convert a time, which must not be negative."""
     try:
         number = float(text)
     except ValueError:
@@ -47,7 +47,7 @@ def size(text: str) -> int:
 
 
 def output_file(text: str) -> Path:
-    """Convert the name of a file to be written when long work has ended."""
+    """Convert the name of an output file; check now that it can be created."""
     path = Path(text)
     if path.is_dir():
         raise argparse.ArgumentTypeError(f'"{text}" is a directory')

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Checks that go on after a failure, and TAP, the format they are printed in.
+"""Collect results of checks, and print them in the Test Anything Protocol.
 
-A test collects its results in a Checks object. They are printed when the
-attempt is over, because those of an attempt in which the level 1 machine hung
-do not count (see harness/hang.py).
+A test collects its results in a Checks object and continues after a failed
+check. The results are printed when the attempt has ended, because an attempt
+in which the level 1 machine hung does not count (see harness/hang.py).
 """
 
 from collections.abc import Callable
@@ -22,21 +22,21 @@ class Result:
 
 
 class Checks:
-    """Results of checks, and remarks, in the order in which they came."""
+    """Results of checks and comments, in chronological order."""
 
     def __init__(self, follow: Callable[[str], None] = lambda line: None
                  ) -> None:
-        """@follow is called with each line as it comes."""
+        """@follow is called with each result or comment immediately."""
         self.entries: list[Result | str] = []
         self._follow = follow
 
     def comment(self, text: str) -> None:
-        """Add a remark, which the results do not depend on."""
+        """Add a comment, which has no influence on the result."""
         self.entries.append(text)
         self._follow(text)
 
     def check(self, good: bool, name: str, diagnostics: str = '') -> bool:
-        """Add a result and returns it.
+        """Add a result and return it.
 
         @diagnostics are shown if it is not good.
         """
@@ -54,11 +54,11 @@ class Checks:
 
     @property
     def failed(self) -> int:
-        """The number of checks that failed."""
+        """Return the number of failed checks."""
         return len(self.failures)
 
     def clear(self) -> None:
-        """Forget everything, for another attempt."""
+        """Remove all results, before another attempt."""
         self.entries.clear()
 
 
@@ -93,7 +93,7 @@ class TapWriter:
             self.comment(result.diagnostics)
 
     def add_all(self, checks: Checks) -> None:
-        """Write the results and remarks of a test."""
+        """Write the results and comments of a test."""
         for entry in checks.entries:
             if isinstance(entry, Result):
                 self.add(entry)
@@ -101,17 +101,17 @@ class TapWriter:
                 self.comment(entry)
 
     def skip_all(self, reason: str) -> None:
-        """Write the plan of a program that cannot run here."""
+        """Write the plan of a program that is skipped."""
         self._print(f'1..0 # SKIP {reason}')
 
     def bail_out(self, reason: str) -> None:
-        """Report that the rest cannot be run."""
+        """Report that the remaining tests cannot be run."""
         first, *rest = reason.splitlines() or ['']
         self._print(f'Bail out! {first}')
         self.comment('\n'.join(rest))
 
     def finish(self) -> bool:
-        """Write the plan. Returns whether there were results, all good."""
+        """Write the plan. Returns whether there are results, and all good."""
         if not self._count:
             self.bail_out('nothing was tested')
             return False

@@ -2,8 +2,8 @@
 
 """The table that compares several QEMUs.
 
-A row of the table says which runs it needs, and what it makes of their
-outcomes; it starts nothing itself.
+A row of the table lists the runs that it needs, and formats their outcomes; it
+does not start them.
 """
 
 import errno
@@ -18,19 +18,19 @@ from harness.stalls import BUSY, COMMANDS, IDLE
 
 BACKENDS = ('type1', 'iommufd')
 
-# The 64 MiB are shared in requests of different sizes
+# Sizes of the requests that share 64 MiB
 _REQUESTS = {'one': 'one request', '2m': '2 MiB requests',
              '4k-early': '4 KiB requests before bus mastering',
              '4k': '4 KiB requests, device active'}
 _BEFORE_MASTER = '4k-early'
 
-# Longer texts become notes
+# Longer texts become notes below the table
 _MAX_CELL = 40
 
 MAP_EVENTS_MARK = '*'
 MAP_EVENTS_NOTE = (
-    f'{MAP_EVENTS_MARK} map events of the kernel: this QEMU does not count '
-    'its entries; each of them takes one or more')
+    f'{MAP_EVENTS_MARK} map events of the kernel, because this QEMU does not '
+    'count entries; an entry takes one or more')
 
 # A call that failed, as the firmware reports it
 _RETURNED = re.compile(r'^(?P<line>\d+) hypercall .*'
@@ -47,12 +47,12 @@ def device_name(backend: str) -> str:
 
 @dataclass(frozen=True)
 class Run:
-    """A program, and how it is run."""
+    """A program and the options of its run."""
 
     program: str
     backend: str
     icount: bool = False
-    # Whether the monitor is timed
+    # Whether to measure response times of the monitor
     stalls: bool = False
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Run:
 
 @dataclass
 class Outcome:
-    """The outcome of a run; failure is empty if all was right."""
+    """The outcome of a run; failure is empty if all checks passed."""
 
     figures: Figures = field(default_factory=Figures)
     failure: str = ''
@@ -76,7 +76,7 @@ Outcomes = dict[Run, Outcome]
 def qemu_message(stderr: str) -> str:
     """Return the error message of a QEMU that ended.
 
-    Its name, warnings and expected lines are left out.
+    QEMU's name, warnings and expected lines are left out.
     """
     lines = [line for line in map(str.strip, stderr.splitlines())
              if line and not is_expected(line)]
@@ -91,9 +91,9 @@ def _error_name(number: int) -> str:
 
 
 def describe_failure(booted: bool, failures: list[Result]) -> str:
-    """Describe in a line what went wrong.
+    """Describe a failure in one line.
 
-    A machine that is gone, or a call that failed, is the cause of all else.
+    The end of a machine or a failed call is the cause of all other failures.
     """
     for result in failures:
         name = result.name
@@ -114,7 +114,7 @@ def describe_failure(booted: bool, failures: list[Result]) -> str:
     return f'wrong: {failures[0].name}' if failures else ''
 
 
-# Figures as text
+# Formatting figures
 
 def entries(state: State, before: State | None = None) -> str:
     """Format the IOMMU entries in a state, or those since another one."""
@@ -138,9 +138,9 @@ def instructions(count: int, without: int | None) -> str:
 
 
 def latency(figures: Figures, command: str, phase: str) -> str:
-    """Format median, longest time and number of times of a command.
+    """Format median, maximum and number of a command's response times.
 
-    "-" if this QEMU does not have it.
+    Returns "-" if this QEMU does not have the command.
     """
     for each in figures.latencies:
         if (each.command, each.phase) == (command, phase):
@@ -150,13 +150,13 @@ def latency(figures: Figures, command: str, phase: str) -> str:
 
 
 def pace(seconds: float, count: int) -> str:
-    """Format how often something was done, and in what time."""
+    """Format the number of events and the time that they took."""
     return f'{count} in {seconds:.0f} s'
 
 
 @dataclass
 class Line:
-    """A line of the table, for one QEMU: what it needs and says."""
+    """A line of the table: the runs that it needs, and a formatter."""
 
     label: str
     runs: tuple[Run, ...]
@@ -165,7 +165,7 @@ class Line:
 
 @dataclass
 class Row:
-    """Lines that belong together, and can be chosen with --only."""
+    """Lines that are selected together with --only."""
 
     name: str
     title: str
@@ -173,14 +173,14 @@ class Row:
     is_long: bool = False
 
     def runs(self) -> list[Run]:
-        """Return what has to be run, each once."""
+        """Return the runs that the lines need, without duplicates."""
         return list(dict.fromkeys(run for line in self.lines
                                   for run in line.runs))
 
 
 def _line(label: str, runs: tuple[Run, ...],
           cell: Callable[[list[Outcome]], str]) -> Line:
-    """Return a line that shows a failure, if there was one."""
+    """Return a line that shows a failure instead, if there is one."""
     def checked(outcomes: Outcomes) -> str:
         needed = [outcomes[run] for run in runs]
         for outcome in needed:
@@ -208,7 +208,7 @@ def _entries(backends: tuple[str, ...]) -> Row:
     for kind, request in _REQUESTS.items():
         for backend in backends:
             run = Run(f'share-64m-{kind}', backend)
-            # Entries of other pages, as long as the device can do DMA
+            # Subtract entries of other pages, if the device can do DMA
             base = Run('share-64m-4k', backend) \
                 if kind == _BEFORE_MASTER else run
             lines.append(_line(
@@ -228,7 +228,7 @@ def _measured(outcomes: list[Outcome]) -> str:
 def _instructions(backends: tuple[str, ...]) -> Row:
     lines = []
     for kind, request in _REQUESTS.items():
-        # Without a device, bus mastering makes no difference
+        # Without a device, bus mastering is irrelevant
         none = Run('share-64m-4k' if kind == _BEFORE_MASTER else
                    f'share-64m-{kind}', 'none', True)
         lines.append(_line(f'{request}; no device', (none,), _measured))
@@ -314,7 +314,7 @@ def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     """Return the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends),
-            # The limit is type1's
+            # Only type1 has a limit
             _guest_4g(('type1',)), _stalls(backends)]
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The library kernel-edge in level 1: see kernel-edge/control.h."""
+"""Control the library kernel-edge in level 1: see kernel-edge/control.h."""
 
 from pathlib import Path
 
@@ -41,16 +41,16 @@ class Edge:
 
     @staticmethod
     def set_command(**fields: int) -> str:
-        """Return the shell command that sets them."""
+        """Return the shell command that sets the fields."""
         octal = ''.join(f'\\{byte:03o}' for byte in _CONTROL.pack(**fields))
-        # Not truncated: the library has mapped the file.
+        # Do not truncate the file: the library has mapped it
         return f"printf '{octal}' 1<>{_CONTROL_PATH}"
 
     def get(self) -> dict[str, int]:
-        """Return the fields, with the library's answers."""
+        """Return the fields, including those that the library sets."""
         return self.parse(self._l1.check(self.GET_COMMAND))
 
-    # Prints the fields
+    # Shell command that prints the fields
     GET_COMMAND = f'od -An -v -tu4 {_CONTROL_PATH}'
 
     @staticmethod

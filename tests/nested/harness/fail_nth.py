@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Lets each call to the kernel fail that a conversion makes, one by one.
+"""Inject errors into the system calls of conversions, one at a time.
 
-A guest converts memory. The first call that QEMU makes for it fails, then,
-from the same state, the second one, and so on until a round in which none was
-left to fail. After each round the guest, QEMU and the kernel must agree on
-what is shared, and the same conversion must succeed.
+A guest converts memory. In the first round, the first call that QEMU makes for
+the conversion fails; in the next round, from the same state, the second call;
+and so on until a round in which no call is left to fail. After each round the
+guest, QEMU and the kernel must agree on which memory is shared, and the same
+conversion must succeed.
 """
 
 import errno
@@ -45,26 +46,26 @@ ERRORS = {
 
 _TIMEOUT = 1800.0
 _ANSWER_TIMEOUT = 60.0
-# More calls than any of the conversions makes
+# Limit of rounds: more than any conversion has calls
 _MAX_NTH = 200
-# QEMU's heap may grow by so much, or the kernel's count of it be wrong
+# Tolerated growth of QEMU's heap; the kernel's counter is not exact, either
 _SLACK_KIB = 512
-# Without it the kernel puts huge pages where there were a few small ones
+# Huge pages are switched off: the kernel would replace a few small pages
 _THP_PATH = '/sys/kernel/mm/transparent_hugepage/enabled'
-# Differences shown of those there are
+# Maximum number of differences to show
 _SHOWN = 6
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something the guest does."""
+    """An operation of the guest."""
 
     op: str
     gpa: int = 0
     size: int = 0
 
     def record(self) -> Record:
-        """Return the operation of a program that does it."""
+        """Return the step as an operation of a program."""
         if self.op == 'master':
             return Record('master', 0, str(self), size=self.size, chunk=16)
         return Record(self.op, 0, str(self), gpa=Linear(self.gpa),
@@ -81,12 +82,12 @@ def unshare(gpa: int, size: int) -> Step:
 
 @dataclass(frozen=True)
 class Scenario:
-    """A step whose calls fail, in a state that other steps have made."""
+    """A step whose calls fail, and the steps that set up its state."""
 
     name: str
     setup: tuple[Step, ...]
     step: Step
-    # Each call fails with each error; otherwise errors take turns.
+    # Whether each call fails with each error; otherwise errors alternate
     all_errors: bool = False
 
 
@@ -95,7 +96,7 @@ MASTER_OFF = Step('master', size=0)
 
 
 def serving_program(machine: Machine, steps: Iterable[Step]) -> Program:
-    """Return a program that has the guest do any of these when it is told."""
+    """Return a program with which the guest executes steps on request."""
     return Program(machine, [Record('serve', 0, 'serve'),
                              *(step.record() for step in steps),
                              Record('done', 0, 'done')])
@@ -120,7 +121,7 @@ def _problems(cases: list[Case]) -> list[str]:
 
 
 class Guest:
-    """A guest that does steps when it is told, and what must be true then."""
+    """A guest that executes steps on request, and the expected state."""
 
     def __init__(self, l1: L1Machine, l2: L2Machine, edge: Edge,
                  ram: IntervalSet, steps: Sequence[Step]) -> None:
@@ -153,7 +154,7 @@ class Guest:
         return True
 
     def adopt_private(self, step: Step) -> None:
-        """Note as private what a failed conversion could not undo."""
+        """Record memory as private that a failed conversion left private."""
         for start, end in IntervalSet(self.replay.edge.private.clipped(
                 step.gpa, step.gpa + step.size)):
             self.shared.remove(start, end)
@@ -161,12 +162,12 @@ class Guest:
     def must(self, *steps: Step) -> None:
         for step in steps:
             if not self.do(step):
-                raise L2Error(f'{step} fails, although no call does')
+                raise L2Error(f'{step} fails, although no call failed')
 
     def release(self) -> str:
-        """Catch up with the kernel, and lets no call fail any more.
+        """Catch up with the kernel's trace, and stop injecting errors.
 
-        Returns what the library has counted so far.
+        Returns the library's counters.
         """
         return self.trace.catch_up(f'{Edge.GET_COMMAND} && '
                                    f'{Edge.set_command()}')
@@ -196,9 +197,10 @@ class Guest:
 
     def kernel_differences(self, reachable: IntervalSet = IntervalSet(),
                            unsure: IntervalSet = IntervalSet()) -> list[str]:
-        """Return how the kernel's state, by its trace, is wrong.
+        """Describe errors in the kernel's state according to its trace.
 
-        @reachable may be mapped in any case, and KVM be wrong about @unsure.
+        @reachable may be mapped in any case, and KVM's attributes of @unsure
+        are not checked.
         """
         exposures, exposed = self.replay.edge.take_exposures()
         found = [*self.replay.errors[:_SHOWN], *self._compare_kvm(unsure)]
@@ -211,19 +213,19 @@ class Guest:
         return found
 
     def unfreed(self) -> list[str]:
-        """Return where there is shared memory that nobody can use."""
+        """Describe shared memory that was not freed after a conversion."""
         unfreed = IntervalSet(
             part for start, end in self._ram.minus(self.shared)
             for part in self.replay.edge.backed.clipped(start, end))
         return [f'not freed: {unfreed}'] if unfreed else []
 
     def unmapped(self) -> list[str]:
-        """Return memory that a device has to reach, but cannot."""
+        """Describe shared memory that the device cannot access."""
         missing = self.shared.minus(self._mapped())
         return [f'not mapped: {missing}'] if self.is_master and missing else []
 
     def qemu_differences(self) -> list[str]:
-        """Return how QEMU's state is wrong."""
+        """Describe errors in QEMU's state."""
         found = list(self._compare_layout(self._mapped()))
         believed = sum(manager.shared_size for manager in self._l2.managers())
         if believed != self.shared.total():
@@ -237,7 +239,7 @@ class Guest:
         return mapped
 
     def resources(self) -> dict[str, int]:
-        """Return resources of QEMU, which must not grow."""
+        """Return QEMU's use of resources, which must not grow."""
         text = self._l1.check(
             f'cd /proc/$(cat {PID_PATH}) && echo fds $(ls fd | wc -l) && '
             "sed -nE 's/^(VmLck|VmPin|RssAnon):(.*) kB$/\\1 \\2/p' status")
@@ -246,12 +248,12 @@ class Guest:
 
 
 class Sweep:
-    """Goes through scenarios on one guest."""
+    """Runs scenarios on one guest."""
 
     def __init__(self, guest: Guest, checks: Checks, name: str,
                  clean_up: Sequence[Step], tries_all_errors: bool,
                  is_closed_again: bool = False) -> None:
-        """@clean_up: makes all memory private that scenarios have to do with
+        """@clean_up: steps that make all memory of the scenarios private
 
         @is_closed_again: whether the gate is closed after the setup
         """
@@ -264,7 +266,7 @@ class Sweep:
         self.hits: Counter[tuple[str, int]] = Counter()
 
     def set_up(self, scenario: Scenario) -> None:
-        """Make the state of a scenario, from any other state."""
+        """Create the initial state of a scenario, from any other state."""
         for step in self._clean_up:
             if any(self.guest.shared.clipped(step.gpa,
                                              step.gpa + step.size)):
@@ -278,7 +280,7 @@ class Sweep:
             self.guest.must(MASTER_OFF)
 
     def _try(self, scenario: Scenario, case: Case, which: int) -> bool:
-        """Execute a round. Returns whether a call has failed in it."""
+        """Execute a round. Returns whether an error was injected."""
         guest = self.guest
         errors = {f'error_{kind}': ERRORS[kind][which % len(ERRORS[kind])]
                   for kind in KINDS}
@@ -291,28 +293,28 @@ class Sweep:
             case.error = errors[f'error_{case.kind}']
             self.hits[case.kind, case.error] += 1
         elif not succeeded:
-            case.problems.append('it fails, although no call does')
+            case.problems.append('the step fails, although no call failed')
         case.problems += (guest.kernel_differences() +
                           guest.qemu_differences())
         if case.kind != 'free_shared':
             case.problems += guest.unfreed()
         if not guest.do(scenario.step):
-            case.problems.append('it cannot be repeated')
+            case.problems.append('the step cannot be repeated')
         guest.trace.catch_up()
-        case.problems += [f'then: {text}' for text in
+        case.problems += [f'after repeating it: {text}' for text in
                           guest.kernel_differences() + guest.unmapped() +
                           guest.unfreed()]
         return bool(answer['hits'])
 
     def _run_nth(self, scenario: Scenario, nth: int) -> Iterator[Case]:
-        """Yield the rounds in which this call has failed."""
+        """Yield the rounds in which call @nth failed."""
         all_errors = scenario.all_errors and self._tries_all_errors
         for which in count(0 if all_errors else nth):
             case = Case(nth, 0)
             self.set_up(scenario)
             if not self._try(scenario, case, which):
                 if case.problems:
-                    raise L2Error('without a failure: ' +
+                    raise L2Error('without an injected error: ' +
                                   '; '.join(case.problems))
                 return
             yield case
@@ -326,7 +328,7 @@ class Sweep:
             try:
                 cases += self._run_nth(scenario, nth)
             except L2Error as error:
-                # An earlier problem can be the reason.
+                # An earlier problem can be the cause
                 raise L2Error('\n'.join([*_problems(cases), str(error)])
                               ) from error
             if len(cases) == before:
@@ -340,7 +342,7 @@ class Sweep:
             ')', '\n'.join(bad))
 
     def run_all(self, scenarios: tuple[Scenario, ...]) -> None:
-        # The first time of anything can take memory that stays.
+        # Each step can allocate memory permanently when first executed
         for scenario in scenarios:
             self.set_up(scenario)
             self.guest.must(scenario.step)
@@ -352,14 +354,17 @@ class Sweep:
         after = self.guest.resources()
         grown = after.pop('RssAnon') - before.pop('RssAnon')
         self.checks.check(before == after and grown < _SLACK_KIB,
-                          f'{self.name}: nothing has leaked, memory: '
+                          f'{self.name}: no resources leaked, memory: '
                           f'{grown:+d} KiB',
                           f'before: {before}\nafter: {after}')
 
 
 def check_kinds(hits: Counter[tuple[str, int]], each_error: bool, name: str,
                 checks: Checks) -> None:
-    """Check that calls of each kind have failed, maybe with each error."""
+    """Check that calls of each kind have failed.
+
+    @each_error: whether they must have failed with each error
+    """
     missed = []
     for kind, errors in ERRORS.items():
         not_seen = [error for error in errors if not hits[kind, error]]
@@ -374,9 +379,9 @@ def check_kinds(hits: Counter[tuple[str, int]], each_error: bool, name: str,
 def serving_guest(machines: Machines, machine: Machine, backend: str,
                   steps: Sequence[Step], name: str, checks: Checks,
                   hits: Counter[tuple[str, int]]) -> Iterator[Guest]:
-    """Start a guest that does any of these steps, and end it.
+    """Start a guest that executes steps on request, and end it.
 
-    @hits: the calls that have failed when it ends
+    @hits: the injected errors, complete when the context ends
     """
     program = serving_program(machine, steps)
     l1 = machines.start(program_files(program, machines.built))
@@ -395,12 +400,12 @@ def serving_guest(machines: Machines, machine: Machine, backend: str,
         check_quit(l2, checks, f'{name}: ')
         lines = l2.stderr().splitlines()
         checks.check(len(lines) <= hits.total() + _SHOWN * 10,
-                     f'{name}: QEMU has said little', '\n'.join(lines))
+                     f'{name}: QEMU printed few messages', '\n'.join(lines))
     check_complaints(l1, checks)
     l1.power_off()
 
 
-# Any program
+# Scenarios of a program
 
 def _clean_up_of(machine: Machine) -> list[Step]:
     memory = guest_ram(machine)
@@ -410,9 +415,9 @@ def _clean_up_of(machine: Machine) -> list[Step]:
 
 
 def _steps_of(program: Program) -> Iterator[Step]:
-    """Yield all that a program does which QEMU makes calls to the kernel for.
+    """Yield the operations of a program for which QEMU calls the kernel.
 
-    vCPUs that convert memory at the same time do so one after the other.
+    Parallel conversions of several vCPUs are executed one after the other.
     """
     yield from _steps_in(program.records, 0, len(program.records), 0, 0)
 
@@ -445,12 +450,12 @@ def scenarios_of(program: Program, most: int, all_errors: bool
                  ) -> list[Scenario]:
     """Return the first @most different steps of a program as scenarios.
 
-    Each has the state that the program has made until then.
+    The initial state of each is the state of the program before the step.
     """
     machine = program.machine
     if machine.is_plain or machine.implicit or machine.results != RESULTS[0]:
-        raise ProgramError('calls can only fail for a guest with private '
-                           'memory that makes hypercalls and hears of errors')
+        raise ProgramError('--fail-nth needs a guest with private memory that '
+                           'makes hypercalls and receives their errors')
     memory = guest_ram(machine)
     memory.remove(*ROM_RANGE)
     shared = IntervalSet()
@@ -472,7 +477,7 @@ def scenarios_of(program: Program, most: int, all_errors: bool
             is_master = bool(step.size)
             continue
         parts = list(memory.clipped(step.gpa, step.gpa + step.size))
-        # What is shared already takes no call
+        # Sharing memory that is already shared makes no call
         if any(step.op == 'unshare' or not shared.covers(*part)
                for part in parts):
             scenarios.setdefault((setup, step), Scenario(
@@ -490,7 +495,8 @@ def scenarios_of(program: Program, most: int, all_errors: bool
 
 def run_fail_nth(program: Program, backend: str, most: int, all_errors: bool,
                  machines: Machines, checks: Checks) -> None:
-    """Let each call fail that a program's first @most conversions make."""
+    """Inject an error into each call of a program's first @most conversions.
+    """
     scenarios = scenarios_of(program, most, all_errors)
     clean_up = _clean_up_of(program.machine)
     steps = list(dict.fromkeys([

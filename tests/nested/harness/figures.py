@@ -20,8 +20,8 @@ class State:
 
     line: int
     pages_shared: int
-    # IOMMU entries, as far as they are known: QEMU may not count them, and the
-    # kernel is not looked at while instructions are counted
+    # IOMMU entries, or None: some QEMUs do not count them, and the kernel is
+    # not traced while instructions are counted
     extents: int | None
     map_events: int | None
 
@@ -37,7 +37,7 @@ class VmemState:
 
 @dataclass
 class Latency:
-    """The times that a command of the monitor took, in ms."""
+    """Response times of a monitor command in ms."""
 
     command: str
     # The phase of the guest
@@ -49,7 +49,7 @@ class Latency:
 
 @dataclass
 class Load:
-    """The work of the guest while the monitor was asked."""
+    """The work of the guest while the monitor was measured."""
 
     seconds: float
     conversions: int
@@ -72,7 +72,7 @@ class Figures:
     map_events_live: int = 0
     map_events_peak: int = 0
     map_events_total: int = 0
-    # IOMMU entries of QEMU's layout: at the last comparison, and at most
+    # IOMMU entries of QEMU's layout: at the last comparison, and the maximum
     extents: int = 0
     extents_peak: int = 0
     splits: int = 0

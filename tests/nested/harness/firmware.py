@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The serial line of the test firmware, for tests that follow it themselves.
+"""Talk to the test firmware on its serial line.
 
-firmware/main.cc lists what it says.
+Tests use this that control the guest themselves. firmware/main.cc lists the
+firmware's messages.
 """
 
 import math
@@ -10,9 +11,9 @@ import time
 
 from harness.l2 import L2Error, L2Machine
 
-# Between two looks at whether QEMU is still there
+# Interval in seconds at which to check that QEMU is running
 _ALIVE_INTERVAL = 2.0
-# After so long, a guest that has said nothing is taken for one that stays so
+# Seconds without output after which a guest is considered quiet
 _QUIET = 5.0
 
 
@@ -21,9 +22,9 @@ class Firmware:
 
     def __init__(self, l2: L2Machine, timeout: float,
                  answer_timeout: float = math.inf) -> None:
-        """@timeout: seconds that the guest may take in all
+        """@timeout: time limit for the guest in seconds
 
-        @answer_timeout: seconds that it may take to say something
+        @answer_timeout: time limit for each line in seconds
         """
         self._l2 = l2
         self._deadline = time.monotonic() + timeout
@@ -44,7 +45,7 @@ class Firmware:
             if status is not None:
                 raise L2Error(f'QEMU ended with status {status}')
             if time.monotonic() > deadline:
-                raise L2Error('the guest says nothing: time is up')
+                raise L2Error('the guest sends no line: time is up')
 
     def expect(self, *words: str) -> list[str]:
         """Return the words of the next line that is not a note.
@@ -57,29 +58,29 @@ class Firmware:
             if said[0] in words:
                 return said
             if said[0] != 'note':
-                raise L2Error(f'the guest says "{line}" instead of '
+                raise L2Error(f'the guest sends "{line}" instead of '
                               f'"{" or ".join(words)}"')
 
     def wait_boot(self) -> None:
-        """Wait until the firmware has started, whatever it said before."""
-        # That may have been left without an end of line.
+        """Wait until the firmware has started, ignoring earlier output."""
+        # Earlier output may lack an end of line
         while not self.read().endswith('boot'):
             pass
 
     def wait_quiet(self) -> None:
-        """Wait until the firmware says nothing any more."""
+        """Wait until the firmware sends no more lines."""
         while self._l2.serial.read_line(_QUIET) is not None:
             pass
 
     def start(self, record: int = 0) -> None:
-        """Execute the program from this record on."""
+        """Execute the program, starting at this record."""
         self._l2.serial.write_line(f'start {record}')
 
     def go(self) -> None:
-        """Go on after a "sync"."""
+        """Continue after a "sync"."""
         self._l2.serial.write_line('go')
 
     def do(self, record: int) -> bool:
-        """Execute a record while it serves. Returns whether that succeeded."""
+        """Execute a record of a "serve". Returns whether that succeeded."""
         self._l2.serial.write_line(f'do {record}')
         return self.expect('did', 'cannot')[0] == 'did'

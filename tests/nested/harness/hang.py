@@ -9,7 +9,7 @@ from harness.l1 import L1Hung
 
 _T = TypeVar('_T')
 
-# The report of a repeated attempt begins like this
+# Beginning of the report of a repeated attempt
 REPEATED = 'repeated, because the level 1 machine hung'
 
 
@@ -17,9 +17,9 @@ def repeat_if_hung(attempt: Callable[[], _T],
                    report: Callable[[str], None]) -> _T:
     """Call @attempt, and once more if the level 1 machine hung in it.
 
-    Nested virtualization under TCG can lose a wake-up on a busy machine. That
-    says nothing about what is tested; but if it happens twice in a row, it may
-    well be the test's doing, so that the second L1Hung is passed on.
+    Nested virtualization under TCG can lose a wake-up on a busy machine. Such
+    a hang is not a failure of the test. If it happens twice in a row, the test
+    may be the cause, and the second L1Hung is raised.
 
     @report is called with the reason of the repetition.
     """

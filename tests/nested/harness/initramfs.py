@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Initial RAM file systems of the level 1 machine."""
+"""Create initial RAM file systems for the level 1 machine."""
 
 import hashlib
 import os
@@ -13,14 +13,14 @@ from pathlib import Path
 
 from harness import NESTED
 
-# Firmware blobs QEMU asks for with the machine types used here, and where
-# distributions put them
+# Firmware blobs that QEMU loads for the machine types used here, and the
+# folders of distributions for them
 BLOBS = ('kvmvapic.bin', 'linuxboot_dma.bin')
 BLOB_DIRS = (Path('/usr/share/qemu'), Path('/usr/share/seabios'))
 
 INIT = NESTED / 'l1-init'
 
-# Images to keep in the cache: runs of several QEMUs can take turns
+# Number of images to keep in the cache, for runs with alternating QEMUs
 _KEPT_IMAGES = 4
 
 _MODE_DIR = 0o040755
@@ -28,7 +28,7 @@ _MODE_FILE = 0o100755
 
 
 class MissingError(Exception):
-    """A file is missing: the message says how to get it."""
+    """A file is missing; the message explains how to get it."""
 
 
 def find_blob(name: str) -> Path:
@@ -44,7 +44,7 @@ def find_busybox() -> Path:
     if path is None:
         raise MissingError('there is no busybox: install the package '
                            'busybox-static')
-    # The name of the dynamic loader is in each program that needs it.
+    # Dynamically linked programs contain the name of the dynamic loader
     if b'/ld-linux' in Path(path).read_bytes():
         raise MissingError(f'{path} is not statically linked: install the '
                            'package busybox-static')
@@ -52,7 +52,7 @@ def find_busybox() -> Path:
 
 
 class Archive:
-    """A cpio archive in the format the kernel takes."""
+    """A cpio archive in the format of the kernel's initramfs."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -96,7 +96,7 @@ def _libraries(binary: Path) -> list[Path]:
     result = subprocess.run(['ldd', binary], capture_output=True, text=True,
                             check=False)
     if result.returncode:
-        raise MissingError(f'{binary}: ldd does not know its libraries: '
+        raise MissingError(f'{binary}: ldd cannot find its libraries: '
                            f'{result.stderr.strip()}')
     missing = re.findall(r'(\S+) => not found', result.stdout)
     if missing:
@@ -106,14 +106,14 @@ def _libraries(binary: Path) -> list[Path]:
 
 
 def program_files(path: Path) -> dict[str, bytes]:
-    """Return a program, for /bin, and the libraries that it needs."""
+    """Return the files of a program in /bin, with its libraries."""
     files = {str(library): library.read_bytes()
              for library in _libraries(path)}
     return {f'/bin/{path.name}': path.read_bytes(), **files}
 
 
 def find_tool(name: str, package: str) -> dict[str, bytes]:
-    """Find a program of this machine and the libraries that it needs."""
+    """Return the files of a program of this machine, with its libraries."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
     if path is None:
         raise MissingError(f'there is no {name}: install the package '
@@ -143,9 +143,9 @@ def _prune(folder: Path) -> None:
 
 
 def base_image(qemu: Path, cache: Path) -> Path:
-    """Return the image with everything that is the same in each run.
+    """Return the image with the files that all runs have in common.
 
-    It is made if there is none in the folder cache with this content.
+    The image is created if the folder @cache does not have it.
     """
     busybox = find_busybox()
     blobs = [find_blob(name) for name in BLOBS]
@@ -176,12 +176,12 @@ def base_image(qemu: Path, cache: Path) -> Path:
 
 
 def run_image(base: Path, files: dict[str, bytes], out: Path) -> None:
-    """Write base with more files added to it."""
+    """Write the image @base to @out, with @files added."""
     archive = Archive()
     for name, data in files.items():
         archive.add_file(name, data)
     with out.open('wb') as file:
         with base.open('rb') as source:
             shutil.copyfileobj(source, file)
-        # An archive can follow another at any multiple of 4.
+        # The kernel accepts archives concatenated at multiples of 4 bytes
         file.write(archive.finish())

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Sets of numbers, kept as intervals."""
+"""Sets of integers, stored as intervals."""
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 
 class IntervalSet:
-    """A set of integers, given and seen as [start, end) intervals.
+    """A set of integers with an interface of [start, end) intervals.
 
-    Intervals that touch are one: two equal sets always look the same.
+    Adjacent intervals are merged, so that equal sets have equal intervals.
     """
 
     def __init__(self, intervals: Iterable[tuple[int, int]] = ()) -> None:
@@ -48,7 +48,7 @@ class IntervalSet:
 
     def _replace(self, low: int, high: int,
                  intervals: list[tuple[int, int]]) -> None:
-        """Replace those with an index in [low, high)."""
+        """Replace the intervals with an index in [low, high)."""
         self._total += sum(end - start for start, end in intervals) - \
             sum(self._ends[low:high]) + sum(self._starts[low:high])
         self._starts[low:high] = [start for start, _ in intervals]
@@ -57,7 +57,7 @@ class IntervalSet:
     def add(self, start: int, end: int) -> None:
         if start >= end:
             return
-        # Those that overlap or touch the new one become part of it.
+        # Merge overlapping and adjacent intervals into the new one
         low = bisect_left(self._ends, start)
         high = bisect_right(self._starts, end)
         if low < high:

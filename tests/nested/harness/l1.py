@@ -14,7 +14,7 @@ from pathlib import Path
 
 from harness.initramfs import BLOB_DIRS
 
-# The device files of the virtio serial ports, by number
+# Numbers of the virtio serial ports
 CONTROL_PORT = 1
 SERIAL_PORT = 2
 QMP_PORT = 3
@@ -23,7 +23,7 @@ TRACE_PORT = 4
 _PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
           TRACE_PORT: 'trace'}
 
-# A device that can be assigned
+# The device to assign
 EDU = 'edu,dma_mask=0xffffffffffffffff'
 
 _BOOT_TIMEOUT = 60
@@ -34,7 +34,7 @@ _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
                     r'write (?P<write>[01])')
 
-# Messages of a kernel that has a problem
+# Kernel messages that report a problem
 _COMPLAINT = re.compile(
     r'WARNING:|BUG:|Oops|Kernel panic|kernel BUG|Call Trace|'
     r'blocked for more than|general protection|detected stall|'
@@ -42,11 +42,11 @@ _COMPLAINT = re.compile(
 
 
 class L1Error(Exception):
-    """The level 1 machine does not do what it should."""
+    """The level 1 machine has failed."""
 
 
 class L1Hung(L1Error):
-    """The level 1 machine does nothing any more: see harness/hang.py."""
+    """The level 1 machine does not respond: see harness/hang.py."""
 
 
 def port_path(port: int) -> str:
@@ -55,7 +55,7 @@ def port_path(port: int) -> str:
 
 
 class LineSocket:
-    """Lines from and to a socket."""
+    """Sends and receives lines on a socket."""
 
     def __init__(self, sock: socket.socket, name: str) -> None:
         self._sock = sock
@@ -63,7 +63,7 @@ class LineSocket:
         self._data = b''
 
     def read_line(self, timeout: float) -> str | None:
-        """Return the next line, or None if none comes in time."""
+        """Return the next line, or None after @timeout seconds."""
         end = time.monotonic() + timeout
         while b'\n' not in self._data:
             left = max(0.0, end - time.monotonic())
@@ -72,7 +72,7 @@ class LineSocket:
             data = self._sock.recv(1 << 16)
             if not data:
                 raise L1Error(f'the {self._name} line was closed: the '
-                              'level 1 machine is gone')
+                              'level 1 machine has ended')
             self._data += data
         line, _, self._data = self._data.partition(b'\n')
         return line.decode(errors='replace').rstrip('\r')
@@ -82,7 +82,7 @@ class LineSocket:
 
 
 class StreamReader(threading.Thread):
-    """Takes the lines of a stream as fast as they come."""
+    """Reads the lines of a stream in a thread, as fast as possible."""
 
     def __init__(self, sock: socket.socket) -> None:
         super().__init__(daemon=True)
@@ -108,7 +108,7 @@ class StreamReader(threading.Thread):
                     return
 
     def take(self, timeout: float) -> list[str]:
-        """Return the lines that have come, and waits if there are none."""
+        """Return the lines so far; wait if there are none."""
         with self._condition:
             self._condition.wait_for(lambda: self._lines or self._closed,
                                      timeout)
@@ -170,7 +170,7 @@ class L1Machine:
             raise
 
     def _connect(self, name: str) -> socket.socket:
-        """Connect to a port, which has to be before the guest opens it."""
+        """Connect to a port; must be done before the guest opens it."""
         end = time.monotonic() + _BOOT_TIMEOUT
         while True:
             sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -194,10 +194,10 @@ class L1Machine:
                     return
         except L1Error:
             pass
-        raise L1Hung(f'the level 1 machine does not come up: {self._ended()}')
+        raise L1Hung(f'the level 1 machine does not boot: {self._ended()}')
 
     def _ended(self) -> str:
-        """Describe the end of QEMU, if any, and what it and Linux said."""
+        """Describe QEMU's status, and the last output of QEMU and Linux."""
         try:
             status = f'QEMU ended with status {self._process.wait(1)}'
         except subprocess.TimeoutExpired:
@@ -206,7 +206,7 @@ class L1Machine:
 
     def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
             ) -> tuple[int, str]:
-        """Execute a shell command, and returns its status and output."""
+        """Execute a shell command. Returns its status and output."""
         self._control.write_line(command)
         end = time.monotonic() + timeout
         lines = []
@@ -214,7 +214,7 @@ class L1Machine:
             line = self._control.read_line(max(0.0, end - time.monotonic()))
             if line is None:
                 raise L1Hung(f'level 1: no answer to: {command}')
-            # The mark follows output that has no end of line.
+            # The output before the mark may lack an end of line
             output, mark, status = line.rpartition('@end ')
             if mark:
                 lines += [output] if output else []
@@ -222,7 +222,7 @@ class L1Machine:
             lines.append(line)
 
     def check(self, command: str) -> str:
-        """Execute a shell command that has to succeed."""
+        """Execute a shell command that must succeed. Returns its output."""
         status, output = self.run(command)
         if status:
             raise L1Error(f'level 1: {command}: status {status}: {output}')
@@ -243,29 +243,29 @@ class L1Machine:
                 if _COMPLAINT.search(line)]
 
     def check_stalled(self) -> None:
-        """Raise L1Hung if a processor stood still."""
+        """Raise L1Hung if a processor has stalled."""
         stalls = [line for line in self.console().splitlines()
                   if 'detected stall' in line]
         if stalls:
-            raise L1Hung('\n'.join(['a processor of level 1 stood still',
+            raise L1Hung('\n'.join(['a processor of level 1 stalled',
                                     *stalls]))
 
     def check_gone(self) -> None:
-        """Raise L1Hung if the machine is gone, or about to be.
+        """Raise L1Hung if the machine has ended, or is about to.
 
-        A kernel that panics is gone for a reason, which its log tells.
+        A kernel panic is excluded: its cause is in the kernel's log.
         """
         ended = self._ended()
         if not self.is_running() and not self.complaints():
-            raise L1Hung(f'the level 1 machine is gone: {ended}')
+            raise L1Hung(f'the level 1 machine has ended: {ended}')
 
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
 
     def new_faults(self) -> list[tuple[int, int, bool]]:
-        """Return new DMA faults: source id, address, and "is a write"."""
+        """Return new DMA faults: source id, address, whether it is a write."""
         text = self._faults.read_text() if self._faults.exists() else ''
-        # The last line may not be complete.
+        # The last line may be incomplete
         lines = text.splitlines(keepends=True)
         if lines and not lines[-1].endswith('\n'):
             lines.pop()

@@ -6,7 +6,7 @@ import importlib
 import select
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
 from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
 from harness.wire import PROGRAM_FILE
 
-# Files of the level 1 machine
+# Files in the level 1 machine
 FIRMWARE_PATH = '/firmware/nested-firmware.bin'
 PROGRAM_PATH = '/firmware/program.bin'
 AUDIT_PATH = '/bin/audit-pages'
@@ -26,10 +26,10 @@ _STDERR_PATH = '/run/qemu-stderr'
 _STATUS_PATH = '/run/qemu-status'
 _AUDIT_COPY_PATH = '/run/audit'
 
-# Copied at once, to the level 1 machine's memory
+# Number of bytes to copy at a time, to the level 1 machine's memory
 _AUDIT_PIECE = 64 << 20
 
-# Memory backends, as programs call them
+# Memory backends, by their names in programs
 _BACKENDS = {
     'ram': 'memory-backend-ram',
     'ram-shared': 'memory-backend-ram,share=on',
@@ -38,7 +38,7 @@ _BACKENDS = {
     'hugetlb': f'memory-backend-memfd,hugetlb=on,hugetlbsize={HUGE_PAGE}',
 }
 
-# The device that a guest has from the start, as QEMU calls it
+# QEMU's name of the device that a guest has from the start
 FIRST_DEVICE = 'edu0'
 
 # q35's ACPI hotplug
@@ -51,7 +51,7 @@ _QUIT_TIMEOUT = 30.0
 
 
 def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
-    """Wait until it is true. Returns whether it is, in so many seconds."""
+    """Wait until a condition holds. Returns False after @timeout seconds."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:
         if condition():
@@ -61,12 +61,12 @@ def wait_until(condition: Callable[[], bool], timeout: float) -> bool:
 
 
 class L2Error(Exception):
-    """The level 2 machine does not do what it should."""
+    """The level 2 machine has failed."""
 
 
 @dataclass
 class Manager:
-    """What QEMU reports about one RAM block with private memory."""
+    """QEMU's report about one RAM block with private memory."""
 
     id: str
     size: int
@@ -78,7 +78,7 @@ class Manager:
 
 @dataclass
 class Layout:
-    """What QEMU reports about the mappings of one VFIO container."""
+    """QEMU's report about the mappings of one VFIO container."""
 
     devices: tuple[str, ...]
     open: bool
@@ -92,11 +92,11 @@ class Layout:
     failures: int
 
 
-# Emulated devices of the names that programs have, with the legacy interface,
-# which QEMU does not give to guests with private memory by itself. The disk is
+# Emulated devices, by their names in programs. virtio devices have the legacy
+# interface, which is off by default in guests with private memory. The disk is
 # slow, so that requests take a while; the network is a socket that sends to
-# itself. The watchdog has 16 bytes of registers and a ROM of 1 KiB, both less
-# than a page.
+# itself. The watchdog has 16 bytes of registers and a ROM of 1 KiB, both
+# smaller than a page.
 _LEGACY = 'disable-modern=on,disable-legacy=off,iommu_platform=off'
 _DISK_PATH = '/run/disk'
 _DISK_REQUESTS_PER_SECOND = 100
@@ -126,8 +126,8 @@ def _private_guest(machine: Machine) -> list[str]:
 def _plain_guest(machine: Machine) -> list[str]:
     """Return options for a guest with virtio-mem and no private memory.
 
-    Without SMM, its memory map is that of the guests with private memory; and
-    it may look at what is not plugged.
+    Without SMM, its memory map is the same as that of guests with private
+    memory. It may read unplugged memory.
     """
     maximum = machine.memory + machine.vmem_size
     return ['-machine', 'q35,kernel-irqchip=split,smm=off',
@@ -140,7 +140,7 @@ def _plain_guest(machine: Machine) -> list[str]:
 
 
 def _backends(machine: Machine) -> list[str]:
-    """Return options for memory backends, where the default will not do."""
+    """Return options for memory backends other than the default."""
     if machine.blocks == 1 and machine.backing == BACKINGS[0]:
         return []
     size = (machine.memory >> 20) // machine.blocks
@@ -156,7 +156,7 @@ def _backends(machine: Machine) -> list[str]:
 
 
 class L2Machine:
-    """Starts the guest in the level 1 machine and talks to both of them."""
+    """Starts QEMU in the level 1 machine, and controls QEMU and the guest."""
 
     def __init__(self, l1: L1Machine, machine: Machine, bdf: str | None,
                  backend: str) -> None:
@@ -195,16 +195,17 @@ class L2Machine:
         self.command = shlex.join(command)
 
     def add_options(self, *options: str) -> None:
-        """Add options of QEMU, before it is started."""
+        """Add options for QEMU; must be called before start()."""
         self.command += shlex.join(['', *options])
 
     def run_in_shell(self, setup: str, prefix: str = '') -> None:
-        """Start QEMU from a shell: @setup, then QEMU after @prefix."""
+        """Start QEMU from a shell that executes @setup, then @prefix QEMU."""
         self.command = shlex.join(
             ['sh', '-c', f'{setup}; exec {prefix}{self.command}'])
 
     def limit_locked_memory(self, size: int) -> None:
-        """Let QEMU lock so many bytes only. Needs setpriv in level 1."""
+        """Limit QEMU's locked memory to @size bytes. Needs setpriv in level 1.
+        """
         self.run_in_shell(f'ulimit -l {size >> 10}',
                           '/bin/setpriv --bounding-set=-ipc_lock ')
 
@@ -219,12 +220,12 @@ class L2Machine:
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
 
     def exit_status(self) -> int | None:
-        """Return the status with which QEMU ended, or None."""
+        """Return QEMU's exit status, or None if it is running."""
         output = self._l1.run(f'cat {_STATUS_PATH}')[1].strip()
         return int(output) if output.isdigit() else None
 
     def wait_exit(self) -> int | None:
-        """Wait for QEMU to end. Returns its status, or None if it does not.
+        """Wait for QEMU to end. Returns its status, or None after a timeout.
         """
         wait_until(lambda: self.exit_status() is not None, _QUIT_TIMEOUT)
         return self.exit_status()
@@ -240,7 +241,7 @@ class L2Machine:
         self._library = load_qmp(python_dir)
         legacy = importlib.import_module('qemu.qmp.legacy')
         sock = self._l1.sockets[QMP_PORT]
-        # The library would wait for a greeting for ever.
+        # The library would wait for the greeting without a timeout
         if not select.select([sock], [], [], _QMP_TIMEOUT)[0]:
             raise L2Error('QEMU does not open its monitor')
         self._qmp = legacy.QEMUMonitorProtocol(sock)
@@ -250,11 +251,11 @@ class L2Machine:
                           for command in self.execute('query-commands')}
 
     def set_timeout(self, seconds: float) -> None:
-        """Set how long a QMP command may take."""
+        """Set the timeout of QMP commands."""
         self._qmp.settimeout(seconds)
 
-    def execute(self, name: str, arguments: dict[str, object] | None = None
-                ) -> Any:
+    def execute(self, name: str,
+                arguments: Mapping[str, object] | None = None) -> Any:
         """Execute a QMP command."""
         try:
             return self._qmp.cmd(name, **(arguments or {}))
@@ -263,7 +264,7 @@ class L2Machine:
                           f'{str(error) or type(error).__name__}') from error
 
     def wait_event(self, name: str) -> None:
-        """Wait for a QMP event; others are forgotten."""
+        """Wait for a QMP event; other events are dropped."""
         while True:
             try:
                 event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
@@ -274,11 +275,11 @@ class L2Machine:
 
     @property
     def is_connected(self) -> bool:
-        """Whether QEMU's monitor can be talked to."""
+        """Whether the monitor is connected."""
         return self._qmp is not None
 
     def set_results(self, results: str) -> None:
-        """Have QEMU return what KVM takes of such a guest's conversions."""
+        """Set the kind of results that conversions return to KVM."""
         self.execute('qom-set', {'path': '/objects/sp0',
                                  'property': 'x-map-gpa-range',
                                  'value': results})
@@ -288,19 +289,18 @@ class L2Machine:
         return self.execute('human-monitor-command', {'command-line': line})
 
     def unplug(self, device: str, acpi_bus: int) -> None:
-        """Unplug a device, and ejects it as the guest would.
+        """Unplug a device, and eject it like the guest would.
 
-        Root ports have numbers that QEMU gave their buses for ACPI, from 0 on
-        for the last one.
+        @acpi_bus: QEMU's number for the root port in ACPI, 0 for the last one
         """
         self.execute('device_del', {'id': device})
         self.hmp(f'o/4 {_EJECT_BUS:#x} {acpi_bus:#x}')
         self.hmp(f'o/4 {_EJECT_SLOTS:#x} 1')
-        # It is detached when nothing refers to it any more.
+        # QEMU detaches the device when the last reference is dropped
         self.wait_event('DEVICE_DELETED')
 
     def events(self, name: str) -> list[dict[str, Any]]:
-        """Return data of QMP events of that name; others are forgotten."""
+        """Return the data of QMP events @name; other events are dropped."""
         return [event['data'] for event in self._qmp.get_events()
                 if event['event'] == name]
 
@@ -313,7 +313,7 @@ class L2Machine:
             self._qmp = None
 
     def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
-        """Return the pages of shared memory that hold this audit's word."""
+        """Return the pages of shared memory that contain this audit's word."""
         pages = IntervalSet()
         for start in range(gpa, gpa + size, _AUDIT_PIECE):
             self.execute('pmemsave', {
@@ -328,22 +328,22 @@ class L2Machine:
         return pages
 
     def threads(self) -> str:
-        """Return the state of QEMU's threads, for one that hangs."""
+        """Return the state of QEMU's threads, to diagnose a hang."""
         return self._l1.run(
             f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
             'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
 
     def plugged_size(self) -> int:
-        """Return the size that the virtio-mem device has plugged."""
+        """Return the plugged size of the virtio-mem device."""
         devices = self.execute('query-memory-devices')
         return sum(int(device['data']['size']) for device in devices
                    if device['type'] == 'virtio-mem')
 
     def managers(self) -> list[Manager]:
-        """Return what QEMU says about each RAM block with private memory.
+        """Return QEMU's report about each RAM block with private memory.
 
-        The list is empty if this is a QEMU that does not tell.
+        The list is empty if this QEMU has no such query.
         """
         if 'query-guest-memfd' not in self._commands:
             return []
@@ -353,9 +353,9 @@ class L2Machine:
                 for info in self.execute('query-guest-memfd')]
 
     def layouts(self) -> list[Layout]:
-        """Return what QEMU says about the mappings of each VFIO container.
+        """Return QEMU's report about the mappings of each VFIO container.
 
-        The list is empty if this is a QEMU that does not tell.
+        The list is empty if this QEMU has no such query.
         """
         if 'x-query-vfio-dma' not in self._commands:
             return []
@@ -370,7 +370,7 @@ class L2Machine:
     def layout(self) -> Layout | None:
         """Return the layout of the container of the first device.
 
-        None if there is no device, or if this is a QEMU that does not tell.
+        Returns None if there is no device, or if this QEMU has no such query.
         """
         layouts = self.layouts()
         for layout in layouts:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A model of the guest and its memory, which knows what must happen.
+"""A model of the guest and its memory, which computes the expected results.
 
-The oracle executes a program as the firmware does, knows which pages are
-shared at each point, and so what the IOMMU must hold, which DMA arrives and
-which one faults. A program that expects something else than the model is
-refused before it runs.
+The oracle executes a program like the firmware does. It tracks which pages are
+shared, and so which pages the IOMMU must map, which DMA arrives and which DMA
+faults. A program whose expectations differ from the model is rejected before
+it runs.
 """
 
 import errno
@@ -23,10 +23,10 @@ _PORTS_END = 1 << 16
 
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
 
-# Registers of PCI devices, which programs can look at
+# Registers of PCI devices, which programs can read
 _REGISTERS = (CONSTANTS['EDU_BAR_BASE'], CONSTANTS['BARS_END'])
 
-# Those of the device with which a program can start a transfer by hand
+# Registers of the device with which programs can start a transfer
 _EDU_SOURCE = CONSTANTS['EDU_BAR_BASE'] + 0x80
 _EDU_DESTINATION = CONSTANTS['EDU_BAR_BASE'] + 0x88
 _EDU_COMMAND = CONSTANTS['EDU_BAR_BASE'] + 0x98
@@ -44,7 +44,7 @@ _BASE_ADDRESS_MASK = ~0xf
 
 @dataclass(frozen=True)
 class Fault:
-    """A DMA the IOMMU must have blocked and reported."""
+    """A DMA that the IOMMU must block and report."""
 
     page: int
     is_write: bool
@@ -52,7 +52,7 @@ class Fault:
 
 @dataclass
 class Counters:
-    """Counts what was done since the last report."""
+    """Counts operations since the last report."""
 
     calls: int = 0
     arrived: int = 0
@@ -61,7 +61,7 @@ class Counters:
 
 @dataclass
 class Event:
-    """A report of the firmware: a word, and its record."""
+    """A report of the firmware: a word and the record that it is about."""
 
     word: str
     record: Record
@@ -69,14 +69,14 @@ class Event:
     faults: list[Fault] = field(default_factory=list)
     # The address of an audit
     gpa: int = 0
-    # Faults of transfers that were running beside the program
+    # Possible faults of transfers that ran in parallel with the program
     possible_faults: list[Fault] = field(default_factory=list)
 
 
 def guest_ram(machine: Machine) -> IntervalSet:
-    """Return memory that can be converted.
+    """Return the guest's RAM, which can be converted.
 
-    If there is no private memory, it is always mapped.
+    Without private memory, all of it is mapped.
     """
     return IntervalSet([(0, machine.low_end), (4 * GIB, machine.high_end),
                         ROM_RANGE])
@@ -85,8 +85,7 @@ def guest_ram(machine: Machine) -> IntervalSet:
 class Oracle:
     """Executes a program on a model.
 
-    If there is no private memory, shared is all RAM, and what is plugged of
-    virtio-mem.
+    Without private memory, all RAM and plugged memory count as shared.
     """
 
     def __init__(self, program: Program, has_device: bool = True) -> None:
@@ -97,20 +96,20 @@ class Oracle:
         self.peak_shared = 0
         self.touched = 0
         self._master = False
-        # Memory that may still be mapped since bus mastering was switched off
+        # Memory that may stay mapped after bus mastering was switched off
         self._left_mapped = IntervalSet()
         self._scratch: int | None = None
-        # Seed of what the device is loaded with
+        # Seed of the pattern in the device
         self._loaded: int | None = None
         self._counters = Counters()
         self._faults: list[Fault] = []
         # Memory that audits have written to
         self._audited = IntervalSet()
-        # Actions of the vCPU that a parallel block is executed for
+        # Actions of the current vCPU in a parallel block
         self._actions: Actions | None = None
         self._possible_faults: list[Fault] = []
         self._edu_registers: dict[int, int] = {}
-        # PCI configuration space: what is selected, and the watchdog's part
+        # PCI configuration space: selected register, and the watchdog's state
         self._selected = 0
         self._esb_base = 0
         self._esb_enabled = False
@@ -137,7 +136,7 @@ class Oracle:
 
     def _conversion_result(self, gpa: int, pages: int,
                            to_private: bool) -> int:
-        """Return the result of the hypercall, if the host can do it."""
+        """Return the result of the hypercall, if the host does not fail."""
         size = pages * PAGE_SIZE
         if not pages or gpa % PAGE_SIZE or gpa + size > _TOP:
             return -errno.EINVAL
@@ -149,15 +148,15 @@ class Oracle:
         to_private = record.op == 'unshare'
         result = self._conversion_result(gpa, pages, to_private)
         self._counters.calls += 1
-        # A host can fail for more reasons than the model has.
+        # The host can fail for more reasons than the model has
         if record.expect in (0, -errno.EINVAL) and record.expect != result:
             raise self._fail(record, f'the call for {pages:#x} pages at '
-                             f'{gpa:#x} has to return {result}')
+                             f'{gpa:#x} must return {result}')
         if record.expect:
             return
         end = gpa + pages * PAGE_SIZE
         parts = list(self.ram.clipped(gpa, end))
-        # To share the ROM, which is shared, changes nothing.
+        # Sharing the ROM, which is already shared, changes nothing
         if any(start < CONSTANTS['FIRMWARE_RAM_END'] or
                to_private and end > ROM_RANGE[0] and start < ROM_RANGE[1]
                for start, end in parts):
@@ -185,14 +184,14 @@ class Oracle:
     # virtio-mem
 
     def plugged(self) -> IntervalSet:
-        """Return what is plugged of virtio-mem."""
+        """Return the plugged memory of virtio-mem."""
         machine = self.program.machine
         return IntervalSet(self.shared.clipped(machine.vmem_base,
                                                machine.vmem_end)
                            if machine.is_plain else ())
 
     def _plug_answer(self, gpa: int, end: int, plug: bool) -> int:
-        """Return the answer of the device, if the host can do it."""
+        """Return the answer of the device, if the host does not fail."""
         machine = self.program.machine
         inside = machine.vmem_base <= gpa and end <= machine.vmem_end
         can = (not any(self.shared.clipped(gpa, end)) if plug
@@ -205,11 +204,11 @@ class Oracle:
         plug = record.op == 'plug'
         answer = self._plug_answer(gpa, end, plug)
         self._counters.calls += 1
-        # A host can fail for more reasons than the model has.
+        # The host can fail for more reasons than the model has
         if record.expect != answer and (
                 answer or record.expect == CONSTANTS['VIRTIO_MEM_ERROR']):
             raise self._fail(record, f'the request for {gpa:#x}-{end - 1:#x} '
-                             f'has to be answered with {answer}')
+                             f'must be answered with {answer}')
         if record.expect:
             return
         if plug:
@@ -233,7 +232,7 @@ class Oracle:
     # Memory and DMA
 
     def _renew(self, intervals: Iterable[tuple[int, int]]) -> None:
-        """Note that what an audit left there is gone."""
+        """Record that the words of an audit were overwritten or discarded."""
         if self._audited:
             for start, end in list(intervals):
                 self._audited.remove(start, end)
@@ -260,10 +259,10 @@ class Oracle:
         return self._master
 
     def reachable(self) -> IntervalSet:
-        """Return what is shared, without the page of watchdog registers.
+        """Return shared memory, except for the page of watchdog registers.
 
-        They are less than a page, which an IOMMU can only map as a whole. They
-        are seen in the ROM, but not where there is RAM.
+        An IOMMU cannot map the rest of this page. The registers hide the ROM,
+        but not RAM.
         """
         reachable = self.shared.copy()
         if self._esb_enabled:
@@ -274,10 +273,10 @@ class Oracle:
         return reachable
 
     def mapped(self) -> tuple[IntervalSet, IntervalSet]:
-        """Return what must, and what may be mapped.
+        """Return the memory that must be mapped, and that may be mapped.
 
-        Memory that comes and goes must be while the device can do DMA. What
-        stays mapped when that ends is up to QEMU; nothing must be added.
+        All shared memory must be mapped while the device can do DMA. When bus
+        mastering is switched off, QEMU may keep mappings, but not add any.
         """
         if self._master:
             return self.reachable(), self.reachable()
@@ -288,12 +287,12 @@ class Oracle:
         return must, may
 
     def _accessible(self, record: Record) -> IntervalSet:
-        """Return what the guest may access for this record."""
+        """Return the memory that the guest may access for this record."""
         machine = self.program.machine
         if not machine.is_plain:
             return self.ram
         if record.op == 'dma-to' and record.blocked:
-            # It is only looked at then, which virtio-mem's device allows.
+            # The record only reads memory, which virtio-mem allows
             memory = self.shared.copy()
             memory.add(machine.vmem_base, machine.vmem_end)
             return memory
@@ -312,8 +311,8 @@ class Oracle:
                              'fill it again')
         if record.op == 'fill' or record.op == 'dma-to' and not record.blocked:
             self._renew([(gpa, gpa + size)])
-        # What a poke writes is compared by a peek only, which cannot be in a
-        # parallel block.
+        # Only a peek checks words that a poke has written, and a peek cannot
+        # be in a parallel block
         if self._actions and record.op != 'poke':
             self._actions.access(gpa, gpa + size,
                                  record.op in ('fill', 'dma-to'))
@@ -333,7 +332,7 @@ class Oracle:
         self._access(record, gpa - gpa % 8, 8)
 
     def _note_transfer(self, gpa: int, value: int) -> None:
-        """Note a transfer that is started by hand: it may be blocked."""
+        """Record a transfer started by a program; it may be blocked."""
         self._edu_registers[gpa] = value
         if gpa == _EDU_COMMAND and value & _EDU_RUN:
             to_memory = bool(value & _EDU_TO_MEMORY)
@@ -341,11 +340,11 @@ class Oracle:
                 _EDU_DESTINATION if to_memory else _EDU_SOURCE, 0)
             self._possible_faults.append(
                 Fault(page - page % PAGE_SIZE, to_memory))
-            # Whatever the device has then
+            # Any pattern that the device has
             self._loaded = None
 
     def _configure(self, record: Record, port: int) -> None:
-        """Follow where the watchdog's registers are."""
+        """Track the address of the watchdog's registers."""
         value = record.seed
         if 'i6300esb' not in self.program.machine.devices:
             return
@@ -360,7 +359,7 @@ class Oracle:
                 self._esb_base = value & _BASE_ADDRESS_MASK
             elif offset == _COMMAND:
                 self._esb_enabled = bool(value & _COMMAND_MEMORY)
-            # What is unmapped while bus mastering is off is not mapped again.
+            # Memory unmapped while bus mastering is off stays unmapped
             for start, end in self.shared.minus(self.reachable()):
                 self._left_mapped.remove(start, end)
 
@@ -370,8 +369,8 @@ class Oracle:
 
     def _dma(self, record: Record, gpa: int) -> None:
         if not self._has_device:
-            raise self._fail(record, 'there is no device to do DMA: choose '
-                             'another backend')
+            raise self._fail(record, 'there is no device for DMA; use another '
+                             'backend')
         self._access(record, gpa, record.size)
         page = gpa - gpa % PAGE_SIZE
         if gpa + record.size > page + PAGE_SIZE:
@@ -381,22 +380,22 @@ class Oracle:
             raise self._fail(record, 'there is no scratch page, or it is not '
                              'shared')
         if not self._master and record.op == 'dma-from':
-            raise self._fail(record, 'without bus mastering there is no way '
-                             'to see what the device got')
+            raise self._fail(record, 'without bus mastering the program '
+                             'cannot check what the device has read')
         if not self._master and self._loaded != record.seed:
             raise self._fail(record, 'without bus mastering the device can '
                              'only write what it wrote last')
         self._loaded = record.seed if record.op == 'dma-to' else None
         shared = self.reachable().covers(page, page + PAGE_SIZE)
         if record.blocked == (shared and self._master):
-            raise self._fail(record, 'the DMA has to ' + (
+            raise self._fail(record, 'the DMA must ' + (
                 'arrive' if record.blocked else 'be blocked'))
         if self._actions:
             self._actions.dma(page, record.blocked)
             self._actions.dma(self._scratch, False)
         if record.blocked:
             self._counters.blocked += 1
-            # Without bus mastering it does not get as far as the IOMMU.
+            # Without bus mastering, DMA does not reach the IOMMU
             if self._master:
                 self._faults.append(Fault(page, record.op == 'dma-to'))
         else:
@@ -429,8 +428,8 @@ class Oracle:
                 self._access(record, gpa, PAGE_SIZE)
                 self._scratch = gpa
             case 'serve':
-                raise self._fail(record, 'is for tests that tell the guest '
-                                 'what to do themselves')
+                raise self._fail(record, 'is only for tests that control the '
+                                 'guest themselves')
             case 'master':
                 self._set_master(bool(record.size))
                 self._selected = 0
@@ -446,7 +445,8 @@ class Oracle:
         return event
 
     def _parallel(self, index: int, i: int) -> None:
-        """Execute a block, whose result must not depend on the order."""
+        """Execute a parallel block; its result must not depend on the order.
+        """
         record = self.program.records[index]
         before = self.shared.copy()
         cpus = []
@@ -460,7 +460,7 @@ class Oracle:
         if problem:
             raise self._fail(record, problem)
         if cpus[0].switches_master and not self._master:
-            # Nobody knows what was shared at that moment.
+            # The pages shared at that moment are not known
             self._left_mapped = self.reachable()
 
     def _range(self, begin: int, end: int, cpu: int, i: int
@@ -489,9 +489,9 @@ class Oracle:
             index = max(index, record.end) + 1
 
     def run(self) -> Iterator[Event]:
-        """Execute the program and yields all that the firmware reports.
+        """Execute the program, and yield the reports of the firmware.
 
-        At each event, the model is in the state the guest is in.
+        At each event, the model has the same state as the guest.
         """
         records = self.program.records
         index = 0

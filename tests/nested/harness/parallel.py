@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Finds races in parallel blocks, of which several results would be right."""
+"""Find races in parallel blocks: results that depend on the order of vCPUs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -17,11 +17,11 @@ class Actions:
     # The state of each page after its last conversion
     to_shared: IntervalSet = field(default_factory=IntervalSet)
     to_private: IntervalSet = field(default_factory=IntervalSet)
-    # Both of them
+    # Pages converted to either state
     converted: IntervalSet = field(default_factory=IntervalSet)
     written: IntervalSet = field(default_factory=IntervalSet)
     accessed: IntervalSet = field(default_factory=IntervalSet)
-    # Pages that DMA has to reach, and those where it is blocked
+    # Pages at which DMA must arrive, and pages at which it is blocked
     reached: set[int] = field(default_factory=set)
     blocked: set[int] = field(default_factory=set)
     # Whether bus mastering is switched
@@ -44,7 +44,7 @@ class Actions:
 
 
 def _common(a: IntervalSet, b: IntervalSet) -> int | None:
-    """Return the first number that is in both sets."""
+    """Return the first number in both sets, or None."""
     if len(a) > len(b):
         a, b = b, a
     for start, end in a:
@@ -63,10 +63,10 @@ def _union(sets: Iterable[IntervalSet]) -> IntervalSet:
 
 def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
                  others: list[Actions]) -> str:
-    """Return where DMA meets what the other vCPUs do.
+    """Describe a conflict between DMA and the actions of the other vCPUs.
 
-    An extent that is split or merged is unmapped for a moment. It is never
-    larger than the memory that is shared in one piece, now or meanwhile.
+    An extent is unmapped for a moment when it is split or merged. It is never
+    larger than the contiguous shared memory, before or during the block.
     """
     pages = IntervalSet((page, page + PAGE_SIZE)
                         for page in first.reached | first.blocked)
@@ -94,16 +94,16 @@ def _dma_problem(machine: Machine, shared: IntervalSet, first: Actions,
 
 def find_race(machine: Machine, shared: IntervalSet,
               cpus: list[Actions]) -> str:
-    """Return what is wrong with a parallel block, or an empty string.
+    """Describe a race in a parallel block, or return an empty string.
 
-    shared is what was so before it; cpus is what each vCPU does, the first
-    of which is the only one that has something to do with the device.
+    @shared: the memory that is shared before the block
+    @cpus: the actions of each vCPU; only the first one uses the device
     """
     for one, other in permutations(cpus, 2):
         at = _common(one.to_shared, other.to_private)
         if at is not None:
-            return 'the result depends on which vCPU comes first: what ' \
-                   f'becomes of {at:#x}'
+            return 'the result depends on which vCPU comes first: the state ' \
+                   f'of {at:#x}'
         at = _common(one.accessed, other.converted)
         if at is None:
             at = _common(one.accessed, other.written)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""PCI configuration space of a guest that does not run.
+"""Access PCI configuration space while the guest does not run.
 
-QEMU's monitor accesses it through the I/O ports that the guest would use.
+QEMU's monitor uses the I/O ports that the guest would use.
 """
 
 from harness.l2 import L2Machine
@@ -17,7 +17,7 @@ PRIMARY_BUS = 0x18
 
 
 class PciBus:
-    """Accesses PCI configuration space as the guest would."""
+    """Accesses PCI configuration space with QEMU's monitor."""
 
     def __init__(self, l2: L2Machine) -> None:
         self._l2 = l2
@@ -28,7 +28,7 @@ class PciBus:
 
     def write(self, bus: int, devfn: int, offset: int, size: int,
               value: int) -> str:
-        """Write @size bytes. Returns what QEMU says, usually nothing."""
+        """Write @size bytes. Returns QEMU's output, which is usually empty."""
         self._select(bus, devfn, offset)
         return self._l2.hmp(f'o/{size} {CONFIG_DATA + offset % 4:#x} '
                             f'{value:#x}')
@@ -36,6 +36,6 @@ class PciBus:
     def read_16(self, bus: int, devfn: int, offset: int) -> int:
         """Read two bytes."""
         self._select(bus, devfn, offset)
-        # It says: portw[0x0cfc] = 0x0000
+        # Output: portw[0x0cfc] = 0x0000
         answer = self._l2.hmp(f'i/2 {CONFIG_DATA + offset % 4:#x}')
         return int(answer.split('=')[1], 16)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Test programs: from text to the records the firmware executes.
+"""Compile test programs into the records that the firmware executes.
 
-The grammar is described in README.rst.
+README.rst describes the language.
 """
 
 import ast
@@ -22,31 +22,31 @@ MIB = 1 << 20
 HUGE_PAGE = 2 * MIB
 GIB = 1 << 30
 
-# The results of conversions: the guest's register, or what KVM accepts from
-# guests of that type
+# Results of conversions: the guest's register, or the results that KVM accepts
+# from guests of this type
 RESULTS = ('rax', 'snp', 'tdx')
 
-# The kinds of shared memory, the default first
+# Kinds of shared memory, the default first
 BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 
-# virtio-mem: blocks, the most of them in a request, and the answers to one
-# that is not carried out
+# virtio-mem: block size, maximum number of blocks in a request, and answers to
+# rejected requests
 _DEFAULT_BLOCK = 2 * MIB
 _MAX_REQUEST_BLOCKS = 0xffff
 _ANSWERS = ('NACK', 'BUSY', 'ERROR')
 
-# Where the watchdog is on the PCI bus
+# Address of the watchdog on the PCI bus
 ESB_SLOT = 0x10
 
-# Emulated devices, and what programs call what they need to know of them: the
-# ports that the firmware gives them, or their address for CONFIG_ADDRESS
+# Emulated devices, and the names that programs have for their I/O ports, or
+# for their address in CONFIG_ADDRESS
 _DEVICES = {'virtio-blk': ('BLK', CONSTANTS['VIRTIO_BLK_PORT']),
             'virtio-net': ('NET', CONSTANTS['VIRTIO_NET_PORT']),
             'i6300esb': ('ESB', 1 << 31 | ESB_SLOT << 11)}
 
 
 class ProgramError(Exception):
-    """A program is wrong: the message says where and why."""
+    """An error in a program; the message has its place and cause."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Linear:
     i: int = 0
 
     def at(self, cpu: int, i: int) -> int:
-        """Return the value, in 64 bits as the firmware calculates it."""
+        """Return the value modulo 2^64, like the firmware calculates it."""
         return (self.base + cpu * self.cpu + i * self.i) & _MASK
 
     def is_constant(self) -> bool:
@@ -86,7 +86,7 @@ class Record:
 
     def pack(self, results: str = RESULTS[0]) -> bytes:
         expect = self.expect
-        # A guest of another type only learns that it failed.
+        # Guests of other types receive the same error for all failures
         if self.op in ('share', 'unshare') and expect and \
                 results != RESULTS[0]:
             expect = -errno.EINVAL
@@ -103,7 +103,7 @@ class Record:
 
 @dataclass(frozen=True)
 class Machine:
-    """The guest a program is for."""
+    """The guest that a program needs."""
 
     cpus: int = 1
     memory: int = 2 * GIB
@@ -116,12 +116,12 @@ class Machine:
     shared_dma_extent: str = ''
     # Whether QEMU sees memory faults instead of hypercalls
     implicit: bool = False
-    # The kind of results that QEMU hands to KVM
+    # The kind of results that QEMU returns to KVM
     results: str = RESULTS[0]
-    # A virtio-mem device: there is one if the guest has no private memory.
+    # virtio-mem device, which exists if the guest has no private memory
     vmem_size: int = 0
     vmem_block: int = 0
-    # Emulated devices, by names of programs
+    # Emulated devices, by their names in programs
     devices: tuple[str, ...] = ()
 
     # Where a q35 machine puts memory
@@ -181,7 +181,7 @@ _OPERATORS = {
     ast.Sub: lambda a, b: Linear(a.base - b.base, a.cpu - b.cpu, a.i - b.i),
 }
 
-# Operations of a parallel block: those of the first vCPU only, and all
+# Operations in a parallel block: for the first vCPU only, and for all vCPUs
 FIRST_CPU_ONLY = {'dma-to', 'dma-from', 'master', 'pam'}
 _IN_PARALLEL = FIRST_CPU_ONLY | {'share', 'unshare', 'fill', 'verify', 'poke',
                                  'out', 'repeat', 'end'}
@@ -192,7 +192,7 @@ _BLOCKS = {'parallel', 'repeat', 'measure'}
 
 
 class _Compiler:
-    """Compiles one text; keeps what is known at the current line."""
+    """Compiles one text, line by line."""
 
     def __init__(self, name: str, memory: int | None, cpus: int | None
                  ) -> None:
@@ -212,7 +212,7 @@ class _Compiler:
         return ProgramError(f'{self._file}:{self._line}: {message}')
 
     def _set_machine(self, **values: int | str | tuple[str, ...]) -> None:
-        """Take what the program says, unless the caller knows better."""
+        """Set values of the machine, except those set by the caller."""
         machine = replace(self._machine, **values)
         self._machine = replace(
             machine, cpus=max(machine.cpus, self._cpus or 1),
@@ -291,7 +291,7 @@ class _Compiler:
 
     def _page_count(self, size: int) -> int:
         if not size or size % PAGE_SIZE:
-            raise self.fail('a size must be some pages of 4K')
+            raise self.fail('a size must be a multiple of pages of 4K')
         return size // PAGE_SIZE
 
     def _address(self) -> Linear:
@@ -300,7 +300,7 @@ class _Compiler:
     def _word_size(self) -> int:
         size = self._number(self._next('a size'))
         if not size or size % 8:
-            raise self.fail('a size must be some words of 8 bytes')
+            raise self.fail('a size must be a multiple of words of 8 bytes')
         return size
 
     def _pattern(self, record: Record, can_be_zero: bool) -> None:
@@ -378,8 +378,8 @@ class _Compiler:
             raise self.fail(f'"arrives" or "blocked", not "{outcome}"')
         record.blocked = outcome == 'blocked'
         if record.zero and record.blocked:
-            raise self.fail('zeroes that do not arrive cannot be told from '
-                            'what a blocked device reads: use a pattern')
+            raise self.fail('a blocked device also reads zeroes; use a '
+                            'pattern')
 
     def _parse_scratch(self, record: Record) -> None:
         record.gpa = self._address()
@@ -413,7 +413,7 @@ class _Compiler:
         record.name = self._next('a name')
 
     def _parse_value(self, record: Record) -> None:
-        """Parse a value that is written to, or must be at, a place."""
+        """Parse a value that is written to a place, or expected there."""
         port = record.op in ('out', 'in')
         record.gpa = self._linear(self._next('a port' if port
                                              else 'an address'))
@@ -456,7 +456,7 @@ class _Compiler:
             raise self.fail(f'"{op}" is for private memory, and a guest with '
                             'virtio-mem has none')
         if op in _FOR_VIRTIO_MEM and not self._machine.is_plain:
-            raise self.fail(f'"{op}" is for virtio-mem: say "virtio-mem SIZE" '
+            raise self.fail(f'"{op}" is for virtio-mem: use "virtio-mem SIZE" '
                             'first')
         if 'parallel' in blocks and op not in _IN_PARALLEL:
             raise self.fail(f'"{op}" cannot be in a parallel block')
@@ -485,9 +485,10 @@ class _Compiler:
         if self._option('block'):
             block = self._number(self._next('the size of a block'))
         if block < MIB or block & block - 1:
-            raise self.fail('a block must be a power of two from 1M on')
+            raise self.fail('a block must be a power of two >= 1M')
         if not size or size % block:
-            raise self.fail(f'a size must be some blocks of {block // MIB}M')
+            raise self.fail('a size must be a multiple of blocks of '
+                            f'{block // MIB}M')
         self._set_machine(vmem_size=size, vmem_block=block)
 
     def _parse_device(self) -> None:
@@ -548,7 +549,7 @@ class _Compiler:
         else:
             raise self.fail(f'unknown operation "{op}"')
         if self._words:
-            raise self.fail(f'"{self._words[0]}" is not understood here')
+            raise self.fail(f'unexpected word "{self._words[0]}"')
 
     def compile(self, text: str) -> Program:
         for number, line in enumerate(text.splitlines(), 1):
@@ -568,14 +569,14 @@ def compile_program(text: str, name: str, memory: int | None = None,
                     cpus: int | None = None) -> Program:
     """Compile a program text.
 
-    memory and cpus are the guest's, if they are not what the text says; of
-    vCPUs there are always as many as the program needs.
+    @memory and @cpus override the text, but the guest always has at least as
+    many vCPUs as the program needs.
     """
     return _Compiler(name, memory, cpus).compile(text)
 
 
 def find_program(name: str) -> Path:
-    """Find a program by its path, or its name in programs/ or below it."""
+    """Find a program by its path, or by its name in programs/ and below."""
     if Path(name).is_file():
         return Path(name)
     programs = (NESTED / 'programs').rglob('*.prog')
@@ -583,5 +584,5 @@ def find_program(name: str) -> Path:
     if name in shipped:
         return shipped[name]
     known = sorted(shipped)
-    raise ProgramError(f'there is no file and no program "{name}"; programs '
+    raise ProgramError(f'"{name}" is neither a file nor a program; programs '
                        f'are: {", ".join(known)}')

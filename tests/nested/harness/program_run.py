@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Runs a program on the nested machines and compares all that is known.
+"""Run a program on the nested machines, and compare the state at each sync.
 
-Four parties say which pages a device can reach: the program (through the
-oracle), QEMU, the kernel of the level 1 machine (through its trace) and the
-IOMMU (through the DMA that arrives or faults). Wherever the program says
-"sync", the guest waits and they are compared.
+There are four sources for the pages that a device can access: the program
+(through the oracle), QEMU, the kernel of the level 1 machine (through its
+trace), and the IOMMU (through DMA that arrives or faults). At each "sync" of
+the program, the guest waits while they are compared.
 """
 
 import json
@@ -31,7 +31,7 @@ from harness.wire import CONSTANTS
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
 
-# Between two looks at whether QEMU is still there
+# Interval in seconds at which to check that QEMU is running
 _ALIVE_INTERVAL = 2.0
 
 _BAR = (CONSTANTS['EDU_BAR_BASE'],
@@ -39,9 +39,9 @@ _BAR = (CONSTANTS['EDU_BAR_BASE'],
 
 _RUNNING_OUT = 'possibly running out of DMA mappings'
 
-# Messages of QEMU while all is well: the device cannot be reset, iommufd does
-# not map its registers, the guest asked for what it cannot have, and it has
-# more vCPUs than level 1 has processors.
+# Expected messages of QEMU: the device cannot be reset, iommufd does not map
+# its registers, a conversion fails, and the guest has more vCPUs than level 1
+# has processors.
 _EXPECTED_WORDS = re.compile(
     r'Cannot reset device .* no available reset mechanism|'
     r'IOMMU_IOAS_MAP failed: Bad address, PCI BAR\?|'
@@ -52,16 +52,16 @@ _EXPECTED_WORDS = re.compile(
     r'Number of (?:SMP|hotpluggable) cpus requested \(\d+\) exceeds the '
     r'recommended|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to |'
-    # A ROM of less than a page
+    # A ROM that is smaller than a page
     r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
     r'not at a border of pages|'
-    # Emulated devices whose queues make no sense
+    # Emulated devices with invalid queues
     r'qemu: (?:Guest moved used index|Guest says index |'
     r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')
-# The lines that it says at most, whatever the guest does
+# Maximum number of lines that QEMU may print
 _MAX_LINES = 100
 
-# Differences shown of those there are
+# Maximum number of differences to show
 _SHOWN = 8
 
 
@@ -75,7 +75,7 @@ class Options:
     dma_entry_limit: int
     qemu_python: Path
     verbose: bool
-    # File for what QEMU reports at each sync, for scripts/dma-map-view
+    # File for QEMU's state at each sync, for scripts/dma-map-view
     record: Path | None = None
 
 
@@ -87,7 +87,7 @@ def _describe(intervals: IntervalSet) -> str:
 
 
 def is_expected(line: str) -> bool:
-    """Whether QEMU may say that while all is well."""
+    """Whether a line of QEMU's output is expected."""
     return bool(_EXPECTED_WORDS.search(line))
 
 
@@ -97,7 +97,7 @@ def _fields(words: list[str]) -> dict[str, int]:
 
 
 def fill_pool(l1: L1Machine, size: int) -> None:
-    """Set huge pages aside for so much memory."""
+    """Reserve huge pages for @size bytes."""
     pages = size // HUGE_PAGE
     got = l1.check(f'echo {pages} >{POOL}/nr_hugepages; '
                    f'cat {POOL}/nr_hugepages')
@@ -107,7 +107,7 @@ def fill_pool(l1: L1Machine, size: int) -> None:
 
 
 def bind_edus(l1: L1Machine, count: int) -> list[str]:
-    """Give the edu devices to vfio-pci. Returns their addresses."""
+    """Bind the edu devices to vfio-pci. Returns their addresses."""
     bdfs = l1.check(
         'for d in /sys/bus/pci/devices/*; do '
         'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
@@ -116,20 +116,19 @@ def bind_edus(l1: L1Machine, count: int) -> list[str]:
         'fi; done').split()
     address = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]')
     if len(bdfs) != count or not all(map(address.fullmatch, bdfs)):
-        raise L1Error(f'there should be {count} edu devices, not: {bdfs}')
+        raise L1Error(f'expected {count} edu devices, found: {bdfs}')
     return bdfs
 
 
 def bind_edu(l1: L1Machine) -> str:
-    """Give the edu device to vfio-pci. Returns its address."""
+    """Bind the edu device to vfio-pci. Returns its address."""
     return bind_edus(l1, 1)[0]
 
 
 class ProgramRun:
     """One run of a program."""
 
-    # Whether the kernel's mappings are looked at, if instructions are not
-    # counted
+    # Whether to check the kernel's mappings, unless instructions are counted
     follows_kernel = True
 
     def __init__(self, program: Program, options: Options, checks: Checks
@@ -144,8 +143,7 @@ class ProgramRun:
         self._sid = 0
         self.deadline = 0.0
         self._has_managers = True
-        # Whether there is something to see of what QEMU does with private
-        # memory, and when
+        # Whether kernel-edge traces what QEMU does with private memory
         self._watches_edge = (
             options.backend != 'none' and self._follows_kernel and
             not program.machine.is_plain)
@@ -156,7 +154,7 @@ class ProgramRun:
 
     @property
     def _is_strict(self) -> bool:
-        """Whether the kernel is to be as strict as with other guests."""
+        """Whether the kernel must be as strict as with SNP or TDX guests."""
         return self.program.machine.results != RESULTS[0]
 
     # Setting up the level 1 machine
@@ -165,7 +163,7 @@ class ProgramRun:
         return bind_edu(l1)
 
     def _bind_device(self, l1: L1Machine) -> str:
-        """Give the device to vfio-pci. Returns its address."""
+        """Bind the device to vfio-pci. Returns its address."""
         bdf = self.bind(l1)
         bus, device, function = (int(part, 16)
                                  for part in re.split('[:.]', bdf)[1:])
@@ -191,7 +189,7 @@ class ProgramRun:
 
     def _compare_kernel(self, name: str, layout: Layout | None) -> None:
         mapped = self.replay.maps.mapped()
-        # Registers of the device can be mapped, too: they are no memory.
+        # Ignore mappings of device registers, which are not memory
         mapped.remove(*_BAR)
         if layout and not self.program.machine.is_plain:
             must, may = self.oracle.mapped()
@@ -204,15 +202,15 @@ class ProgramRun:
             not missing and not excess and not self.replay.errors,
             f'{name}: the kernel maps ' + (
                 f'exactly the {pages} shared pages' if must == may else
-                f'the {pages} pages it must, no other than the '
-                f'{may.total() // PAGE_SIZE} it may'),
+                f'the {pages} required pages, and no others than the '
+                f'{may.total() // PAGE_SIZE} allowed ones'),
             f'not mapped: {_describe(missing)}\n'
             f'mapped, but should not be: {_describe(excess)}\n' +
             '\n'.join(self.replay.errors[:_SHOWN]))
         self.replay.errors.clear()
 
     def _compare_edge(self, name: str) -> None:
-        """Check what KVM has been told, and that no device ever reached it.
+        """Check KVM's attributes, and that private memory was never mapped.
         """
         edge = self.replay.edge
         shared = self.oracle.shared
@@ -221,14 +219,14 @@ class ProgramRun:
         neither = self.oracle.ram.minus(edge.private).minus(shared)
         self.checks.check(
             not both and not neither,
-            f'{name}: KVM has all but the same {shared.total() // PAGE_SIZE} '
-            'pages as private',
+            f'{name}: KVM has all memory private except for the same '
+            f'{shared.total() // PAGE_SIZE} pages',
             f'private, but should not be: {_describe(both)}\n'
             f'shared, but should not be: {_describe(neither)}')
         self.checks.check(
             not edge.exposures,
-            f'{name}: until now no page was mapped when it was private, or '
-            'was freed',
+            f'{name}: so far no page was mapped while it was private, or when '
+            'it was freed',
             '\n'.join(edge.exposures[:_SHOWN]))
         edge.exposures.clear()
 
@@ -240,7 +238,7 @@ class ProgramRun:
                                         self.figures.extents_peak)
         self.figures.splits = layout.splits
         self.figures.merges = layout.merges
-        # QEMU maps the memory of plain guests without a layout
+        # Guests without private memory have no layout
         reachable = IntervalSet() if machine.is_plain \
             else self.oracle.reachable()
         size = reachable.total()
@@ -264,12 +262,12 @@ class ProgramRun:
         if not managers:
             if self._has_managers:
                 self.checks.comment('this QEMU has no query-guest-memfd: '
-                                    'what it believes is not compared')
+                                    'its state is not compared')
             self._has_managers = False
             return
         believed = sum(manager.shared_size for manager in managers)
         expected = self.oracle.shared.total()
-        # Each RAM block must have a say
+        # There must be a report for each RAM block
         complete = sum(manager.size for manager in managers) >= \
             self.program.machine.memory + CONSTANTS['ROM_SIZE']
         self.checks.check(
@@ -283,7 +281,7 @@ class ProgramRun:
         self.checks.check(
             believed == expected,
             f'{name}: QEMU has plugged the same {expected // PAGE_SIZE} pages',
-            f'QEMU says {believed // PAGE_SIZE} pages')
+            f'QEMU reports {believed // PAGE_SIZE} pages')
 
     def _note_vmem(self, line: int) -> None:
         machine = self.program.machine
@@ -295,7 +293,7 @@ class ProgramRun:
 
     def _compare_faults(self, name: str, l1: L1Machine,
                         event: Event) -> None:
-        """Check that each blocked DMA has faulted, and no other."""
+        """Check that each blocked DMA has faulted, and no other DMA."""
         def of_device(faults: list[Fault]) -> set[tuple[int, int, bool]]:
             return {(self._sid, fault.page, fault.is_write)
                     for fault in faults}
@@ -327,11 +325,11 @@ class ProgramRun:
             f'{name}: {expected["calls"]} conversion calls, '
             f'{expected["arrived"]} DMAs arrived, {expected["blocked"]} were '
             'blocked',
-            f'the guest says {reported}')
+            f'the guest reports {reported}')
 
     def _compare_attributes(self, name: str, event: Event, nonce: int,
                             l2: L2Machine) -> None:
-        """Check which words of the guest have reached shared memory."""
+        """Check which of the guest's words are in shared memory."""
         start, size = event.gpa, event.record.size
         expected = IntervalSet(
             self.oracle.shared.clipped(start, start + size))
@@ -361,7 +359,7 @@ class ProgramRun:
             self._compare_plugged(name, l2.plugged_size())
         else:
             self._compare_qemu(name, l2.managers())
-            # Others have another order, and say nothing of it.
+            # Other QEMUs have a different order, which they do not report
             if self._watches_edge and self._has_managers:
                 self._compare_edge(name)
         if layout:
@@ -373,21 +371,21 @@ class ProgramRun:
             layout.extents if layout else None,
             self.replay.maps.live_events if self._trace else None))
 
-    # For tests that check more than a run does
+    # Hooks for tests with additional checks
 
     def prepare(self, l1: L1Machine, l2: L2Machine) -> None:
-        """Called before the guest is started."""
+        """Prepare the machines; called before the guest is started."""
 
     def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
-        """Called when all has been compared, and the guest still waits."""
+        """Do additional checks; called at a sync, while the guest waits."""
 
     def at_end(self, l1: L1Machine, l2: L2Machine) -> None:
-        """Called when QEMU has ended."""
+        """Do additional checks; called when QEMU has ended."""
 
     # Talking to the firmware
 
     def read_serial(self, l2: L2Machine) -> str:
-        """Return the next line, unless QEMU is gone or time is up."""
+        """Return the next line. Raises L2Error if QEMU ended or time is up."""
         while True:
             line = l2.serial.read_line(_ALIVE_INTERVAL)
             if line is not None:
@@ -397,11 +395,10 @@ class ProgramRun:
             if l2.exit_status() is not None:
                 raise L2Error(f'QEMU ended with status {l2.exit_status()}')
             if time.monotonic() > self.deadline:
-                raise L2Error('the guest does not come to an end: '
-                              'time is up')
+                raise L2Error('the guest does not finish: time is up')
 
     def _expect(self, l2: L2Machine, event: Event) -> list[str]:
-        """Wait for the report of that event, and returns what it says."""
+        """Wait for the report of an event, and return its words."""
         notes: list[str] = []
         while True:
             word, *rest = self.read_serial(l2).split() or ['']
@@ -419,13 +416,13 @@ class ProgramRun:
                 for note in notes:
                     self.checks.comment(note)
                 return rest[1:]
-            raise L2Error(f'the guest says "{word} {" ".join(rest)}" instead '
+            raise L2Error(f'the guest sends "{word} {" ".join(rest)}" instead '
                           f'of "{event.word} {event.record.line}"')
 
     def _wait_boot(self, l2: L2Machine) -> None:
         line = self.read_serial(l2)
         if line != 'boot':
-            raise L2Error(f'the guest says "{line}" instead of "boot"')
+            raise L2Error(f'the guest sends "{line}" instead of "boot"')
         self.figures.booted = True
 
     def _play(self, l1: L1Machine, l2: L2Machine) -> None:
@@ -446,7 +443,7 @@ class ProgramRun:
             elif event.word in ('sync', 'reset', 'done'):
                 self._compare_counters(name, event, _fields(reported))
                 if event.word == 'reset':
-                    # What the guest did until then
+                    # The guest's operations before the reset
                     if self.figures.device:
                         self._compare_faults(name, l1, event)
                     self._wait_boot(l2)
@@ -469,16 +466,16 @@ class ProgramRun:
         if self._edge and self.program.machine.implicit:
             faults = self._edge.get()['faults']
             calls = self.figures.conversion_calls
-            # The firmware has a page of its own to convert.
+            # The firmware also converts a page of its own
             self.checks.check(0 < calls <= faults, f'QEMU saw {calls} memory '
-                              'faults in place of hypercalls',
-                              f'it saw {faults}')
+                              'faults instead of hypercalls',
+                              f'QEMU saw {faults}')
 
     def _compare_freed(self) -> None:
         """Check that shared memory was freed where it became private.
 
-        QEMU could do that by other calls than those that are looked at. Huge
-        pages are never freed.
+        This also shows that the traced calls are those with which QEMU frees
+        memory. Huge pages are never freed.
         """
         program = self.program
         if self._watches_edge and self._has_managers and \
@@ -486,8 +483,8 @@ class ProgramRun:
                 any(r.op == 'unshare' and not r.expect
                     for r in program.records):
             freed = self.replay.edge.counts['free']
-            self.checks.check(freed > 0, 'shared memory that became private '
-                              'was seen to be freed')
+            self.checks.check(freed > 0, 'shared memory was freed when it '
+                              'became private')
 
     def _compare_end(self, l1: L1Machine) -> None:
         self._compare_implicit()
@@ -496,7 +493,7 @@ class ProgramRun:
         self._trace.catch_up()
         mapped = self.replay.maps.mapped()
         self.checks.check(not mapped.total() and not self.replay.errors,
-                          'nothing is mapped any more after QEMU has ended',
+                          'nothing is mapped after QEMU has ended',
                           f'still mapped: {_describe(mapped)}\n' +
                           '\n'.join(self.replay.errors[:_SHOWN]))
         self._compare_freed()
@@ -504,38 +501,38 @@ class ProgramRun:
         lost = self.replay.lost + sum(map(int, re.findall(
             r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
             re.M)))
-        self.checks.check(not lost, 'no event of the trace was lost',
+        self.checks.check(not lost, 'no trace event was lost',
                           f'{lost} were lost:\n{stats}')
         self.figures.map_events_peak = self.replay.maps.peak_events
         self.figures.map_events_total = self.replay.maps.total_events
 
     @property
     def max_lines(self) -> int:
-        """The lines that QEMU may say, whatever the guest does."""
+        """The maximum number of lines that QEMU may print."""
         return _MAX_LINES
 
     def _quit(self, l2: L2Machine) -> None:
         l2.quit()
         status = l2.wait_exit()
-        self.checks.check(status == 0, 'QEMU ends when told to',
+        self.checks.check(status == 0, 'QEMU quits on request',
                           f'status {status}\n{l2.stderr()}')
         said = l2.stderr().splitlines()
         self.checks.check(len(said) <= self.max_lines,
-                          f'QEMU has said at most {self.max_lines} lines',
-                          f'{len(said)} lines, of which the first are:\n' +
+                          f'QEMU printed at most {self.max_lines} lines',
+                          f'{len(said)} lines; the first ones are:\n' +
                           '\n'.join(said[:_SHOWN]))
         if self._has_managers:
-            # QEMU's own warning, for memory that is mapped as it does it
+            # Stock QEMU's warning, for guests without private memory
             is_plain = self.program.machine.is_plain
             unexpected = [line for line in said
                           if not is_expected(line) and not (
                               is_plain and _RUNNING_OUT in line)]
             self.checks.check(not unexpected,
-                              'QEMU has said nothing unexpected',
+                              'QEMU printed no unexpected message',
                               '\n'.join(unexpected[:_SHOWN]))
 
     def run(self, start_l1: Callable[[], L1Machine]) -> None:
-        """Run the program. The results go to the TAP stream."""
+        """Run the program, and add the results to the checks."""
         self.deadline = time.monotonic() + self.options.timeout
         l1 = None
         try:
@@ -547,7 +544,7 @@ class ProgramRun:
             complaints = l1.complaints()
             self.checks.check(
                 not complaints,
-                'the kernel of level 1 has nothing to complain of',
+                'the kernel of level 1 reported no problem',
                 '\n'.join(complaints))
             l1.power_off()
         except L1Hung:
@@ -565,7 +562,7 @@ class ProgramRun:
             self.figures.failed_checks = self.checks.failed
 
     def more_options(self) -> Sequence[str]:
-        """Return options of QEMU that a test needs besides."""
+        """Return additional options for QEMU."""
         return ()
 
     def _start_recording(self) -> None:
@@ -588,7 +585,7 @@ class ProgramRun:
         self.prepare(l1, l2)
         l2.start()
         try:
-            # The monitor greets early, but answers when QEMU is set up.
+            # The monitor greets early, but answers only after the setup
             self._wait_boot(l2)
             l2.connect(self.options.qemu_python)
             if self._edge and self._is_strict:
@@ -619,7 +616,7 @@ class ProgramRun:
             f'blocked ({figures.dma_faults} faults)']
         if self._trace:
             parts.append(f'map events: {figures.map_events_peak} live at '
-                         f'most, {figures.map_events_total} in all')
+                         f'most, {figures.map_events_total} in total')
         if figures.extents_peak:
             parts.append(
                 f'IOMMU entries for {figures.pages_shared_peak} shared pages: '

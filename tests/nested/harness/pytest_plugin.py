@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The plugin of pytest for tests on nested machines.
+"""Pytest plugin for tests on nested machines.
 
-Fixtures for the machines and for checks that go on after a failure; what
-happens when the level 1 machine hangs; and results as TAP, for meson.
+It has fixtures for the machines and for checks, repeats a test if the level 1
+machine hangs, and prints results as TAP for meson.
 """
 
 import functools
@@ -32,15 +32,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption('--tap', action='store_true',
                     help='print results as TAP, and nothing else, to stdout')
     group.addoption('--build', type=Path, default=BUILD, metavar='DIR',
-                    help='the folder with what was built (default: build/ of '
-                    'this tree)')
+                    help='build folder with QEMU, kernel and firmware '
+                    '(default: build/ of this tree)')
     group.addoption('--keep', type=Path, metavar='DIR',
                     help='keep logs and images of the machines in this folder')
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_configure(config: pytest.Config) -> None:
-    # Whoever ends this wants the machines ended, too.
+    # Exit normally on SIGTERM, so that the machines are killed
     signal.signal(signal.SIGTERM,
                   lambda *_: pytest.exit('terminated', returncode=2))
     if config.getoption('--tap'):
@@ -50,9 +50,9 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def checks(request: pytest.FixtureRequest) -> Checks:
-    """Check that go on after a failure.
+    """Return an object to collect the results of checks.
 
-    A test that asks for this fails if one of them does, or if it makes none.
+    A test with this fixture fails if a check fails, or if there is no check.
     """
     made = Checks(_LOG.info)
     request.node.stash[CHECKS] = made
@@ -61,7 +61,7 @@ def checks(request: pytest.FixtureRequest) -> Checks:
 
 @pytest.fixture(scope='session')
 def built(pytestconfig: pytest.Config) -> Built:
-    """The files that have to be built first."""
+    """Return the files that must be built before the tests."""
     try:
         return find_built(pytestconfig.getoption('--build'))
     except MissingError as error:
@@ -70,7 +70,7 @@ def built(pytestconfig: pytest.Config) -> Built:
 
 @pytest.fixture(scope='session')
 def machines(built: Built, pytestconfig: pytest.Config) -> Iterator[Machines]:
-    """Level 1 machines, one at a time."""
+    """Yield an object that starts level 1 machines, one at a time."""
     keep = pytestconfig.getoption('--keep')
     # The names of sockets must be short, and tmp_path is not
     with tempfile.TemporaryDirectory(prefix='nested-') as temporary:
@@ -83,13 +83,13 @@ def machines(built: Built, pytestconfig: pytest.Config) -> Iterator[Machines]:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request: pytest.FixtureRequest) -> str:
-    """Each backend of VFIO."""
+    """Return the VFIO backend: the test runs with each of them."""
     return request.param
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """Call a test, again if level 1 hung, and look at its checks."""
+    """Call a test, once more if level 1 hung, and evaluate its checks."""
     test = pyfuncitem.obj
     made = pyfuncitem.stash[CHECKS] if CHECKS in pyfuncitem.stash else None
 
@@ -120,7 +120,7 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
         if made is None:
             return
         if not made.results:
-            pytest.fail('the test has checked nothing', pytrace=False)
+            pytest.fail('the test made no check', pytrace=False)
         if made.failures:
             pyfuncitem.stash[MADE_CHECKS_FAIL] = True
             pytest.fail('\n'.join(

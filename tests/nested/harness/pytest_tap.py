@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Reports results of pytest in the Test Anything Protocol.
+"""Report results of pytest in the Test Anything Protocol.
 
-There is a test point for each check that a test made, and one for each test
-that made none, or that failed for another reason than a check.
+There is a test point for each check of a test, and one for each test that has
+no checks or that failed for a reason other than a check.
 """
 
 import sys
@@ -20,12 +20,12 @@ MADE_CHECKS_FAIL = pytest.StashKey[bool]()
 
 
 class TapReporter:
-    """A plugin of pytest, in place of its terminal reporter."""
+    """Pytest plugin that replaces the terminal reporter."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config
         self._tap: TapWriter | None = None
-        # The state of the test that is being run
+        # The state of the current test
         self._checks: Checks | None = None
         self._is_explained = False
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Draws programs at random that the oracle accepts.
+"""Generate random programs that the oracle accepts.
 
-The generator follows the state and the content of the memory that it works on,
-so that it knows what a "verify" has to find and which DMA arrives.
+The generator tracks the state and the content of the memory that it uses, so
+that it knows the pattern for each "verify" and which DMA arrives.
 """
 
 import random
@@ -11,21 +11,21 @@ from collections.abc import Callable
 
 from harness.program import MIB, PAGE_SIZE
 
-# The places of things. Memory around a target stays private, so that nothing
-# splits or merges its mapping while vCPUs convert other memory.
+# Addresses. Memory around a target stays private, so that nothing splits or
+# merges its mapping while vCPUs convert other memory.
 _SCRATCH = 32 * MIB
 _TARGETS = 40 * MIB
 _TARGET_STEP = 64 << 10
 _TARGET_COUNT = 16
 _AREA_MIN = 64 * MIB
 
-# Content of a page, besides the seed of a pattern
+# Content of a page, other than the seed of a pattern
 _ZERO = 0
 _UNKNOWN = -1
 
 _EXTENTS = ('', '', 'page', '64K', '2M', 'auto')
 
-# What no guest should ask for, and what it gets
+# Invalid requests, and requests without effect
 _INVALID = (
     'share AREA pages 0 expect EINVAL',
     'unshare AREA pages 0 expect EINVAL',
@@ -49,7 +49,7 @@ _OTHER_ENTRIES = 400
 
 
 class _Memory:
-    """The area that is converted: what is shared, and what is in there."""
+    """The area that is converted: the state and content of its pages."""
 
     def __init__(self, base: int, pages: int) -> None:
         self.base = base
@@ -75,29 +75,29 @@ class _Memory:
         self.content = [_UNKNOWN] * self.pages
 
     def runs(self) -> int:
-        """Yield pieces of memory that are shared."""
+        """Return the number of contiguous shared ranges."""
         return sum(1 for before, here in zip(b'\0' + self.shared, self.shared)
                    if here and not before)
 
 
 class Generator:
-    """Draws one program."""
+    """Generates one program."""
 
     def __init__(self, seed: int, calls: int, backend: str) -> None:
         self._random = random.Random(seed)
         self._wanted_calls = calls
-        # Of one operation, so that a program has many of them
+        # Limit for one operation, so that a program has many operations
         self._most_calls = max(40, calls // 12)
         self._calls = 0
         self._lines: list[str] = []
         self._next_seed = 1
-        # What the device is loaded with
+        # Seed of the pattern in the device
         self._loaded: int | None = None
         self._is_master = False
         self._targets: list[int] = []
         self._peak_runs = 0
-        # Always drawn, whatever it is used for: a seed is the same program
-        # with each backend but for the limit
+        # Always generated, even if unused: the programs of a seed for both
+        # backends differ only in the limit
         wants_limit = self._random.random() < 0.3
         self._draw_machine()
         self._has_limit = wants_limit and self._extent != 'page'
@@ -113,7 +113,7 @@ class Generator:
         low = _AREA_MIN
         block = self._memory_mib * MIB // self._blocks
         if self._blocks > 1 and block >= 96 * MIB:
-            # Over the border of two blocks
+            # Across the boundary between two blocks
             low = block - draw.randrange(1, pages) * PAGE_SIZE
         self._memory = _Memory(low, pages)
 
@@ -127,7 +127,7 @@ class Generator:
         return self._next_seed
 
     def _count(self, most: int) -> int:
-        """Draw a number that is rather small, but need not be."""
+        """Choose a number from 1 to @most, usually a small one."""
         return min(most, int(2 ** self._random.uniform(0, most.bit_length())))
 
     def _range(self, most: int) -> tuple[int, int]:
@@ -161,7 +161,7 @@ class Generator:
         self._calls += -(-count // chunk) if chunk else 1
 
     def _stride(self) -> None:
-        """Convert or flips pages at a distance, upwards or downwards."""
+        """Convert or flip pages with a stride, upwards or downwards."""
         step = self._random.choice((1, 2, 3, 4, 16))
         size = self._random.randint(1, step)
         rounds = self._random.randint(2, min(
@@ -186,7 +186,7 @@ class Generator:
     # Several vCPUs
 
     def _device_lines(self) -> list[str]:
-        """Add what the first vCPU does before it joins the others."""
+        """Return operations of the first vCPU before it joins the others."""
         lines = []
         draw = self._random
         if draw.random() < 0.4:
@@ -204,7 +204,7 @@ class Generator:
         return f'TARGETS+{index * (_TARGET_STEP >> 10)}K'
 
     def _dma_to_target(self) -> str:
-        """To a page that nothing else touches; the others of them are private.
+        """Return DMA to a page that no other operation uses.
         """
         if not self._is_master:
             return 'dma-to ' + self._blocked_target()
@@ -243,7 +243,7 @@ class Generator:
         to_shared = self._random.random() < 0.5
         self._memory.convert(start, rounds * cpus, to_shared)
         self._calls += rounds * cpus
-        # On the way, each other page can be a piece of its own.
+        # Until the end, every other page can be a range of its own
         self._peak_runs = max(self._peak_runs,
                               self._memory.runs() + rounds * cpus)
         return [f'repeat {rounds}',
@@ -251,7 +251,7 @@ class Generator:
                 f'+cpu*4K+i*{cpus * 4}K 4K', 'end']
 
     def _neighbours(self, cpus: int) -> list[str]:
-        """Convert pages side by side, back and forth."""
+        """Convert adjacent pages, back and forth."""
         size = self._random.choice((1, 1, 2, 5))
         start = self._random.randrange(self._memory.pages - cpus * size)
         rounds = self._random.randint(2, self._most_calls // (2 * cpus))
@@ -282,7 +282,7 @@ class Generator:
                          f'{size * 4}K')
             self._calls += rounds * cpus
         if len(lines) > 1:
-            # Each page is converted to either state at least once.
+            # Each page is converted to each state at least once
             self._memory.convert(start, span, not to_shared)
         for cpu in range(cpus):
             for i in range(rounds):
@@ -293,7 +293,7 @@ class Generator:
                 f'+i*{move * 4}K {size * 4}K', 'end']
 
     def _own_parts(self, cpus: int) -> list[str]:
-        """Have each vCPU convert a part of its own."""
+        """Convert a different part on each vCPU."""
         part = self._random.randint(2, self._memory.pages // cpus)
         part = min(part, 1024, self._most_calls // cpus)
         start = self._random.randrange(self._memory.pages - part * cpus + 1)
@@ -400,7 +400,7 @@ class Generator:
         self._emit('sync')
 
     def _set_up(self) -> None:
-        """Set up the device, after the start and after a reset."""
+        """Set up the device, at the start and after a reset."""
         self._targets = sorted(self._random.sample(
             range(_TARGET_COUNT), _TARGET_COUNT // 2))
         self._emit('share SCRATCH 4K', 'scratch SCRATCH')
@@ -422,7 +422,7 @@ class Generator:
         self._set_up()
 
     def shared_pages(self) -> dict[int, bool]:
-        """Check each page against what the generator believes."""
+        """Return whether each page is shared, according to the generator."""
         return {self._memory.base + page * PAGE_SIZE: bool(shared)
                 for page, shared in enumerate(self._memory.shared)}
 
@@ -457,7 +457,7 @@ class Generator:
 
 
 def random_program(seed: int, calls: int, backend: str) -> str:
-    """Draw a program with at least so many conversions.
+    """Generate a program with at least @calls conversions.
 
     The same arguments give the same program.
     """

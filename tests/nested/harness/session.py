@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Starts the machines for programs and tests, with the files they need."""
+"""Start the machines for programs and tests, with the files that they need."""
 
 import argparse
 import math
@@ -31,7 +31,7 @@ L1_MIN_MIB = 4096
 
 @dataclass
 class Built:
-    """Files that have to be built first."""
+    """Files that must be built first."""
 
     folder: Path
     qemu: Path
@@ -43,10 +43,10 @@ class Built:
 
 
 def add_build_option(parser: argparse.ArgumentParser) -> None:
-    """Add --build, which all commands have."""
+    """Add the option --build, which all commands have."""
     parser.add_argument('--build', type=Path, default=BUILD, metavar='DIR',
-                        help='the folder with what was built (default: '
-                        'build/ of this tree)')
+                        help='build folder with QEMU, kernel and firmware '
+                        '(default: build/ of this tree)')
 
 
 def _find(path: Path, how: str) -> Path:
@@ -56,14 +56,14 @@ def _find(path: Path, how: str) -> Path:
 
 
 def find_built(build: Path, kernel: Path | None = None) -> Built:
-    """Find what was built in that folder; the kernel can be another one."""
+    """Find the files in a build folder; @kernel overrides the kernel."""
     return Built(
         build,
         _find(build / 'qemu/qemu-system-x86_64', 'scripts/build-qemu builds '
               'it'),
         _find(build / 'qemu-src/python', 'scripts/build-qemu unpacks it'),
         _find(kernel or build / 'nested/bzImage',
-              'give the image of a kernel' if kernel else
+              'use the image of a kernel' if kernel else
               'tests/nested/build-kernel builds it'),
         _find(build / 'core/tests/nested/nested-firmware.bin', _HOW_CORE),
         _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE),
@@ -71,7 +71,7 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
 
 
 def program_files(program: Program, built: Built) -> dict[str, bytes]:
-    """Return what the level 1 machine needs to run this program."""
+    """Return the files that the level 1 machine needs for this program."""
     return {FIRMWARE_PATH: built.firmware.read_bytes(),
             AUDIT_PATH: built.audit_pages.read_bytes(),
             EDGE_PATH: built.edge.read_bytes(),
@@ -79,9 +79,9 @@ def program_files(program: Program, built: Built) -> dict[str, bytes]:
 
 
 def l1_memory(program: Program, oracle: Oracle) -> int:
-    """Return how many MiB the level 1 machine needs for this program."""
+    """Return the memory of the level 1 machine for this program, in MiB."""
     memory = program.machine.memory + program.machine.vmem_size
-    # Huge pages are there from the start
+    # Huge pages are allocated at the start
     shared = memory if program.machine.backing == 'hugetlb' \
         else min(memory, oracle.peak_shared)
     needed = shared + min(memory, oracle.touched)
@@ -89,7 +89,7 @@ def l1_memory(program: Program, oracle: Oracle) -> int:
 
 
 def check_program(program: Program, backend: str) -> Oracle:
-    """Refuse a program that cannot be right, before anything is started."""
+    """Reject a program that contradicts the oracle, before it is started."""
     oracle = Oracle(program, backend != 'none')
     for _ in oracle.run():
         pass
@@ -101,9 +101,9 @@ class Machines:
 
     def __init__(self, built: Built, folder: Path, keep: bool = False,
                  qemu: Path | None = None) -> None:
-        """@qemu runs the guest, if it is not the one that was built.
+        """@qemu: the QEMU that runs the guest, if not the one in @built
 
-        @keep: whether the folders stay when the machines are gone
+        @keep: whether to keep the folders after the machines have ended
         """
         self.built = built
         self._qemu = qemu or built.qemu
@@ -117,7 +117,7 @@ class Machines:
               devices: int = 1, kernel_arguments: str = '',
               iommu_options: str = '', options: Sequence[str] = (),
               icount: bool = False) -> L1Machine:
-        """Start one with these files, and end what is left of the last one.
+        """Start a machine with these files, after ending the last one.
 
         @devices: the number of edu devices
         """
@@ -135,13 +135,13 @@ class Machines:
 
     @property
     def l1(self) -> L1Machine | None:
-        """The machine that is there, if any."""
+        """The current machine, or None."""
         return self._l1
 
     def check_hung(self, error: L1Error | None = None) -> None:
-        """Raise L1Hung if the machine is what went wrong.
+        """Raise L1Hung if a hang of the machine caused the failure.
 
-        @error: of the machine itself, if there was one
+        @error: error of the machine itself, if any
         """
         if self._l1:
             self._l1.check_stalled()
@@ -149,7 +149,7 @@ class Machines:
                 self._l1.check_gone()
 
     def kill(self) -> None:
-        """End the machine, if there is one."""
+        """Kill the machine, if there is one."""
         if self._l1:
             self._l1.kill()
             self._l1 = None
@@ -162,7 +162,7 @@ class Machines:
              more_files: Mapping[str, bytes] | None = None) -> None:
         """Run a program to its end.
 
-        @memory_mib: of the level 1 machine, if it is not to be calculated
+        @memory_mib: memory of the level 1 machine; calculated if None
         """
         program, options = run.program, run.options
         oracle = check_program(program, options.backend)
@@ -181,16 +181,16 @@ class Machines:
 
 @contextmanager
 def running(l2: L2Machine, checks: Checks, name: str) -> Iterator[None]:
-    """Start QEMU, and end it if it or the guest does not do as it should.
+    """Start QEMU, and kill it if it or the guest fails.
 
-    That is a failed check. Whoever uses this connects to the monitor, and has
-    QEMU quit.
+    This is a failed check. The caller connects to the monitor, and lets QEMU
+    quit.
     """
     l2.start()
     try:
         yield
     except L2Error as error:
-        checks.check(False, f'{name}: QEMU and the guest do as they are told',
+        checks.check(False, f'{name}: QEMU and the guest execute the test',
                      f'{error}\n{l2.stderr()}')
         l2.kill()
     finally:
@@ -198,7 +198,7 @@ def running(l2: L2Machine, checks: Checks, name: str) -> Iterator[None]:
 
 
 def check_quit(l2: L2Machine, checks: Checks, name: str = '') -> None:
-    """Check that QEMU quits when it is told to."""
+    """Check that QEMU quits on request."""
     l2.quit()
     status = l2.wait_exit()
     checks.check(status == 0, f'{name}QEMU quits',
@@ -207,11 +207,11 @@ def check_quit(l2: L2Machine, checks: Checks, name: str = '') -> None:
 
 def check_complaints(l1: L1Machine, checks: Checks, name: str = '',
                      allowed: str | None = None) -> None:
-    """Check that the kernel of level 1 has not complained.
+    """Check that the kernel of level 1 reported no problem.
 
-    @allowed: what lines may have in them that do not count
+    @allowed: a text whose lines are ignored
     """
     complaints = [line for line in l1.complaints()
                   if allowed is None or allowed not in line]
-    checks.check(not complaints, f'{name}the kernel of level 1 has nothing to '
-                 'complain of', '\n'.join(complaints))
+    checks.check(not complaints, f'{name}the kernel of level 1 reported no '
+                 'problem', '\n'.join(complaints))

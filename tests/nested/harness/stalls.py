@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Measures how long QEMU's monitor takes to answer while the guest works.
+"""Measure the response times of QEMU's monitor while the guest works.
 
-Times are taken on this machine's clock: whatever took them in the level 1
-machine would compete with QEMU for its two processors. They include the way
-through the virtio port, which is what an idle guest's figures are about.
+Times are taken on this machine: a process in the level 1 machine would compete
+with QEMU for its two processors. They include the virtio port, whose latency
+the figures of an idle guest show.
 """
 
 import time
@@ -21,11 +21,11 @@ COMMANDS = ('query-status', 'query-guest-memfd', 'x-query-vfio-dma')
 IDLE = 'idle'
 BUSY = 'busy'
 
-# The time for which the monitor is asked
+# Duration of each measurement in seconds
 _SECONDS = {IDLE: 20.0, BUSY: 60.0}
-# Between two commands, so that asking is not all that QEMU does
+# Pause between two commands, in which QEMU does other work
 _PAUSE = 0.01
-# A command that is measured may take long, but not for ever
+# Timeout of measured commands
 _ANSWER_TIMEOUT = 120.0
 
 # The firmware writes three registers to switch PAM, by an address port and a
@@ -34,13 +34,13 @@ _WRITES_PER_TOGGLE = 6
 
 
 def summarize(command: str, phase: str, seconds: list[float]) -> Latency:
-    """Summarize the times that a command took."""
+    """Summarize the response times of a command."""
     times = [round(each * 1000, 3) for each in seconds]
     return Latency(command, phase, round(median(times), 3), max(times), times)
 
 
 def sum_up(statistics: list[dict[str, Any]]) -> dict[str, int]:
-    """Add up what query-stats says over all vCPUs."""
+    """Sum up the results of query-stats over all vCPUs."""
     sums: dict[str, int] = {}
     for vcpu in statistics:
         for each in vcpu['stats']:
@@ -49,22 +49,22 @@ def sum_up(statistics: list[dict[str, Any]]) -> dict[str, int]:
 
 
 class _MeasuredAll(Exception):
-    """Everything was measured: the guest can be ended."""
+    """Raised when everything was measured, to end the guest."""
 
 
 class StallsRun(ProgramRun):
-    """Times the monitor while the guest waits, and in its parallel block."""
+    """Measures the monitor while the guest waits, and in a parallel block."""
 
-    # To follow each mapping would take the time that is measured.
+    # Tracing each mapping would change the measured times
     follows_kernel = False
 
     def _commands(self, l2: L2Machine) -> list[str]:
-        """Return the commands that this QEMU has."""
+        """Return the measured commands that this QEMU has."""
         known = {command['name'] for command in l2.execute('query-commands')}
         return [command for command in COMMANDS if command in known]
 
     def _time(self, l2: L2Machine, phase: str) -> None:
-        """Ask in turns, and leaves the guest some time in between."""
+        """Execute the commands in turns, with pauses."""
         times: dict[str, list[float]] = {
             command: [] for command in self._commands(l2)}
         end = time.monotonic() + _SECONDS[phase]
@@ -76,7 +76,7 @@ class StallsRun(ProgramRun):
                     l2.execute(command)
                     taken.append(time.monotonic() - begin)
         finally:
-            # Until the monitor answered no more, it is known, too.
+            # Keep the times before the monitor stopped answering
             self.figures.latencies += [summarize(command, phase, taken)
                                        for command, taken in times.items()
                                        if taken]
@@ -100,8 +100,8 @@ class StallsRun(ProgramRun):
             raise L2Error(f'the guest is not running, but "{status}"')
         said = l2.serial.read_line(0)
         if said is not None:
-            raise L2Error('the guest was to convert memory until the end, '
-                          f'but says "{said}"')
+            raise L2Error('the guest must convert memory until the end, but '
+                          f'sends "{said}"')
 
     def _expect(self, l2: L2Machine, event: Event) -> list[str]:
         if event.word == 'ok' and event.record.op == 'parallel':

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Replays trace events of the kernel's IOMMU layer.
+"""Replay trace events of the kernel's IOMMU layer.
 
-The stream is what the kernel's trace_pipe says with trace_clock "counter",
-which numbers the events of all processors in one order. Among them are lines
-that kernel-edge/ writes: what QEMU is about to do, or has done, with memory.
+The stream is the kernel's trace_pipe with trace_clock "counter", which numbers
+the events of all processors in one order. It includes lines that kernel-edge/
+writes before and after QEMU changes memory.
 """
 
 import re
@@ -35,7 +35,7 @@ class MapReplay:
 
     def __init__(self) -> None:
         self._starts: list[int] = []
-        # End of the piece, and which map event it is a piece of
+        # End of each piece, and the number of its map event
         self._pieces: list[tuple[int, int]] = []
         self._pieces_of: Counter[int] = Counter()
         self._events = 0
@@ -43,7 +43,7 @@ class MapReplay:
 
     @property
     def live_events(self) -> int:
-        """The number of map events of which something is still mapped."""
+        """The number of map events that are still mapped at least partly."""
         return len(self._pieces_of)
 
     @property
@@ -52,7 +52,7 @@ class MapReplay:
         return self._events
 
     def live_events_in(self, start: int, end: int) -> int:
-        """Count map events of which something is mapped in there."""
+        """Count map events that are mapped in [start, end)."""
         low, high = self._overlapping(start, end)
         return len({event for _, event in self._pieces[low:high]})
 
@@ -62,7 +62,7 @@ class MapReplay:
             in zip(self._starts, self._pieces))
 
     def mapped_in(self, start: int, end: int) -> Iterator[tuple[int, int]]:
-        """Yield what is mapped in there."""
+        """Yield the mapped parts of [start, end)."""
         for at in range(*self._overlapping(start, end)):
             yield max(start, self._starts[at]), min(end, self._pieces[at][0])
 
@@ -111,33 +111,33 @@ class MapReplay:
 
 
 class EdgeReplay:
-    """The memory that is private, and whether devices could reach it.
+    """Tracks private memory, and whether devices could access it.
 
-    At no moment may an IOMMU entry cover private memory, or memory whose
-    shared backing is given back to the kernel. IOVAs are guest addresses.
+    An IOMMU entry must never cover private memory, or memory whose shared
+    backing is freed. IOVAs are guest addresses.
     """
 
     def __init__(self) -> None:
         self.private = IntervalSet()
-        # Ranges of memory slots, and what was private where one is gone:
-        # KVM keeps attributes for the next one.
+        # Ranges of memory slots, and private memory without a slot: KVM keeps
+        # attributes when a slot is removed
         self._slots = IntervalSet()
         self._hidden = IntervalSet()
-        # Memory that was mapped, which allocates it, and not freed since then
+        # Memory that was allocated, because it was mapped, and not freed
         self.backed = IntervalSet()
-        # Descriptions of where this did not hold, and the memory
+        # Descriptions of violations, and the memory concerned
         self.exposures: list[str] = []
         self.exposed = IntervalSet()
-        # The number of lines with each word
+        # Number of lines with each word
         self.counts: Counter[str] = Counter()
-        # Containers that a group of devices is being attached to: the kernel
-        # tries then what the IOMMU can do, with pages of its own
+        # Number of containers being attached to: the kernel then maps its own
+        # pages to probe the IOMMU
         self._attaching = 0
-        # What was private before a conversion that may still fail
+        # Private memory before a conversion that may still fail
         self._before: dict[tuple[int, int], IntervalSet] = {}
 
     def note_map(self, start: int, size: int) -> None:
-        """Note that this is about to be mapped."""
+        """Record that a range is about to be mapped."""
         if self._attaching:
             return
         private = IntervalSet(self.private.clipped(start, start + size))
@@ -152,7 +152,7 @@ class EdgeReplay:
             self.exposed.add(*part)
 
     def take_exposures(self) -> tuple[list[str], IntervalSet]:
-        """Return where this did not hold, and forgets it."""
+        """Return the violations so far, and clear them."""
         taken = self.exposures, self.exposed
         self.exposures, self.exposed = [], IntervalSet()
         return taken
@@ -165,7 +165,7 @@ class EdgeReplay:
                          f'mapped: {mapped}')
 
     def check_all(self, maps: MapReplay) -> None:
-        """Note what is private, but mapped now."""
+        """Record private memory that is mapped now as a violation."""
         for start, end in self.private:
             self._check_not_mapped(maps, start, end, 'is private')
 
@@ -178,7 +178,7 @@ class EdgeReplay:
             self._hidden.add(*part)
 
     def _take_private(self, start: int, end: int) -> IntervalSet:
-        """Make it shared. Returns what was private."""
+        """Make a range shared. Returns its private parts."""
         taken = IntervalSet([*self.private.clipped(start, end),
                              *self._hidden.clipped(start, end)])
         self.private.remove(start, end)
@@ -204,7 +204,7 @@ class EdgeReplay:
         self._make_private(private)
 
     def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
-        """Take a line of kernel-edge: what QEMU does, what is mapped then."""
+        """Process a line of kernel-edge. @maps has the current mappings."""
         self.counts[word] += 1
         match word:
             case 'private':
@@ -228,7 +228,7 @@ class EdgeReplay:
 
 
 class TraceReplay:
-    """Takes the lines of the stream and keeps a MapReplay up to date."""
+    """Processes the lines of the stream, and updates the replays."""
 
     def __init__(self) -> None:
         self.maps = MapReplay()
@@ -238,10 +238,10 @@ class TraceReplay:
         self._pending: list[tuple[int, str, int, int]] = []
 
     def feed(self, line: str) -> str | None:
-        """Take a line. Returns the text of a marker.
+        """Process a line. Returns the text of a marker, or None.
 
-        Events take effect at the next marker: until then, those of another
-        processor that came before them can still follow.
+        Events take effect at the next marker, because earlier events of other
+        processors can follow until then.
         """
         event = _EVENT.search(line)
         if event:

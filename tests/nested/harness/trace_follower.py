@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Follows the trace of the level 1 machine's kernel."""
+"""Follow the trace of the level 1 machine's kernel."""
 
 import time
 
@@ -29,9 +29,9 @@ class TraceFollower:
         self._stream.start()
 
     def catch_up(self, command: str = 'true') -> str:
-        """Replay the trace up to now.
+        """Execute a shell command, then replay the trace so far.
 
-        Executes a shell command before, and returns its output.
+        Returns the output of the command.
         """
         self._markers += 1
         marker = f'marker {self._markers}'
@@ -42,4 +42,4 @@ class TraceFollower:
             for line in self._stream.take(1.0):
                 if self._replay.feed(line) == marker:
                     return output
-        raise L1Error(f'{marker} does not come out of the kernel\'s trace')
+        raise L1Error(f"{marker} does not arrive in the kernel's trace")

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Measures what memory of the level 1 machine is used for."""
+"""Measure the use of memory in the level 1 machine."""
 
 import re
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ class Usage:
     shmem: int
     huge: int
     guest_memfd: int
-    # All that is neither free nor kept by a processor to be given out soon
+    # Memory that is neither free nor in a processor's list of free pages
     used: int
-    # Pages that the kernel has pinned, and those that QEMU is charged for
+    # Pages pinned by the kernel, and pages charged to QEMU
     pinned: int
     locked: int
-    # QEMU's, huge pages not included
+    # QEMU's resident memory, without huge pages
     resident: int
 
 
@@ -34,15 +34,15 @@ def _values(text: str) -> dict[str, int]:
 
 
 def _kept_by_processors(text: str) -> int:
-    """Parse /proc/zoneinfo. Returns bytes."""
+    """Return the bytes in processors' free lists, from /proc/zoneinfo."""
     return PAGE_SIZE * sum(map(int, re.findall(r'^\s+count:\s+(\d+)$', text,
                                                re.M)))
 
 
 def measure(l1: L1Machine) -> Usage:
-    """Measure it now.
+    """Measure the current use of memory.
 
-    The kernel first sums up counters that it keeps by processor.
+    The kernel first sums up its counters per processor.
     """
     text = l1.check(
         'echo 1 >/proc/sys/vm/stat_refresh; '
@@ -55,7 +55,7 @@ def measure(l1: L1Machine) -> Usage:
         shmem=values['Shmem'],
         huge=(values['HugePages_Total'] - values['HugePages_Free']) *
         values['Hugepagesize'],
-        # All other files are in tmpfs
+        # All other files in tmpfs
         guest_memfd=values['Cached'] - values['Shmem'],
         used=values['MemTotal'] - values['MemFree'] -
         _kept_by_processors(text),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""The wire format of programs, as firmware/program-format.h defines it."""
+"""The wire format of programs, read from firmware/program-format.h."""
 
 import re
 import struct
@@ -14,7 +14,7 @@ _TYPES = {'uint16_t': 'H', 'uint32_t': 'I', 'int64_t': 'q', 'uint64_t': 'Q'}
 
 
 class Layout:
-    """A struct of the header: packs values by the names of its fields."""
+    """A struct of the header, which packs values by field name."""
 
     def __init__(self, name: str, fields: list[tuple[str, str]]) -> None:
         self.name = name
@@ -24,7 +24,7 @@ class Layout:
         self._struct = struct.Struct(
             '<' + ''.join(_TYPES[kind] for kind, _ in fields))
         self.size = self._struct.size
-        # The compiler aligns fields: there must be nothing for it to do.
+        # The compiler aligns fields: the struct must not need padding
         codes = [_TYPES[kind] for kind, _ in fields]
         native = struct.calcsize(
             '@' + ''.join(codes) + '0' + max(codes, key=struct.calcsize))
@@ -60,5 +60,5 @@ CONSTANTS, STRUCTS = read_header(HEADER_FILE)
 RECORD = STRUCTS['ProgramRecord']
 HEADER = STRUCTS['ProgramHeader']
 
-# The fw_cfg file's name is the firmware's business and the runner's.
+# Name of the fw_cfg file, which the firmware expects
 PROGRAM_FILE = 'opt/org.qemu.shared-dma/program'

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the kinds of arguments."""
+"""Tests of the argument types."""
 
 import argparse
 import math
@@ -19,7 +19,7 @@ class ArgumentsTest(unittest.TestCase):
         self.assertEqual(integer(1)('100000'), 100000)
         for text in ('0', '241', '-3', '1.5', 'x', ''):
             with self.assertRaisesRegex(argparse.ArgumentTypeError,
-                                        'from 1 to 240'):
+                                        'between 1 and 240'):
                 parse(text)
         with self.assertRaisesRegex(argparse.ArgumentTypeError, '>= 1'):
             integer(1)('0')

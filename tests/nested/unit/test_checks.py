@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of checks and TAP, and of what happens when level 1 hangs."""
+"""Tests of checks and TAP, and of repetition when level 1 hangs."""
 
 import io
 import unittest
@@ -84,7 +84,7 @@ class HangTest(unittest.TestCase):
         self.reports: list[str] = []
 
     def run_attempts(self, *errors: Exception | None) -> int:
-        """Call an attempt that raises these, one each time."""
+        """Call an attempt that raises one of @errors each time."""
         def attempt() -> int:
             error = errors[self.attempts]
             self.attempts += 1

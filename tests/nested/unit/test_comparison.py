@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the table that compares QEMUs, and of what its cells say."""
+"""Tests of the table that compares QEMUs, and of its cells."""
 
 import unittest
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of what is made to fail of a program."""
+"""Tests of the scenarios that are made from a program."""
 
 import unittest
 

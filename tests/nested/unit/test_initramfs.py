@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the archives, with cpio as the judge."""
+"""Tests of the archives, which cpio must accept."""
 
 import shutil
 import subprocess

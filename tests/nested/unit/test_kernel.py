@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of what is read from a kernel's image."""
+"""Tests of reading a kernel's image."""
 
 import tempfile
 import unittest

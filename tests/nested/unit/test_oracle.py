@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the oracle: what must be shared, arrive and fault."""
+"""Tests of the oracle: shared memory, DMA and faults."""
 
 import unittest
 
@@ -11,7 +11,7 @@ MIB = 1 << 20
 
 
 def run(text: str) -> tuple[Oracle, list[Event], list[list[tuple[int, int]]]]:
-    """Execute; returns events, and what is shared below the ROM at each."""
+    """Execute. Returns events, and the shared pages below the ROM at each."""
     oracle = Oracle(compile_program(text, 'text'))
     events = []
     states = []
@@ -26,7 +26,7 @@ def final(text: str) -> list[tuple[int, int]]:
 
 
 class RefusalTest(unittest.TestCase):
-    """What other tests need."""
+    """Base class of tests that expect errors."""
 
     def assert_refused(self, text: str, reason: str) -> None:
         with self.assertRaisesRegex(ProgramError, reason):
@@ -34,7 +34,7 @@ class RefusalTest(unittest.TestCase):
 
 
 class ValueTest(RefusalTest):
-    """Memory, registers and ports by hand."""
+    """Access to memory, registers and ports."""
 
     def test_places(self) -> None:
         run('poke 64M 1\npeek 64M+4 1\npeek BAR 0\nin 0xfffc 0')
@@ -44,7 +44,7 @@ class ValueTest(RefusalTest):
         self.assert_refused('out 0xfffe 1', 'is not an I/O port')
 
     def test_transfer(self) -> None:
-        """What a program starts by itself may be blocked."""
+        """A transfer that a program starts may be blocked."""
         start = ('share 32M 4K\nscratch 32M\nmaster on\n'
                  'poke BAR+0x88 64M+8K width 64\n')
         _, events, _ = run(start.replace('64M+8K', '0x4002000') +
@@ -64,7 +64,7 @@ class ValueTest(RefusalTest):
                                 'cannot be in a parallel block')
 
     def test_rom(self) -> None:
-        """It is shared, and has to stay so."""
+        """The ROM is shared and must stay so."""
         run('share ROM 64K\nshare LOW_END 2G')
         self.assert_refused('unshare ROM 64K', 'belongs to the firmware')
 
@@ -97,7 +97,7 @@ class ParallelDmaTest(RefusalTest):
                          'read or written at')
 
     def test_mapping_is_left_alone(self) -> None:
-        # What is shared there is one piece with the target.
+        # The shared memory there is contiguous with the target
         what = 'dma-to 64M 64 seed 1 arrives\nunshare 64M+cpu*64K 4K'
         reason = 'its mapping could be split during DMA'
         self.refused(self.START + 'unshare 64M+64K 4K\nshare 64M+64K 4K\n',
@@ -105,7 +105,7 @@ class ParallelDmaTest(RefusalTest):
         what = 'dma-to 64M 64 seed 1 arrives\nshare 64M+cpu*1M pages 1'
         self.refused(self.START, what.replace('64M+cpu', '65M-cpu') + '\n' +
                      'share 64M+cpu*1M 4K', 'read or written|split during DMA')
-        # If pages are mapped one by one, it is not.
+        # This is allowed if each page is a mapping
         run('shared-dma-extent page\n' + self.START + 'parallel 2\n'
             'dma-to 64M 64 seed 1 arrives\nunshare 64M+4K+cpu*64K 4K\nend\n')
 
@@ -167,11 +167,11 @@ class OracleTest(RefusalTest):
         self.assert_refused(
             'parallel 2\nshare 64M+cpu*4K 4K\n'
             'unshare 64M+4K+cpu*4K 4K\nend\n',
-            'which vCPU comes first: what becomes of 0x4001000')
-        # Of three, the first and the last agree.
+            'which vCPU comes first: the state of 0x4001000')
+        # Of three vCPUs, the first and the last agree
         self.assert_refused(
             'parallel 3\nshare 64M+4K 4K\nunshare 64M+cpu*4K 4K\nend\n',
-            'which vCPU comes first: what becomes of 0x4001000')
+            'which vCPU comes first: the state of 0x4001000')
         for access in ('fill 64M+cpu*4K 4K seed 1',
                        'verify 64M+cpu*4K 4K zero'):
             self.assert_refused(
@@ -218,8 +218,8 @@ class OracleTest(RefusalTest):
             for bad in ('64M pages 0', '64M+1 pages 1', '0-4K pages 2',
                         '64M pages 0x10000000000000'):
                 self.assertEqual(final(f'{op} {bad} expect EINVAL\n'), [])
-                self.assert_refused(f'{op} {bad}\n', 'has to return -22')
-        self.assert_refused('share 64M 4K expect EINVAL\n', 'has to return 0')
+                self.assert_refused(f'{op} {bad}\n', 'must return -22')
+        self.assert_refused('share 64M 4K expect EINVAL\n', 'must return 0')
 
     def test_nothing_there(self) -> None:
         for nothing in ('1T 4K', 'BAR 1M', '0-4K pages 1', 'HIGH_END 4K'):
@@ -275,7 +275,7 @@ class OracleTest(RefusalTest):
             (32 * MIB, 32 * MIB + 4096), (ROM_RANGE[0], page),
             (page + 4096, ROM_RANGE[1])])
         self.assertTrue(oracle.shared.covers(*ROM_RANGE))
-        # There is RAM, they are gone, or a reset has taken them away.
+        # Registers over RAM, disabled, or removed by a reset
         for more in ('out 0xcf8 ESB+0x10\nout 0xcfc 48M\n',
                      'out 0xcfc 0 width 16\n',
                      'reset\nmaster on\n'):
@@ -287,7 +287,7 @@ class OracleTest(RefusalTest):
         text = self.ESB + 'out 0xcfc ROM+0x8000\n' + self.ENABLE
         run(text + 'dma-from ROM+0x9000 8 zero arrives\n')
         self.assert_refused(text + 'dma-from ROM+0x8010 8 zero arrives\n',
-                            'has to be blocked')
+                            'must be blocked')
         self.assert_refused(text + 'master off\nout 0xcfc 0\n',
                             'selected another register')
 
@@ -301,9 +301,9 @@ class OracleTest(RefusalTest):
 
     def test_dma_that_contradicts(self) -> None:
         self.assert_refused(self.SETUP + 'dma-to 64M 8 seed 1 blocked\n',
-                            'has to arrive')
+                            'must arrive')
         self.assert_refused(self.SETUP + 'dma-to 80M 8 seed 1 arrives\n',
-                            'has to be blocked')
+                            'must be blocked')
         self.assert_refused(self.SETUP + 'dma-to 64M+8 4K seed 1 arrives\n',
                             'stay in a page')
         self.assert_refused('master on\nshare 64M 4K\n'
@@ -312,15 +312,15 @@ class OracleTest(RefusalTest):
     def test_master_off(self) -> None:
         loaded = self.SETUP + 'dma-to 64M 8 seed 1 arrives\nmaster off\n'
         _, events, _ = run(loaded + 'dma-to 64M+64 8 seed 1 blocked\n')
-        # It does not get to the IOMMU, so there is nothing to report.
+        # The DMA does not reach the IOMMU, so there is nothing to report
         self.assertEqual(events[-1].faults, [])
         self.assertEqual(events[-1].counters.blocked, 1)
         self.assert_refused(loaded + 'dma-to 64M 8 seed 1 arrives\n',
-                            'has to be blocked')
+                            'must be blocked')
         self.assert_refused(loaded + 'dma-to 64M 8 seed 2 blocked\n',
                             'what it wrote last')
         self.assert_refused(loaded + 'dma-from 64M 8 seed 1 blocked\n',
-                            'no way to see')
+                            'cannot check what the device has read')
 
     def test_reset(self) -> None:
         _, events, states = run(self.SETUP + 'reset\nsync\n')
@@ -344,7 +344,7 @@ class VirtioMemTest(RefusalTest):
     VMEM = 'memory 256M\nvirtio-mem 64M\n'
 
     def plugged(self, text: str) -> list[tuple[int, int]]:
-        """Offsets of what is plugged at the end."""
+        """Return the offsets of memory that is plugged at the end."""
         base = 4 * GIB
         return [(start - base, end - base) for start, end
                 in run(self.VMEM + text)[0].plugged()]
@@ -363,7 +363,7 @@ class VirtioMemTest(RefusalTest):
         self.assertEqual(self.plugged('plug VMEM+2M 6M chunk 2M\n'),
                          [(2 * MIB, 8 * MIB)])
         self.assertEqual(self.plugged('plug VMEM 64M\nunplug-all\n'), [])
-        # The region is next to the ROM, which stays.
+        # The region is adjacent to the ROM, which stays mapped
         oracle, events, states = run(
             self.VMEM + 'plug VMEM 5*2M chunk 4M\nunplug-all\nsync\n')
         self.assertEqual(events[-2].counters.calls, 0)
@@ -383,12 +383,12 @@ class VirtioMemTest(RefusalTest):
                 self.plugged(f'{setup}{refused} expect ERROR\n'),
                 [(2 * MIB, 6 * MIB)])
             self.assert_refused(f'{self.VMEM}{setup}{refused}\n',
-                                'has to be answered with 3')
+                                'must be answered with 3')
             self.assert_refused(f'{self.VMEM}{setup}{refused} expect BUSY\n',
-                                'has to be answered with 3')
+                                'must be answered with 3')
         self.assert_refused(self.VMEM + 'plug VMEM 2M expect ERROR\n',
-                            'has to be answered with 0')
-        # The host may lack what it takes.
+                            'must be answered with 0')
+        # The host may lack memory
         self.assertEqual(self.plugged('plug VMEM 2M expect BUSY\n'), [])
 
     def test_plugged_memory(self) -> None:
@@ -412,7 +412,7 @@ class VirtioMemTest(RefusalTest):
                         'dma-to VMEM+64M 8 seed 1 blocked'):
             self.assert_refused(f'{setup}{refused}\n', 'not RAM')
         self.assert_refused(setup + 'dma-to VMEM+2M 8 seed 1 blocked\n',
-                            'has to arrive')
+                            'must arrive')
 
     def test_reset_unplugs(self) -> None:
         self.assertEqual(self.plugged('plug VMEM 64M\nreset\n'), [])

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the TAP that pytest prints with our plugin."""
+"""Tests of pytest's results as TAP."""
 
 import os
 import subprocess
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from harness import NESTED
 
-# Two attempts, of which the first one ends early
+# A test that hangs in the first of two attempts
 HANGS_ONCE = '''
 from harness.l1 import L1Hung
 attempts = []
@@ -37,7 +37,7 @@ class TapTest(unittest.TestCase):
         self.folder = Path(folder.name)
 
     def run_tests(self, text: str, *options: str) -> tuple[int, list[str]]:
-        """Run a module of tests. Returns the status and the points."""
+        """Run a test module. Returns the status and the test points."""
         (self.folder / 'test_it.py').write_text(text, encoding='utf-8')
         (self.folder / 'pytest.ini').write_text('[pytest]\n')
         result = subprocess.run(

@@ -14,7 +14,7 @@ CALLS = 600
 
 
 def calls_of(text: str) -> int:
-    """How many conversions a program has. Raises ProgramError."""
+    """Return the number of conversions in a program."""
     return sum(event.counters.calls for event in
                Oracle(compile_program(text, 'random')).run()
                if event.word in ('sync', 'reset', 'done'))
@@ -41,7 +41,7 @@ class RandomProgramTest(unittest.TestCase):
             self.assertEqual(lines(seed, 'type1'), lines(seed, 'iommufd'))
 
     def test_all_are_right(self) -> None:
-        """The oracle accepts them, and there is everything in them."""
+        """The oracle accepts the programs, and they have all operations."""
         words = set()
         for seed in range(SEEDS):
             text = random_program(seed, CALLS, 'type1')
@@ -55,7 +55,7 @@ class RandomProgramTest(unittest.TestCase):
              'blocks', 'page', 'dma-entry-limit'}, words)
 
     def test_follows_what_is_shared(self) -> None:
-        """What it believes at the end is what the oracle does."""
+        """The generator and the oracle agree about the state at the end."""
         for seed in range(40):
             generator = Generator(seed, CALLS, 'type1')
             oracle = Oracle(compile_program(generator.generate(), 'random'))
@@ -69,7 +69,7 @@ class RandomProgramTest(unittest.TestCase):
                     {page for page, shared in pages.items() if shared})
 
     def test_devices_only_where_they_can_be(self) -> None:
-        """DMA is in parallel blocks, too, and iommufd has no limit."""
+        """Parallel blocks can have DMA, and iommufd has no limit."""
         blocks = 0
         for seed in range(50):
             text = random_program(seed, CALLS, 'iommufd')

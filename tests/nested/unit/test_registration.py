@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests that meson knows all nested tests: it has lists, not patterns."""
+"""Check that meson has all nested tests: meson.build lists them one by one."""
 
 import re
 import subprocess
@@ -26,7 +26,7 @@ class RegistrationTest(unittest.TestCase):
         self.text = (NESTED / 'meson.build').read_text(encoding='utf-8')
 
     def names(self, variable: str) -> set[str]:
-        """Return what is in a list of meson.build."""
+        """Return the elements of a list in meson.build."""
         match = re.search(rf'^{variable} = \[(.*?)\]$', self.text,
                           re.M | re.S)
         assert match, variable

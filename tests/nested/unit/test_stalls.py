@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of how the monitor is timed, and of what is made of the times."""
+"""Tests of measuring the monitor's response times."""
 
 import unittest
 from pathlib import Path
@@ -25,7 +25,7 @@ end
 
 
 class Clock:
-    """Passes only where something takes time."""
+    """A clock that advances only when an operation takes time."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -38,7 +38,7 @@ class Clock:
 
 
 class Guest:
-    """Stands in for the level 2 machine, and its serial line."""
+    """A fake of the level 2 machine and its serial line."""
 
     def __init__(self, clock: Clock, commands: dict[str, float]) -> None:
         self._clock = clock
@@ -97,11 +97,11 @@ class TimingTest(unittest.TestCase):
             'type1', False, 60, 0, Path(), False), Checks())
         self.parallel = Event('ok', program.records[1])
 
-    def play_block(self, guest: Guest) -> None:
+    def play_block(self, guest: Any) -> None:
         self.bench._expect(guest, self.parallel)
 
     def test_what_a_qemu_does_not_have_is_not_asked(self) -> None:
-        guest = Guest(self.clock, {'query-status': 0.125, 'quit': 1})
+        guest: Any = Guest(self.clock, {'query-status': 0.125, 'quit': 1})
         self.bench.at_sync(mock.Mock(), guest, 1)
         latency, = self.bench.figures.latencies
         self.assertEqual((latency.command, latency.phase),
@@ -109,15 +109,15 @@ class TimingTest(unittest.TestCase):
         self.assertEqual((latency.median, latency.longest), (125.0, 125.0))
 
     def test_time_is_up(self) -> None:
-        guest = Guest(self.clock, {'query-status': 7.0,
-                                   'query-guest-memfd': 4.0})
+        guest: Any = Guest(self.clock, {'query-status': 7.0,
+                                        'query-guest-memfd': 4.0})
         self.bench.at_sync(mock.Mock(), guest, 1)
         self.assertEqual([len(latency.times) for latency
                           in self.bench.figures.latencies], [2, 2])
 
     def test_times_until_qemu_stood_still_are_kept(self) -> None:
-        guest = Guest(self.clock, {'query-status': 0.25,
-                                   'query-guest-memfd': 0.25})
+        guest: Any = Guest(self.clock, {'query-status': 0.25,
+                                        'query-guest-memfd': 0.25})
         guest.answers_left = 4
         with self.assertRaises(L2Error):
             self.bench.at_sync(mock.Mock(), guest, 1)
@@ -125,7 +125,7 @@ class TimingTest(unittest.TestCase):
                           in self.bench.figures.latencies], [2, 1])
 
     def test_load_is_counted(self) -> None:
-        guest = Guest(self.clock, {'query-status': 40.0})
+        guest: Any = Guest(self.clock, {'query-status': 40.0})
         with self.assertRaises(stalls._MeasuredAll):
             self.play_block(guest)
         self.assertEqual([latency.phase for latency
@@ -133,13 +133,13 @@ class TimingTest(unittest.TestCase):
         self.assertEqual(self.bench.figures.load, Load(80.0, 7, 5))
 
     def test_guest_comes_to_its_end_too_early(self) -> None:
-        guest = Guest(self.clock, {'query-status': 60.0})
+        guest: Any = Guest(self.clock, {'query-status': 60.0})
         guest.line = 'ok 3 failures=0'
-        with self.assertRaisesRegex(L2Error, 'says "ok 3 failures=0"'):
+        with self.assertRaisesRegex(L2Error, 'sends "ok 3 failures=0"'):
             self.play_block(guest)
 
     def test_guest_stops(self) -> None:
-        guest = Guest(self.clock, {'query-status': 60.0})
+        guest: Any = Guest(self.clock, {'query-status': 60.0})
         guest.status = 'internal-error'
         with self.assertRaisesRegex(L2Error, 'internal-error'):
             self.play_block(guest)

@@ -114,7 +114,7 @@ class MapReplayTest(unittest.TestCase):
 class EdgeReplayTest(unittest.TestCase):
 
     def play(self, *events: tuple[str, int, int]) -> TraceReplay:
-        """Take what happens, in this order, to a range of pages each.
+        """Replay events in this order, each for a range of pages.
 
         There is a memory slot of 64 pages.
         """
