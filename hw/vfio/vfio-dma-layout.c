@@ -18,6 +18,7 @@
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-common.h"
 #include "system/guest-memfd-manager.h"
+#include "system/report-limit.h"
 #include "system/tpm.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
@@ -122,7 +123,6 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
                                   uint64_t iova, uint64_t size, uint64_t count)
 {
     VFIODmaLayout *vdl = opaque;
-    unsigned int nsilent;
 
     switch (event) {
     case DMA_LAYOUT_SPLIT:
@@ -136,12 +136,11 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_MISSING:
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
-        if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
-            warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
-                        "+0x%" PRIx64 " until it can be mapped: %s%s"
-                        " (%u earlier reports not shown)", iova, size,
-                        strerror(count),
-                        vfio_dma_layout_hint(vdl->bcontainer, count), nsilent);
+        if (count) {
+            warn_report_limited("vfio: devices do not reach guest memory 0x%"
+                                PRIx64 "+0x%" PRIx64 " until it can be mapped:"
+                                " %s%s", iova, size, strerror(count),
+                                vfio_dma_layout_hint(vdl->bcontainer, count));
         }
         break;
     case DMA_LAYOUT_MENDED:
@@ -149,12 +148,9 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_STUCK:
         trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
-        if (report_limit_allows(&vdl->stuck_reports, &nsilent)) {
-            error_report("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
-                         " was taken away from devices, but the kernel does not"
-                         " unmap it: %s (%u earlier reports not shown)",
-                         iova, size, strerror(count), nsilent);
-        }
+        error_report_limited("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
+                             " was taken away from devices, but the kernel does"
+                             " not unmap it: %s", iova, size, strerror(count));
         break;
     case DMA_LAYOUT_FREED:
         trace_vfio_dma_layout_freed(vdl->bcontainer, iova, size);
@@ -259,10 +255,8 @@ MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
 
 bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
 {
-    static ReportLimit reports;
     const hwaddr start = section->offset_within_address_space;
     MemoryRegionSection pages;
-    unsigned int nsilent;
 
     if (TPM_IS_CRB(section->mr->owner)) {
         return false;
@@ -272,32 +266,23 @@ bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
         vfio_dma_layout_clip(section, &pages);
         return int128_le(pages.size, int128_zero());
     }
-    if (report_limit_allows(&reports, &nsilent)) {
-        warn_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx ", which"
-                    " is not at a border of pages (%u earlier reports not"
-                    " shown)", section->mr->name, start, nsilent);
-    }
+    warn_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                        ", which is not at a border of pages",
+                        section->mr->name, start);
     return true;
 }
 
 int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
                              const MemoryRegionSection *section, int ret)
 {
-    VFIODmaLayout *vdl = bcontainer->dma_layout;
-    unsigned int nsilent;
-
     if (!ret || !bcontainer->initialized || section->mr->ram_device ||
         !machine_require_guest_memfd(current_machine)) {
         return ret;
     }
-    QEMU_LOCK_GUARD(&vdl->lock);
-    if (report_limit_allows(&vdl->other_reports, &nsilent)) {
-        error_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
-                     " until it is there again: %s%s (%u earlier reports not"
-                     " shown)", section->mr->name,
-                     section->offset_within_address_space, strerror(-ret),
-                     vfio_dma_layout_hint(bcontainer, -ret), nsilent);
-    }
+    error_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                         " until it is there again: %s%s", section->mr->name,
+                         section->offset_within_address_space, strerror(-ret),
+                         vfio_dma_layout_hint(bcontainer, -ret));
     return 0;
 }
 
