@@ -667,7 +667,8 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
 
 DmaLayoutStats DmaLayout::stats() const
 {
-    DmaLayoutStats stats = {};
+    /* All members are set below. */
+    DmaLayoutStats stats;
 
     stats.extents = extents_.size();
     stats.mapped_extents = extents_.nmapped();
