@@ -7,7 +7,16 @@
 #include "qemu/osdep.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
+#include "qemu/timer.h"
 #include "system/report-limit.h"
+
+#define REPORT_LIMIT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
+
+/* When a message may be reported again, and how often it was suppressed */
+typedef struct ReportLimit {
+    int64_t next_ns;
+    unsigned int nsilent;
+} ReportLimit;
 
 static QemuMutex report_limit_lock;
 /* ReportLimits by the address of the format that they apply to */
@@ -17,6 +26,24 @@ static void __attribute__((constructor)) report_limit_init(void)
 {
     qemu_mutex_init(&report_limit_lock);
     report_limits = g_hash_table_new(NULL, NULL);
+}
+
+/*
+ * Whether to report a message.  If so, store in @nsilent how often it was
+ * suppressed since the last report.
+ */
+static bool report_limit_allows(ReportLimit *limit, unsigned int *nsilent)
+{
+    const int64_t now_ns = qemu_clock_get_ns(QEMU_CLOCK_REALTIME);
+
+    if (now_ns < limit->next_ns) {
+        limit->nsilent++;
+        return false;
+    }
+    *nsilent = limit->nsilent;
+    limit->nsilent = 0;
+    limit->next_ns = now_ns + REPORT_LIMIT_INTERVAL_NS;
+    return true;
 }
 
 /* Return the text to report, or NULL if @fmt must not be reported yet. */

@@ -14,6 +14,7 @@
 #include "exec/ramblock.h"
 #include "exec/ramlist.h"
 #include "hw/qdev-core.h"
+#include "hw/vfio/dma-layout-stats.h"
 #include "hw/vfio/vfio-dma-layout.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-manager.h"
@@ -296,12 +297,41 @@ static void shared_dma_print_sizes(GString *buf, VfioDmaExtentCountList *list)
     }
 }
 
+typedef struct SharedDmaStat {
+    uint64_t value;
+    const char *label;
+} SharedDmaStat;
+
+static char *shared_dma_count_to_str(uint64_t count)
+{
+    return g_strdup_printf("%" PRIu64, count);
+}
+
+/* Print statistics on one line. */
+static void shared_dma_print_stats(GString *buf, const char *name,
+                                   const SharedDmaStat *stats, size_t nstats,
+                                   char *(*to_str)(uint64_t))
+{
+    g_autoptr(GString) line = g_string_new("");
+
+    for (size_t i = 0; i < nstats; i++) {
+        g_autofree char *value = to_str(stats[i].value);
+
+        g_string_append_printf(line, "%s%s %s", i ? ", " : "", value,
+                               stats[i].label);
+    }
+    shared_dma_line(buf, name, "%s", line->str);
+}
+
 static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
 {
-    g_autofree char *populated = size_to_str(info->populated_size);
-    g_autofree char *mapped = size_to_str(info->mapped_size);
-    g_autofree char *missing = size_to_str(info->missing_size);
-    g_autofree char *stuck = size_to_str(info->stuck_size);
+#define SHARED_DMA_STAT(name, label) { info->name, label },
+    const SharedDmaStat sizes[] = { DMA_LAYOUT_SIZE_STATS(SHARED_DMA_STAT) };
+    const SharedDmaStat calls[] = { DMA_LAYOUT_CALL_STATS(SHARED_DMA_STAT) };
+    const SharedDmaStat changes[] = {
+        DMA_LAYOUT_CHANGE_STATS(SHARED_DMA_STAT)
+    };
+#undef SHARED_DMA_STAT
     g_autofree char *block_size = size_to_str(info->block_size);
 
     g_string_append_printf(buf, "%s: %s\n", info->qom_path,
@@ -312,8 +342,8 @@ static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
                     : "closed, new memory is not mapped");
     shared_dma_line(buf, "policy", "%s, new mappings are cut at %s",
                     info->extent_size, block_size);
-    shared_dma_line(buf, "memory", "%s populated, %s mapped, %s missing, %s"
-                    " stuck", populated, mapped, missing, stuck);
+    shared_dma_print_stats(buf, "memory", sizes, G_N_ELEMENTS(sizes),
+                           size_to_str);
     shared_dma_line(buf, "extents", "%" PRIu64 ", %" PRIu64 " of them"
                     " mapped", info->extents, info->mapped_extents);
     if (info->budget) {
@@ -324,11 +354,10 @@ static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
     } else {
         shared_dma_line(buf, "budget", "no limit");
     }
-    shared_dma_line(buf, "calls", "%" PRIu64 " map, %" PRIu64 " unmap, %"
-                    PRIu64 " failed", info->map_calls, info->unmap_calls,
-                    info->failures);
-    shared_dma_line(buf, "changes", "%" PRIu64 " splits, %" PRIu64 " merges",
-                    info->splits, info->merges);
+    shared_dma_print_stats(buf, "calls", calls, G_N_ELEMENTS(calls),
+                           shared_dma_count_to_str);
+    shared_dma_print_stats(buf, "changes", changes, G_N_ELEMENTS(changes),
+                           shared_dma_count_to_str);
     shared_dma_print_sizes(buf, info->extents_by_size);
 }
 

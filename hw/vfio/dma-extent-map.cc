@@ -48,16 +48,6 @@ uint64_t DmaExtentSizes::smallest() const
     return counts_.empty() ? 0 : counts_.begin()->first;
 }
 
-bool DmaExtentMap::can_join(const Entry &before, uint64_t iova,
-                            const DmaExtent &extent)
-{
-    const DmaExtent &other = before.second;
-
-    return before.first + other.size == iova &&
-           other.vaddr + other.size == extent.vaddr &&
-           other.access == extent.access && other.mapped == extent.mapped;
-}
-
 DmaExtentMap::Iterator DmaExtentMap::find(uint64_t iova) const
 {
     const Iterator it = extents_.upper_bound(iova);
@@ -66,12 +56,6 @@ DmaExtentMap::Iterator DmaExtentMap::find(uint64_t iova) const
         return std::prev(it);
     }
     return it;
-}
-
-DmaExtent &DmaExtentMap::change(Iterator it)
-{
-    /* Erases nothing: this is how to get an iterator that can change it. */
-    return extents_.erase(it, it)->second;
 }
 
 bool DmaExtentMap::is_seam(Iterator it) const
@@ -148,23 +132,15 @@ void DmaExtentMap::settle()
     }
 }
 
-void DmaExtentMap::grow(Iterator it, uint64_t more)
+/* Take an extent, whose size is about to change, out of the sizes. */
+void DmaExtentMap::start_growing(Iterator it)
 {
-    DmaExtent &extent = change(it);
+    const Iterator next = std::next(it);
 
-    if (!growing_ || growing_->iova != it->first) {
-        const Iterator next = std::next(it);
-
-        settle();
-        sizes_.remove(extent.size);
-        growing_ = {it->first, 0, next == end() ? UINT64_MAX : next->first};
-    }
-    extent.size += more;
-    growing_->size = extent.size;
-    total_size_ += more;
-    if (more && it->first + extent.size == growing_->max_end) {
-        nseams_[false] += is_seam(std::next(it));
-    }
+    settle();
+    sizes_.remove(it->second.size);
+    growing_ = {it->first, it->second.size,
+                next == end() ? UINT64_MAX : next->first};
 }
 
 DmaExtentMap::Iterator DmaExtentMap::cut(Iterator it, uint64_t size)

@@ -18,6 +18,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <map>
 #include <optional>
 #include <span>
@@ -74,7 +75,14 @@ public:
 
     /* Whether @extent at @iova could be a single mapping with @before. */
     static bool can_join(const Entry &before, uint64_t iova,
-                         const DmaExtent &extent);
+                         const DmaExtent &extent)
+    {
+        const DmaExtent &other = before.second;
+
+        return before.first + other.size == iova &&
+               other.vaddr + other.size == extent.vaddr &&
+               other.access == extent.access && other.mapped == extent.mapped;
+    }
 
     Iterator begin() const { return extents_.begin(); }
     Iterator end() const { return extents_.end(); }
@@ -110,7 +118,21 @@ public:
      * Make an extent that is not mapped longer by @more bytes, up to the next
      * extent at most.  Growing the same one over and over takes constant time.
      */
-    void grow(Iterator it, uint64_t more);
+    void grow(Iterator it, uint64_t more)
+    {
+        if (!growing_ || growing_->iova != it->first) {
+            start_growing(it);
+        }
+
+        DmaExtent &extent = change(it);
+
+        extent.size += more;
+        growing_->size = extent.size;
+        total_size_ += more;
+        if (more && it->first + extent.size == growing_->max_end) {
+            nseams_[false] += is_seam(std::next(it));
+        }
+    }
     /*
      * Cut an extent that is not mapped in two; the first has @size bytes.
      * Returns the second.
@@ -144,7 +166,12 @@ public:
     const char *broken_invariant() const;
 
 private:
-    DmaExtent &change(Iterator it);
+    DmaExtent &change(Iterator it)
+    {
+        /* Erases nothing: this is how to get an iterator that can change it. */
+        return extents_.erase(it, it)->second;
+    }
+    void start_growing(Iterator it);
     void set_mapped(Iterator it, bool mapped);
     void count_mapped(const DmaExtent &extent, bool mapped);
     void settle();

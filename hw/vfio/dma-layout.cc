@@ -511,8 +511,8 @@ int DmaLayout::take_away(uint64_t iova, uint64_t last)
         return 0;
     }
 
-    const auto [front_iova, front] = *first;
-    const auto [back_iova, back] = *std::prev(end);
+    auto [front_iova, front] = *first;
+    auto [back_iova, back] = *std::prev(end);
     const uint64_t back_last = back_iova + (back.size - 1);
     const int ret = unmap_extents(first, end);
     const bool left = front_iova < iova && !first->second.mapped;
@@ -529,14 +529,20 @@ int DmaLayout::take_away(uint64_t iova, uint64_t last)
     const bool in_one = !is_open() || budget_.is_fixed() ||
                         extents_.size() + npieces > budget_.hard_limit();
     const Pieces pieces = in_one ? Pieces::kOne : Pieces::kPowersOfTwo;
+    const bool is_split =
+        is_open() && ((left && front.mapped) || (right && back.mapped));
 
+    if (ret) {
+        /* Room would be made by merging what is not known to be stuck yet. */
+        front.mapped = back.mapped = false;
+    }
     if (left) {
         remap(front_iova, iova - 1, front, front_iova, pieces);
     }
     if (right) {
         remap(last + 1, back_last, back, back_iova, pieces);
     }
-    if (is_open() && ((left && front.mapped) || (right && back.mapped))) {
+    if (is_split) {
         splits_++;
         event(DMA_LAYOUT_SPLIT, front_iova, back_last - front_iova + 1,
               in_one ? left + right : npieces);
@@ -661,7 +667,8 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
 
 DmaLayoutStats DmaLayout::stats() const
 {
-    DmaLayoutStats stats = {};
+    /* All members are set below. */
+    DmaLayoutStats stats;
 
     stats.extents = extents_.size();
     stats.mapped_extents = extents_.nmapped();

@@ -5,13 +5,13 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qemu/range.h"
 #include "hw/pci/pci.h"
 #include "hw/vfio/bus-master.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-common.h"
+#include "system/report-limit.h"
 #include "pci.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
@@ -65,18 +65,14 @@ static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
                                        VFIODevice *vbasedev)
 {
     const int err = -vfio_dma_layout_start(vdl, vbasedev);
-    unsigned int nsilent;
 
     if (!err) {
         return true;
     }
-    QEMU_LOCK_GUARD(&vdl->lock);
-    if (report_limit_allows(&vdl->master_reports, &nsilent)) {
-        error_report("vfio: %s cannot become bus master, mapping the guest's"
-                     " memory failed: %s%s (%u similar messages suppressed)",
-                     vbasedev->name, strerror(err),
-                     vfio_dma_layout_hint(vdl->bcontainer, err), nsilent);
-    }
+    error_report_limited("vfio: %s cannot become bus master, mapping the"
+                         " guest's memory failed: %s%s", vbasedev->name,
+                         strerror(err),
+                         vfio_dma_layout_hint(vdl->bcontainer, err));
     return false;
 }
 

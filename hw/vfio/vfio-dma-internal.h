@@ -10,7 +10,6 @@
 #include "qemu/thread.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-dma-layout.h"
-#include "system/report-limit.h"
 
 struct VFIODmaLayout {
     Object parent_obj;
@@ -25,13 +24,9 @@ struct VFIODmaLayout {
     GHashTable *refused;
     char *extent_size;
 
-    /* Covers the layout, and what follows. */
+    /* Protects the layout. */
     QemuMutex lock;
     DmaLayout *layout;
-    ReportLimit missing_reports;
-    ReportLimit stuck_reports;
-    ReportLimit master_reports;
-    ReportLimit other_reports;
 };
 
 /* vfio-dma-layout.c */

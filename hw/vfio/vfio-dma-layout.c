@@ -12,13 +12,13 @@
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "qapi/error.h"
-#include "qapi/visitor.h"
 #include "exec/address-spaces.h"
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-common.h"
 #include "system/guest-memfd-manager.h"
+#include "system/report-limit.h"
 #include "system/tpm.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
@@ -123,7 +123,6 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
                                   uint64_t iova, uint64_t size, uint64_t count)
 {
     VFIODmaLayout *vdl = opaque;
-    unsigned int nsilent;
 
     switch (event) {
     case DMA_LAYOUT_SPLIT:
@@ -137,12 +136,11 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_MISSING:
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
-        if (count && report_limit_allows(&vdl->missing_reports, &nsilent)) {
-            warn_report("vfio: devices do not reach guest memory 0x%" PRIx64
-                        "+0x%" PRIx64 " until it can be mapped: %s%s"
-                        " (%u similar messages suppressed)", iova, size,
-                        strerror(count),
-                        vfio_dma_layout_hint(vdl->bcontainer, count), nsilent);
+        if (count) {
+            warn_report_limited("vfio: devices do not reach guest memory 0x%"
+                                PRIx64 "+0x%" PRIx64 " until it can be mapped:"
+                                " %s%s", iova, size, strerror(count),
+                                vfio_dma_layout_hint(vdl->bcontainer, count));
         }
         break;
     case DMA_LAYOUT_MENDED:
@@ -150,12 +148,9 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
         break;
     case DMA_LAYOUT_STUCK:
         trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
-        if (report_limit_allows(&vdl->stuck_reports, &nsilent)) {
-            error_report("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
-                         " was taken away from devices, but the kernel does not"
-                         " unmap it: %s (%u similar messages suppressed)",
-                         iova, size, strerror(count), nsilent);
-        }
+        error_report_limited("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
+                             " was taken away from devices, but the kernel does"
+                             " not unmap it: %s", iova, size, strerror(count));
         break;
     case DMA_LAYOUT_FREED:
         trace_vfio_dma_layout_freed(vdl->bcontainer, iova, size);
@@ -260,10 +255,8 @@ MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
 
 bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
 {
-    static ReportLimit reports;
     const hwaddr start = section->offset_within_address_space;
     MemoryRegionSection pages;
-    unsigned int nsilent;
 
     if (TPM_IS_CRB(section->mr->owner)) {
         return false;
@@ -273,32 +266,23 @@ bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
         vfio_dma_layout_clip(section, &pages);
         return int128_le(pages.size, int128_zero());
     }
-    if (report_limit_allows(&reports, &nsilent)) {
-        warn_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx ", which"
-                    " is not at a border of pages (%u similar messages"
-                    " suppressed)", section->mr->name, start, nsilent);
-    }
+    warn_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                        ", which is not at a border of pages",
+                        section->mr->name, start);
     return true;
 }
 
 int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
                              const MemoryRegionSection *section, int ret)
 {
-    VFIODmaLayout *vdl = bcontainer->dma_layout;
-    unsigned int nsilent;
-
     if (!ret || !bcontainer->initialized || section->mr->ram_device ||
         !machine_require_guest_memfd(current_machine)) {
         return ret;
     }
-    QEMU_LOCK_GUARD(&vdl->lock);
-    if (report_limit_allows(&vdl->other_reports, &nsilent)) {
-        error_report("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
-                     " until it is there again: %s%s (%u similar messages"
-                     " suppressed)", section->mr->name,
-                     section->offset_within_address_space, strerror(-ret),
-                     vfio_dma_layout_hint(bcontainer, -ret), nsilent);
-    }
+    error_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+                         " until it is there again: %s%s", section->mr->name,
+                         section->offset_within_address_space, strerror(-ret),
+                         vfio_dma_layout_hint(bcontainer, -ret));
     return 0;
 }
 
@@ -443,107 +427,9 @@ VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer)
     return vdl;
 }
 
-static char *vfio_dma_layout_get_extent_size(Object *obj, Error **errp)
-{
-    return g_strdup(VFIO_DMA_LAYOUT(obj)->extent_size ?: "auto");
-}
-
-static bool vfio_dma_layout_get_open(Object *obj, Error **errp)
-{
-    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
-
-    QEMU_LOCK_GUARD(&vdl->lock);
-    return dma_layout_is_open(vdl->layout);
-}
-
-/* A property that is read from a field of DmaLayoutStats. */
-typedef struct VFIODmaLayoutStat {
-    const char *name;
-    const char *type;
-    size_t offset;
-    const char *description;
-} VFIODmaLayoutStat;
-
-#define STAT(name, type, field, description) \
-    { name, type, offsetof(DmaLayoutStats, field), description }
-
-static const VFIODmaLayoutStat vfio_dma_layout_stats[] = {
-    STAT("extents", "uint64", extents,
-         "Mappings there are, or will be when bus mastering is enabled"),
-    STAT("largest-extent", "size", largest_extent, "Their largest, in bytes"),
-    STAT("smallest-extent", "size", smallest_extent,
-         "Their smallest, in bytes"),
-    STAT("populated-size", "size", populated_size,
-         "Memory that devices are meant to reach, in bytes"),
-    STAT("mapped-size", "size", mapped_size, "How much of it is mapped"),
-    STAT("missing-size", "size", missing_size,
-         "How much of it is not mapped although devices may do DMA"),
-    STAT("stuck-size", "size", stuck_size,
-         "What is mapped still, because the kernel does not unmap it"),
-    STAT("block-size", "size", block_size, "Where new mappings are cut now"),
-    STAT("map-calls", "uint64", map_calls, "Calls to map"),
-    STAT("unmap-calls", "uint64", unmap_calls, "Calls to unmap"),
-    STAT("splits", "uint64", splits,
-         "Discards that had the rest of a mapping mapped again"),
-    STAT("merges", "uint64", merges,
-         "Neighbouring mappings that were replaced by one"),
-    STAT("failures", "uint64", failures, "Calls that failed"),
-};
-
-static void vfio_dma_layout_read(Object *obj, DmaLayoutStats *stats)
-{
-    VFIODmaLayout *vdl = VFIO_DMA_LAYOUT(obj);
-
-    QEMU_LOCK_GUARD(&vdl->lock);
-    dma_layout_get_stats(vdl->layout, stats);
-}
-
-static void vfio_dma_layout_get_stat(Object *obj, Visitor *v, const char *name,
-                                     void *opaque, Error **errp)
-{
-    const VFIODmaLayoutStat *stat = opaque;
-    DmaLayoutStats stats;
-
-    vfio_dma_layout_read(obj, &stats);
-    visit_type_uint64(v, name, (uint64_t *)((char *)&stats + stat->offset),
-                      errp);
-}
-
-static void vfio_dma_layout_get_left(Object *obj, Visitor *v, const char *name,
-                                     void *opaque, Error **errp)
-{
-    DmaLayoutStats stats;
-    int64_t left;
-
-    vfio_dma_layout_read(obj, &stats);
-    left = stats.entries_left == DMA_LAYOUT_NO_LIMIT ? -1 : stats.entries_left;
-    visit_type_int64(v, name, &left, errp);
-}
-
 static void vfio_dma_layout_class_init(ObjectClass *oc, void *data)
 {
     VFIO_DMA_LAYOUT_CLASS(oc)->query = vfio_dma_layout_query;
-
-    object_class_property_add_str(oc, "extent-size",
-                                  vfio_dma_layout_get_extent_size, NULL);
-    object_class_property_set_description(oc, "extent-size",
-        "What x-shared-dma-extent of the container's devices says");
-    object_class_property_add_bool(oc, "open", vfio_dma_layout_get_open, NULL);
-    object_class_property_set_description(oc, "open",
-        "Whether a device may do DMA, so that memory is mapped");
-    for (size_t i = 0; i < ARRAY_SIZE(vfio_dma_layout_stats); i++) {
-        const VFIODmaLayoutStat *stat = &vfio_dma_layout_stats[i];
-
-        object_class_property_add(oc, stat->name, stat->type,
-                                  vfio_dma_layout_get_stat, NULL, NULL,
-                                  (void *)stat);
-        object_class_property_set_description(oc, stat->name,
-                                              stat->description);
-    }
-    object_class_property_add(oc, "entries-left", "int64",
-                              vfio_dma_layout_get_left, NULL, NULL, NULL);
-    object_class_property_set_description(oc, "entries-left",
-        "Mappings that can still be added; -1 if there is no limit");
 }
 
 static void vfio_dma_layout_init(Object *obj)

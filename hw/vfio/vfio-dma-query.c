@@ -42,6 +42,16 @@ static VfioDmaDeviceList *vfio_dma_layout_list_devices(VFIODmaLayout *vdl)
     return list;
 }
 
+static void vfio_dma_layout_copy_stats(VfioDmaStats *to,
+                                       const DmaLayoutStats *from)
+{
+#define VFIO_DMA_LAYOUT_COPY_STAT(name, label) to->name = from->name;
+    DMA_LAYOUT_STATS(VFIO_DMA_LAYOUT_COPY_STAT)
+#undef VFIO_DMA_LAYOUT_COPY_STAT
+    /* DMA_LAYOUT_STATS has all members that QAPI declares. */
+    QEMU_BUILD_BUG_ON(offsetof(DmaLayoutStats, by_order) != sizeof(*to));
+}
+
 static VfioDmaBudget *vfio_dma_layout_get_budget(const DmaLayoutStats *stats)
 {
     VfioDmaBudget *budget;
@@ -157,23 +167,10 @@ VfioDmaInfo *vfio_dma_layout_query(VFIODmaLayout *vdl,
 
     QEMU_LOCK_GUARD(&vdl->lock);
     dma_layout_get_stats(vdl->layout, &stats);
+    vfio_dma_layout_copy_stats(qapi_VfioDmaInfo_base(info), &stats);
     info->open = dma_layout_is_open(vdl->layout);
     info->budget = vfio_dma_layout_get_budget(&stats);
-    info->extents = stats.extents;
-    info->mapped_extents = stats.mapped_extents;
-    info->largest_extent = stats.largest_extent;
-    info->smallest_extent = stats.smallest_extent;
     info->extents_by_size = vfio_dma_layout_list_sizes(&stats);
-    info->block_size = stats.block_size;
-    info->populated_size = stats.populated_size;
-    info->mapped_size = stats.mapped_size;
-    info->missing_size = stats.missing_size;
-    info->stuck_size = stats.stuck_size;
-    info->map_calls = stats.map_calls;
-    info->unmap_calls = stats.unmap_calls;
-    info->splits = stats.splits;
-    info->merges = stats.merges;
-    info->failures = stats.failures;
     info->window = window ? vfio_dma_layout_look(vdl, window) : NULL;
     return info;
 }

@@ -261,6 +261,28 @@ TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
     EXPECT_GT(rig.stats().merges, 0u);
 }
 
+/*
+ * The rest of an extent finds no entry while its neighbour, which is discarded
+ * with it, cannot be unmapped.
+ */
+TEST(DmaLayoutFailures, NothingIsMergedBeforeItIsStuck)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    EXPECT_EQ(rig.open(), 0);
+    for (uint64_t i : {8, 4, 0}) {
+        EXPECT_EQ(rig.populate(i * kPage, 4 * kPage), 0);
+    }
+    rig.take_entries(13);
+    /* All in one call, and the neighbour. */
+    rig.refuse_unmaps(1, 2);
+    EXPECT_EQ(rig.discard(4 * kPage, 5 * kPage), 0);
+    EXPECT_EQ(rig.stats().merges, 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_STUCK), 1u);
+    EXPECT_EQ(rig.extents(), "0+4 9+1 10+2");
+    EXPECT_EQ(rig.stats().missing_size, 0u);
+}
+
 TEST_P(DmaLayoutOf, UnmappingThatFailsOnceIsTriedExtentByExtent)
 {
     EXPECT_EQ(rig.open(), 0);

@@ -13,6 +13,8 @@
 #ifndef HW_VFIO_DMA_LAYOUT_C_H
 #define HW_VFIO_DMA_LAYOUT_C_H
 
+#include "hw/vfio/dma-layout-stats.h"
+
 typedef struct DmaLayout DmaLayout;
 
 /* Values of an extent size that are no size. */
@@ -78,37 +80,24 @@ typedef struct DmaLayoutBackend {
 } DmaLayoutBackend;
 
 typedef struct DmaLayoutStats {
-    uint64_t extents;
-    uint64_t mapped_extents;
-    /* How many there are of 1 << i bytes and more, but less than twice. */
+#define DMA_LAYOUT_STAT_FIELD(name, label) uint64_t name;
+    DMA_LAYOUT_STATS(DMA_LAYOUT_STAT_FIELD)
+#undef DMA_LAYOUT_STAT_FIELD
+    /* Element i counts extents with floor(log2(size)) = i. */
     uint64_t by_order[64];
-    /* Of all extents, in bytes; 0 when there is none. */
-    uint64_t largest_extent;
-    uint64_t smallest_extent;
-    uint64_t populated_size;
-    uint64_t mapped_size;
-    /* What should be mapped, but could not; in bytes. */
-    uint64_t missing_size;
-    /* What is mapped although it was discarded; in bytes. */
-    uint64_t stuck_size;
-    /* Calls of the backend. */
-    uint64_t map_calls;
-    uint64_t unmap_calls;
-    uint64_t splits;
-    uint64_t merges;
-    /* Calls of the backend that failed. */
-    uint64_t failures;
-    /* Until a request for one extent more fails, or NO_LIMIT. */
+    /*
+     * Number of extents that can be added before populating fails with
+     * -ENOSPC, or DMA_LAYOUT_NO_LIMIT.
+     */
     uint64_t entries_left;
     /*
-     * How many extents there may be, and how many of these are kept for
-     * splits; as of when the kernel was asked last.  If it sets no limit, the
-     * layout sets one; but not for extents of a page, which have NO_LIMIT.
+     * Maximum number of extents, and how many of these are reserved for
+     * splits, according to the kernel's last answer.  If the kernel sets no
+     * limit, the layout does, except for extents of a page, which have
+     * DMA_LAYOUT_NO_LIMIT.
      */
     uint64_t entries_limit;
     uint64_t entries_reserve;
-    /* Where extents are cut now, in bytes. */
-    uint64_t block_size;
 } DmaLayoutStats;
 
 /*

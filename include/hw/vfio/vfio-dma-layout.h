@@ -9,9 +9,7 @@
  * devices of the container may do DMA: its gate is open while there is one.
  *
  * While it has devices, the container is "vfio-container[N]" of the machine,
- * so that what the layout counts can be read:
- *
- *   qom-get /machine/vfio-container[0]/dma-layout extents
+ * where x-query-vfio-dma finds its layout.
  *
  * Locking: a layout has a lock of its own, taken after the BQL and after the
  * locks of RamDiscardManagers.  Listeners are called with or without the BQL;

@@ -424,6 +424,7 @@ static void start_device(unsigned int number, unsigned int config)
 
     memset(vdev, 0, sizeof(*vdev));
     vbasedev->type = VFIO_DEVICE_TYPE_PCI;
+    vbasedev->dev = &vdev->pdev.qdev;
     vbasedev->bcontainer = bcontainer;
     vbasedev->name = (char *)"device";
     vbasedev->fd = memfd_create("config", MFD_CLOEXEC);
@@ -600,7 +601,7 @@ void conv_look(unsigned int number)
 {
     bql_lock();
     if (number < CONV_CONTAINERS) {
-        conv_layout_counter(number, "extents");
+        conv_query_layout(number);
         for (unsigned int i = 0; i < G_N_ELEMENTS(listeners[number]); i++) {
             if (listeners[number][i].is_registered) {
                 vfio_dma_layout_is_short(&listeners[number][i].vrdl);
@@ -626,14 +627,18 @@ bool conv_page_is_shared(unsigned int block, unsigned int page)
     return shared;
 }
 
-uint64_t conv_layout_counter(unsigned int container, const char *name)
+ConvLayout conv_query_layout(unsigned int container)
 {
-    return object_property_get_uint(OBJECT(containers[container]->dma_layout),
-                                    name, &error_abort);
-}
+    VFIODmaLayout *vdl = containers[container]->dma_layout;
+    VfioDmaInfo *info = VFIO_DMA_LAYOUT_GET_CLASS(vdl)->query(vdl, NULL);
+    const ConvLayout layout = {
+        .populated_size = info->populated_size,
+        .mapped_size = info->mapped_size,
+        .missing_size = info->missing_size,
+        .stuck_size = info->stuck_size,
+        .is_open = info->open,
+    };
 
-bool conv_layout_is_open(unsigned int container)
-{
-    return object_property_get_bool(OBJECT(containers[container]->dma_layout),
-                                    "open", &error_abort);
+    qapi_free_VfioDmaInfo(info);
+    return layout;
 }

@@ -57,6 +57,15 @@ typedef struct ConvWindow {
     unsigned int gpa;
 } ConvWindow;
 
+/* The state of a container's layout; sizes are in bytes */
+typedef struct ConvLayout {
+    uint64_t populated_size;
+    uint64_t mapped_size;
+    uint64_t missing_size;
+    uint64_t stuck_size;
+    bool is_open;
+} ConvLayout;
+
 /* Get window @number at place @place.  Returns false if it is unmapped. */
 bool conv_window(unsigned int number, unsigned int place, ConvWindow *window);
 
@@ -79,8 +88,7 @@ void conv_look(unsigned int number);
 unsigned int conv_place(void);
 bool conv_is_registered(unsigned int container, unsigned int window);
 bool conv_page_is_shared(unsigned int block, unsigned int page);
-uint64_t conv_layout_counter(unsigned int container, const char *name);
-bool conv_layout_is_open(unsigned int container);
+ConvLayout conv_query_layout(unsigned int container);
 
 /* The model of the kernel */
 int world_set_attributes(uint64_t gpa, uint64_t size, PageState state);

@@ -231,8 +231,7 @@ void check_container(unsigned int number)
 {
     const Container &container = world.containers[number];
     const IommuModel &iommu = *container.iommu;
-    const uint64_t populated = conv_layout_counter(number, "populated-size");
-    const uint64_t missing = conv_layout_counter(number, "missing-size");
+    const ConvLayout layout = conv_query_layout(number);
     const uint64_t stuck =
         std::ranges::count(container.stuck, true) * CONV_PAGE;
     uint64_t expected = 0;
@@ -242,12 +241,12 @@ void check_container(unsigned int number)
             expected += page.populated[number] ? CONV_PAGE : 0;
         }
     }
-    MODEL_CHECK_EQUAL(populated, expected);
-    MODEL_CHECK_EQUAL(conv_layout_counter(number, "stuck-size"), stuck);
-    MODEL_CHECK_EQUAL(conv_layout_counter(number, "mapped-size"),
-                      iommu.mapped_bytes());
-    if (conv_layout_is_open(number)) {
-        MODEL_CHECK_EQUAL(iommu.mapped_bytes() + missing, populated + stuck);
+    MODEL_CHECK_EQUAL(layout.populated_size, expected);
+    MODEL_CHECK_EQUAL(layout.stuck_size, stuck);
+    MODEL_CHECK_EQUAL(layout.mapped_size, iommu.mapped_bytes());
+    if (layout.is_open) {
+        MODEL_CHECK_EQUAL(layout.mapped_size + layout.missing_size,
+                          layout.populated_size + stuck);
     }
     for (const auto &[iova, mapping] : iommu.mappings()) {
         check_mapping(container, mapping);
