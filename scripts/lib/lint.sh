@@ -40,7 +40,7 @@ cpp_files()
     own_files . | while IFS= read -r file; do
         case $file in
         *.cc) printf '%s\n' "$file" ;;
-        tests/gtest/*.h | tests/bench/*.h | tests/fuzz/*.h | \
+        hw/vfio/dma-*.h | tests/gtest/*.h | tests/bench/*.h | tests/fuzz/*.h | \
             tests/model/*.h | tests/shared-dma/conversion/*.h | \
             tests/nested/firmware/*.h | tests/nested/kernel-edge/*.h)
             printf '%s\n' "$file"
