@@ -1,12 +1,12 @@
 /*
- * How many extents a container may have, and how large new ones should be
+ * The number of extents that a container may have, and the size of new ones
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The kernel limits the number of mappings, its entries.  Some of them are
  * reserved for splits.  As the others are used up, the pressure rises by one
- * level each time that the number of those left halves, and blocks, at whose
- * borders new extents are cut, grow by a factor of 16 with each level.
+ * level each time that the number of those left halves.  New extents are cut at
+ * the boundaries of blocks, which grow by a factor of 16 with each level.
  *
  * A DmaBudget is a plain value.  @used is the number of extents there are.
  */
@@ -26,9 +26,9 @@ namespace shared_dma {
 class DmaBudget {
 public:
     static constexpr uint64_t kPage = 4096;
-    /* What a superpage of an IOMMU covers. */
+    /* Size of a superpage of an IOMMU. */
     static constexpr uint64_t kBlock = UINT64_C(2) << 20;
-    /* The largest superpage, and where a closed gate cuts. */
+    /* Size of the largest superpage, and of blocks while the gate is closed. */
     static constexpr uint64_t kLargeBlock = UINT64_C(1) << 30;
     /*
      * Entries that are reserved for splits.  One split takes at most as many
@@ -36,9 +36,8 @@ public:
      */
     static constexpr uint64_t kSplitReserve = 64;
     /*
-     * How many extents there may be if the kernel sets no limit.  Each takes
-     * about 100 bytes of QEMU's memory and 400 of the kernel's, so all of them
-     * half a GiB, whatever a guest does.
+     * Maximum number of extents if the kernel sets no limit.  Each takes about
+     * 100 bytes of QEMU's memory and 400 of the kernel's, together half a GiB.
      */
     static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
     /* By how many bits block sizes grow with each level of pressure. */
@@ -52,7 +51,7 @@ public:
     void set_extent_size(uint64_t size) { extent_size_ = size; }
     uint64_t extent_size() const { return extent_size_; }
 
-    /* Whether each extent is one page, whatever is left. */
+    /* Whether each extent is one page, regardless of the pressure. */
     bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
 
     /* The kernel grants @limit entries, or any number: DMA_LAYOUT_NO_LIMIT. */
@@ -64,12 +63,12 @@ public:
         set_limit(limit);
     }
 
-    /* How many extents there may be, except for those of splits. */
+    /* Return the maximum number of extents without the reserve for splits. */
     uint64_t limit() const { return limit_; }
-    /* How many extents there may be in all. */
+    /* Return the maximum number of extents with the reserve. */
     uint64_t hard_limit() const { return hard_limit_; }
 
-    /* How many extents may be added. */
+    /* Return the number of extents that may be added. */
     uint64_t room(uint64_t used) const
     {
         return used < limit_ ? limit_ - used : 0;

@@ -3,10 +3,9 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * A DmaExtentMap knows which extents there are and which of them are mapped,
- * and counts them as they change: how many, how large, and where two could be
- * one.  It maps nothing itself, and does not know why an extent is there;
- * that is for its owner, hw/vfio/dma-layout.h.
+ * A DmaExtentMap holds extents and whether they are mapped, and counts them as
+ * they change: their number, their sizes, and the places where two could be
+ * merged.  It maps nothing itself; hw/vfio/dma-layout.h has the policy.
  *
  * Each change takes O(log n) for n extents, and so does finding one; reading a
  * counter takes constant time.  An extent takes about 100 bytes.
@@ -29,7 +28,7 @@ extern "C" {
 
 namespace shared_dma {
 
-/* One mapping, or one to be; its IOVA is its key.  Sizes are in bytes. */
+/* A current or future mapping; its IOVA is its key.  Sizes are in bytes. */
 struct DmaExtent {
     uint64_t size;
     uint64_t vaddr;
@@ -39,7 +38,7 @@ struct DmaExtent {
     bool mapped;
 };
 
-/* How many extents there are of each size. */
+/* The number of extents of each size */
 class DmaExtentSizes {
 public:
     void add(uint64_t size);
@@ -146,7 +145,7 @@ public:
 
     /* Whether an extent and the one before it could be a single mapping. */
     bool is_seam(Iterator it) const;
-    /* How many such places there are where both are @mapped, or both not. */
+    /* Return the number of seams between mapped, or unmapped, extents. */
     uint64_t nseams(bool mapped) const { return nseams_[mapped]; }
 
     uint64_t nmapped() const { return nmapped_; }
@@ -160,7 +159,7 @@ public:
     void count_by_order(std::span<uint64_t, 64> counts) const;
 
     /*
-     * Compare all counters with the extents: returns what is wrong, or null.
+     * Check all counters.  Returns a description of the first error, or null.
      * Takes O(n), for tests.
      */
     const char *broken_invariant() const;
@@ -178,7 +177,7 @@ private:
 
     Extents extents_;
 
-    /* All but the one that was grown last, whose size changes all the time. */
+    /* Sizes of all extents except growing_. */
     DmaExtentSizes sizes_;
     struct Growing {
         uint64_t iova;

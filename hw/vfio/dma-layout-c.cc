@@ -1,5 +1,5 @@
 /*
- * Which IOMMU mappings cover the populated memory of a container: C interface
+ * The IOMMU mappings of a container's populated memory: C interface
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

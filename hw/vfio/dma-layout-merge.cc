@@ -13,7 +13,7 @@ namespace shared_dma {
 
 namespace {
 
-/* Streams are merged in blocks of at least this size. */
+/* Minimum size of blocks in which streams are merged, in bytes */
 constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
 
 } // namespace
@@ -33,8 +33,8 @@ void DmaLayout::map_again(Iterator first, Iterator end)
 }
 
 /*
- * Replace the extents from @first to before @end, which all touch, by one.
- * Returns how many entries that gains: none if the kernel does not let us.
+ * Replace the extents from @first to before @end, which are adjacent, by one.
+ * Returns the number of entries gained: 0 if the kernel fails.
  */
 uint64_t DmaLayout::merge(Iterator first, Iterator end)
 {
@@ -45,7 +45,7 @@ uint64_t DmaLayout::merge(Iterator first, Iterator end)
 
     merged.size = DmaExtentMap::last_of(*std::prev(end)) - iova + 1;
     if (mapped) {
-        /* What is stuck must not be mapped once more. */
+        /* Stuck memory must not be mapped again. */
         if (!stuck_.empty()) {
             return 0;
         }
@@ -88,8 +88,8 @@ DmaLayout::Iterator DmaLayout::end_of_run(Iterator first, const MergeRule &rule,
 }
 
 /*
- * Go once through all extents, and merge those that @rule allows until
- * @gained is @wanted entries.  Returns false if the kernel does not let us.
+ * Visit all extents once, and merge those that @rule allows until @wanted
+ * entries are @gained.  Returns false if the kernel fails.
  */
 bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
                             uint64_t *gained)
@@ -122,8 +122,8 @@ bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
 }
 
 /*
- * Gain @wanted entries, and some more while at it, by merging extents that are
- * @mapped, or those that are not.  Returns how many were gained.
+ * Gain at least @wanted entries by merging extents that are, or are not,
+ * @mapped.  Returns the number of entries gained.
  */
 uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
 {
@@ -151,14 +151,14 @@ uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
 /* Make room() for @wanted extents, if possible. */
 void DmaLayout::make_room(uint64_t wanted)
 {
-    /* There can be more than the limit already, if others took entries. */
+    /* The limit can be exceeded already, if other mappings took entries. */
     const auto lack = [this, wanted] {
         const uint64_t count = extents_.size() + wanted;
 
         return count > budget_.limit() ? count - budget_.limit() : 0;
     };
 
-    /* What is not mapped is merged for free. */
+    /* Merging unmapped extents needs no calls. */
     if (!is_open() && lack()) {
         merge_some(lack(), false);
     }
@@ -167,7 +167,7 @@ void DmaLayout::make_room(uint64_t wanted)
     }
 }
 
-/* Merge the blocks that a stream has filled, which has come to @last. */
+/* Merge the block that a stream has filled up to @last. */
 void DmaLayout::merge_stream(uint64_t last)
 {
     const Iterator back = extents_.find(last);

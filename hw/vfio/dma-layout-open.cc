@@ -15,12 +15,12 @@ namespace shared_dma {
 
 namespace {
 
-/* Calls that may fail while the gate opens, to find out what they fail for. */
+/* Maximum number of failed calls to find refused pages while opening */
 constexpr unsigned kMaxProbes = 1024;
 
 } // namespace
 
-/* Cut an extent that is not mapped.  Returns what is behind @size bytes. */
+/* Cut an unmapped extent after @size bytes.  Returns the second part. */
 DmaLayout::Iterator DmaLayout::cut(Iterator it, uint64_t size)
 {
     missing_.remove(it->first);
@@ -28,7 +28,7 @@ DmaLayout::Iterator DmaLayout::cut(Iterator it, uint64_t size)
 }
 
 /*
- * Map @size bytes that an extent starts with; then @it is what is behind them.
+ * Map the first @size bytes of an extent.  Moves @it to the extent after them.
  */
 int DmaLayout::map_front(Iterator &it, uint64_t size)
 {
@@ -49,10 +49,9 @@ int DmaLayout::map_front(Iterator &it, uint64_t size)
 }
 
 /*
- * An extent starts with a page that cannot be mapped: look for one that can,
- * at distances that double.  What is before it is missing, because of @err, and
- * @it is what is behind it.  Returns an error if there is too little of
- * something.
+ * Skip refused pages at the start of an extent: find a page that can be mapped,
+ * at distances that double.  The pages before it are missing because of @err.
+ * Moves @it to the extent after it.  Returns an error for lack of resources.
  */
 int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
 {
@@ -89,14 +88,14 @@ int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
 }
 
 /*
- * Map what can be mapped of an extent that cannot be as a whole, because of
- * @err.  Halves, and halves of what fails, lead to the first page that the
- * kernel refuses.  Returns an error if there is too little of something.
+ * Map the parts of an extent that the kernel does not refuse.  Mapping it as a
+ * whole failed with @err.  Find the first refused page by bisection.  Returns
+ * an error for lack of resources.
  */
 int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
 {
     const uint64_t last = DmaExtentMap::last_of(*it);
-    /* So many bytes fail together, or what is left of those that did. */
+    /* Number of bytes that contain a refused page. */
     uint64_t bad = it->second.size;
     bool is_tried = true;
 
@@ -137,8 +136,8 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
 }
 
 /*
- * Map an extent, or as much of it as the kernel maps; the rest is missing.
- * Returns an error if there is too little of something.
+ * Map an extent, except for pages that the kernel refuses; these are missing.
+ * Returns an error for lack of resources.
  */
 int DmaLayout::map_extent(Iterator it, unsigned &nprobes)
 {
@@ -165,8 +164,8 @@ int DmaLayout::map_extent(Iterator it, unsigned &nprobes)
 }
 
 /*
- * Map what is not mapped: all but what the kernel does not map whatever there
- * is left of anything.  Returns an error if there is too little of something.
+ * Map all unmapped extents, except for pages that the kernel refuses.  Returns
+ * an error for lack of resources.
  */
 int DmaLayout::map_all()
 {
@@ -187,7 +186,7 @@ int DmaLayout::map_all()
     return ret;
 }
 
-/* Map all, having made room; see dma_layout_open() for what is returned. */
+/* Make room and map all extents.  Returns the result of dma_layout_open(). */
 int DmaLayout::try_open()
 {
     int ret;
@@ -196,7 +195,7 @@ int DmaLayout::try_open()
     if (extents_.size() > budget_.limit()) {
         merge_some(extents_.size() - budget_.limit(), false);
     }
-    /* Do not find out by mapping one by one, each time that a guest tries. */
+    /* Do not map one by one, at each attempt of a guest, only to fail. */
     const bool is_short = extents_.size() > budget_.hard_limit();
 
     retry_stuck();
@@ -210,7 +209,7 @@ int DmaLayout::try_open()
     }
     ret = map_all();
     if (!ret) {
-        /* What was refused may not be any more. */
+        /* Refused extents may be mappable now. */
         retry_missing();
     }
     return !ret && missing_.nshort() ? -ENOSPC : ret;

@@ -1,5 +1,5 @@
 /*
- * Which IOMMU mappings cover the populated memory of a container
+ * The IOMMU mappings of a container's populated memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@ namespace shared_dma {
 
 namespace {
 
-/* How many missing extents to try again at once. */
+/* Maximum number of missing extents to try again in one request */
 constexpr unsigned kMaxRetries = 16;
 
 uint64_t last_of(const DmaExtentMap::Entry &entry)
@@ -23,17 +23,17 @@ uint64_t last_of(const DmaExtentMap::Entry &entry)
     return DmaExtentMap::last_of(entry);
 }
 
-/* How many blocks a range touches. */
+/* Return the number of blocks that a range overlaps. */
 uint64_t count_blocks(uint64_t iova, uint64_t last, uint64_t block)
 {
     return last / block - iova / block + 1;
 }
 
-/* The largest aligned power of two that a range starts with. */
+/* Return the size of the largest aligned power of two at a range's start. */
 uint64_t largest_start(uint64_t iova, uint64_t last)
 {
     const uint64_t size = last - iova + 1;
-    /* 0 is aligned to everything, and a range can be all there is. */
+    /* 0 is aligned to any size; the size of the whole address space is 0. */
     const uint64_t fits = size ? std::bit_floor(size) : UINT64_C(1) << 63;
 
     return iova ? std::min(fits, iova & -iova) : fits;
@@ -57,7 +57,7 @@ DmaLayout::DmaLayout(const DmaLayoutBackend &backend, void *opaque)
 {
 }
 
-/* The way to the kernel */
+/* Backend */
 
 int DmaLayout::map(uint64_t iova, const DmaExtent &extent)
 {
@@ -84,7 +84,7 @@ void DmaLayout::event(DmaLayoutEvent event, uint64_t iova, uint64_t size,
     backend_.event(opaque_, event, iova, size, count);
 }
 
-/* Map what is not mapped yet, if need be at the cost of what is. */
+/* Map an extent.  If no entries are left, merge mapped extents first. */
 int DmaLayout::map_or_make_room(uint64_t iova, const DmaExtent &extent)
 {
     int ret = map(iova, extent);
@@ -99,8 +99,8 @@ int DmaLayout::map_or_make_room(uint64_t iova, const DmaExtent &extent)
 }
 
 /*
- * Unmap what is mapped of the extents from @begin to before @end, in one call.
- * Nothing but these may be mapped between them.
+ * Unmap the mapped extents from @begin to before @end, in one call.  Nothing
+ * else may be mapped between them.
  */
 int DmaLayout::unmap_extents(Iterator begin, Iterator end)
 {
@@ -126,7 +126,7 @@ int DmaLayout::unmap_extents(Iterator begin, Iterator end)
         if (!it->second.mapped) {
             continue;
         }
-        /* One that cannot be unmapped must not keep the others. */
+        /* An extent that cannot be unmapped must not keep others mapped. */
         const int err = all ? 0 : unmap(it->first, last_of(*it));
 
         if (err) {
@@ -163,9 +163,9 @@ void DmaLayout::report_pressure()
     }
 }
 
-/* What is missing */
+/* Missing extents */
 
-/* Forget an extent, and that it is missing if it is. */
+/* Remove an extent, also from the missing ones. */
 DmaLayout::Iterator DmaLayout::erase(Iterator it)
 {
     if (!it->second.mapped) {
@@ -174,14 +174,14 @@ DmaLayout::Iterator DmaLayout::erase(Iterator it)
     return extents_.erase(it);
 }
 
-/* An extent that is to be mapped is not: because of @err, or as before. */
+/* Record and report a missing extent; @err is 0 if the reason is unchanged. */
 void DmaLayout::set_missing(Iterator it, int err)
 {
     missing_.add(it->first, err);
     event(DMA_LAYOUT_MISSING, it->first, it->second.size, -err);
 }
 
-/* Returns what map() says. */
+/* Try again to map a missing extent.  Returns the result of map(). */
 int DmaLayout::retry(Iterator it)
 {
     const int ret = map_or_make_room(it->first, it->second);
@@ -191,7 +191,7 @@ int DmaLayout::retry(Iterator it)
     } else {
         missing_.remove(it->first);
         extents_.mark_mapped(it);
-        event(DMA_LAYOUT_MENDED, it->first, it->second.size, 1);
+        event(DMA_LAYOUT_RECOVERED, it->first, it->second.size, 1);
     }
     return ret;
 }
@@ -219,8 +219,8 @@ void DmaLayout::retry_missing()
 /* Populating */
 
 /*
- * Whether a request is the next one of a stream that is being recorded, and
- * its extent can be made longer without looking at anything else.
+ * Extend the extent of the last request, if this request continues the same
+ * stream and overlaps nothing.  Returns whether it was extended.
  */
 bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
 {
@@ -236,8 +236,8 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
 }
 
 /*
- * The last request ended with the extent @it: remember how far the next ones
- * can extend it before they touch anything.
+ * Record @it as the extent of the last request, and how far later requests can
+ * extend it before they touch another extent.
  */
 void DmaLayout::set_tail(Iterator it, uint64_t block)
 {
@@ -248,7 +248,7 @@ void DmaLayout::set_tail(Iterator it, uint64_t block)
         return;
     }
     if (after != extents_.end() && after->first - 1 <= max_last) {
-        /* It must not come to touch what is there. */
+        /* It must not touch the next extent. */
         max_last = after->first - 1;
         max_last -= std::min(max_last, kPage);
     }
@@ -256,8 +256,8 @@ void DmaLayout::set_tail(Iterator it, uint64_t block)
 }
 
 /*
- * Make an extent that is not mapped longer, by at most @size bytes and up to
- * the border of its block.  Returns by how many.
+ * Extend an unmapped extent by at most @size bytes, up to the boundary of its
+ * block.  Returns the number of bytes.
  */
 uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
 {
@@ -273,8 +273,8 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
 }
 
 /*
- * Add the extents of a range, the first of them @like one, and at most @max of
- * them.  When one of them cannot be mapped, none is left.
+ * Add a range as at most @max extents, the first of which has the properties
+ * of @like.  If one of them cannot be mapped, none is added.
  */
 int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
                    uint64_t max)
@@ -291,10 +291,10 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
         return -ENOSPC;
     }
     for (;;) {
-        const uint64_t border = start | (block - 1);
+        const uint64_t block_last = start | (block - 1);
 
         extent.vaddr = like.vaddr + (start - iova);
-        extent.size = std::min(last, border) - start + 1;
+        extent.size = std::min(last, block_last) - start + 1;
 
         const int ret = is_open() ? map_or_make_room(start, extent) : 0;
 
@@ -306,17 +306,17 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
         }
         extent.mapped = is_open();
         extents_.insert(start, extent);
-        if (border >= last) {
+        if (block_last >= last) {
             return 0;
         }
-        start = border + 1;
+        start = block_last + 1;
         extent.joined = true;
     }
 }
 
 /*
- * Add a range when there is no room: for as long as it takes to merge it with
- * what it touches, it gets one of the entries that are kept for splits.
+ * Add a range when there is no room: use one of the entries that are reserved
+ * for splits until the range is merged with the extents that it touches.
  */
 int DmaLayout::add_to_neighbours(uint64_t iova, uint64_t last,
                                  const DmaExtent &like)
@@ -423,9 +423,9 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
 
     if (blocks > room()) {
         ask_for_limit();
-        /* What is missing comes first, and can be merged once it is mapped. */
+        /* Missing extents come first; once mapped, they can be merged. */
         retry_missing();
-        /* More than that is better made up for by larger blocks. */
+        /* If more are needed, use larger blocks instead. */
         make_room(std::min(blocks, kMergeBatch));
     }
 
@@ -445,9 +445,9 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
 /* Discarding */
 
 /*
- * Add what remains of an extent @like that was at @like_iova.  It is mapped if
- * @like was, or, as long as something is stuck, that is left to
- * retry_missing().  What then cannot be mapped is missing.
+ * Add a part of an extent @like that was at @like_iova.  Map it if @like is
+ * mapped, unless something is stuck: then leave that to retry_missing().  If it
+ * cannot be mapped, it is missing.
  */
 void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
                       uint64_t like_iova, Pieces pieces)
@@ -478,8 +478,8 @@ void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
 }
 
 /*
- * Forget the extents from @first to before @end that are not mapped.  No stream
- * goes on behind one of them.
+ * Remove the unmapped extents from @first to before @end.  Streams end where an
+ * extent is removed.
  */
 void DmaLayout::erase_unmapped(Iterator first, Iterator end)
 {
@@ -496,10 +496,10 @@ void DmaLayout::erase_unmapped(Iterator first, Iterator end)
 }
 
 /*
- * Unmap and forget a range, and map what remains of its extents.  Returns an
+ * Unmap and remove a range, and map the rest of its extents again.  Returns an
  * error if the kernel did not unmap all of it.
  */
-int DmaLayout::take_away(uint64_t iova, uint64_t last)
+int DmaLayout::remove_range(uint64_t iova, uint64_t last)
 {
     const Iterator first = extents_.find(iova);
     Iterator end = first;
@@ -533,7 +533,7 @@ int DmaLayout::take_away(uint64_t iova, uint64_t last)
         is_open() && ((left && front.mapped) || (right && back.mapped));
 
     if (ret) {
-        /* Room would be made by merging what is not known to be stuck yet. */
+        /* Making room could merge, and map again, what is about to be stuck. */
         front.mapped = back.mapped = false;
     }
     if (left) {
@@ -564,7 +564,7 @@ int DmaLayout::discard(uint64_t iova, uint64_t size)
 
 int DmaLayout::discard_range(uint64_t iova, uint64_t last)
 {
-    int ret = take_away(iova, last);
+    int ret = remove_range(iova, last);
 
     if (ret) {
         set_stuck(iova, last, ret);
@@ -579,9 +579,9 @@ int DmaLayout::discard_range(uint64_t iova, uint64_t last)
     return ret;
 }
 
-/* What is stuck */
+/* Stuck ranges */
 
-/* What is mapped of a range is discarded, but cannot be unmapped. */
+/* Record and report the mapped parts of a discarded range as stuck. */
 void DmaLayout::set_stuck(uint64_t iova, uint64_t last, int err)
 {
     for (Iterator it = extents_.find(iova);
@@ -604,18 +604,18 @@ bool DmaLayout::is_mapped(uint64_t iova) const
     return it != extents_.end() && it->first <= iova && it->second.mapped;
 }
 
-/* Try again to unmap all that is stuck. */
+/* Try again to unmap all stuck ranges. */
 void DmaLayout::retry_stuck()
 {
     if (stuck_.empty()) {
         return;
     }
-    /* Some can be in an extent that was unmapped for others in it. */
+    /* A range can be in an extent that was unmapped for another range. */
     for (const bool also_mapped : {true, false}) {
         for (auto it = stuck_.begin(); it != stuck_.end();) {
             const auto [iova, last] = *it;
 
-            if ((!also_mapped && is_mapped(iova)) || take_away(iova, last)) {
+            if ((!also_mapped && is_mapped(iova)) || remove_range(iova, last)) {
                 ++it;
                 continue;
             }
@@ -646,7 +646,7 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
         blocks += count_blocks(entry.first, last_of(entry), block_size());
     }
     if (!budget_.is_fixed() && blocks > budget_.limit() / 2) {
-        /* Better larger ones than too many. */
+        /* Larger extents are better than too many. */
         make_room(0);
         if (extents_.size() <= budget_.limit()) {
             return 0;

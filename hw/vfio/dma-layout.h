@@ -1,14 +1,14 @@
 /*
- * Which IOMMU mappings cover the populated memory of a container
+ * The IOMMU mappings of a container's populated memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * VFIO hears of memory that is populated and discarded: pages that a guest
- * shares and makes private again.  The kernel maps ranges, counts each as an
- * entry, grants 65535 of them by default, and takes a mapping back as a whole
- * or not at all.  A DmaLayout decides which mappings there are.
+ * VFIO is notified when memory is populated and discarded, that is, when a
+ * guest shares pages and makes them private again.  The kernel maps ranges,
+ * counts each as an entry, grants 65535 entries by default, and unmaps a range
+ * only as a whole.  A DmaLayout decides which ranges are mapped.
  *
- * What is populated is kept as extents, ordered by IOVA.  An extent is one
+ * Populated memory is kept as extents, ordered by IOVA.  An extent is one
  * mapping, contiguous in IOVA and in QEMU's memory:
  *
  *     blocks      |         |         |         |         |
@@ -16,68 +16,68 @@
  *     extents     [--------][---------][-]   []  [-][]
  *                     A          B      C     D   E  F
  *
- * Cut.  A populated range becomes extents that end at the borders of blocks,
- * 2 MiB by default.  What a guest asks for apart stays apart (E and F), for it
- * will probably discard it so, unless each request starts where one of the
- * last ended: then they are one stream, and each extent of it is marked as
- * joined to the one before.
+ * Cut.  A populated range becomes extents that end at the boundaries of
+ * blocks, 2 MiB by default.  Ranges that were populated separately stay
+ * separate (E and F), because the guest will probably discard them separately.
+ * Requests that start where one of the last requests ended form a stream; each
+ * extent of a stream is marked as joined to the one before.
  *
- * Split.  A discarded range takes all extents that it touches away, in one
- * call.  What remains of the first and of the last is mapped again, as blocks
- * of powers of two that get smaller towards the hole, so that the next hole
- * nearby takes little away.  In between a device does not reach that memory.
+ * Split.  A discard unmaps all extents that the range overlaps, in one call.
+ * The rest of the first and of the last one is mapped again, as blocks of
+ * powers of two that get smaller towards the hole, so that the next hole nearby
+ * unmaps little.  In between, devices cannot access the rest.
  *
  *     discard             ##
  *     before      [----------------]
  *     after       [------)[]  [][--]
  *
  * Gate.  As long as no device of the container can do DMA, extents are only
- * recorded: cut at 1 GiB, and extended in place by streams, at no cost in the
- * kernel.  Opening the gate maps them all.  Closing it unmaps nothing, but
- * while it is closed a discard need not map again what remains.
+ * recorded: cut at 1 GiB, and extended in place by streams, without calls to
+ * the kernel.  Opening the gate maps all of them.  Closing it unmaps nothing,
+ * but while it is closed a discard need not map the rest again.
  *
- * Budget.  With the entries that are left, block sizes grow: by a factor of 16
- * when half of the entries are used, again at three quarters, but not above
- * 1 GiB; and a stream that has filled such a block has its extents there
- * replaced by one.  When there are none left, neighbouring extents are merged:
- * those of a stream first, and inside of blocks first.  A request then becomes
- * one extent, however large, or part of a neighbour.  Only when there is none
- * does it fail.
+ * Budget.  Block sizes depend on the number of entries that are left: they
+ * grow by a factor of 16 when half of the entries are used, and again at three
+ * quarters, up to 1 GiB.  When a stream has filled such a block, one extent
+ * replaces its extents there.  When no entries are left, adjacent extents are
+ * merged: first those of a stream, and first within blocks.  A request then
+ * becomes one extent of any size, or part of an adjacent one.  It fails only if
+ * nothing can be merged.
  *
- * Taking away never fails for want of entries.  Some are kept for splits.  A
- * remainder that cannot be mapped even so is missing: counted, told, and tried
- * again whenever the layout is changed.
+ * A discard never fails for lack of entries, because some are reserved for
+ * splits.  If the rest of an extent cannot be mapped nevertheless, it is
+ * missing: counted, reported, and tried again whenever the layout changes.
  *
- * Opening the gate fails for want of entries or memory, and then maps nothing.
- * What cannot be mapped for what it is, an address beyond the IOMMU's width or
- * memory that cannot be pinned, is missing and keeps nothing else from being
- * mapped: an extent that has some of it is cut around it, as closely as 1024
- * calls can tell.  It is tried again at once, and then after 1, 2, 4 and so on
- * changes of the layout, at most 65536, whether the gate was closed meanwhile
- * or not.
+ * Opening the gate fails for lack of entries or memory, and then maps nothing.
+ * Memory that the kernel refuses to map for another reason, such as an address
+ * beyond the IOMMU's width or memory that cannot be pinned, is missing and does
+ * not prevent other memory from being mapped: an extent that contains such
+ * memory is cut around it, as precisely as 1024 calls allow.  It is tried again
+ * immediately, and then after 1, 2, 4 and so on changes of the layout, at most
+ * 65536, even if the gate closes and opens in between.
  *
- * What the kernel does not unmap, which it never should refuse, is stuck:
- * discarded, but mapped still, and kept in extents_.  It is tried again before
- * anything else changes.  As long as something is stuck it cannot be populated
- * again, nothing that is mapped is merged, and the gate does not open.
+ * If the kernel fails to unmap a range, which it never should, the range is
+ * stuck: discarded, but still mapped, and kept in extents_.  Unmapping it is
+ * tried again before any other change.  As long as something is stuck, it
+ * cannot be populated, mapped extents are not merged, and the gate does not
+ * open.
  *
  * Invariants, whenever no function of the layout is running:
- *  - the extents are what is populated or stuck, no more and no less, and none
+ *  - the extents are exactly the populated and the stuck memory, and do not
  *    overlap
- *  - those that are marked as mapped are what the kernel has
- *  - while the gate is open, all are mapped but those that are missing
- *  - before it is opened for the first time none is mapped
- *  - with extents of a page's size, none is ever split or merged
+ *  - the extents that are marked as mapped are those that the kernel has mapped
+ *  - while the gate is open, all extents except missing ones are mapped
+ *  - before the gate is opened for the first time, none is mapped
+ *  - extents of a page's size are never split or merged
  *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
- * adds or takes away; O(n) for a request that finds no entry left, and for
- * opening the gate.  An extent takes about 100 bytes.  Where the kernel sets no
- * limit, there are no more than 1048576, and room is made as under its limit;
- * but extents of a page's size, which have to be asked for, are as many as
- * there are pages.
+ * adds or removes; O(n) for a request that finds no entry left, and for opening
+ * the gate.  An extent takes about 100 bytes.  If the kernel sets no limit, the
+ * layout limits itself to 1048576 extents, except that there are as many
+ * extents of a page's size, which users must ask for, as there are pages.
  *
- * The words populate and discard are RamDiscardManager's (exec/memory.h).  A
- * layout is not locked: its owner serializes access.
+ * RamDiscardManager (exec/memory.h) defines populate and discard.  A layout is
+ * not locked: its owner serializes access.
  */
 
 #ifndef HW_VFIO_DMA_LAYOUT_H
@@ -119,8 +119,8 @@ public:
     const DmaExtentMap &extents() const { return extents_; }
 
     /*
-     * Look at everything the layout knows of itself: which invariant does not
-     * hold, or null.  O(n), for tests.
+     * Check all invariants.  Returns a description of the first one that does
+     * not hold, or null.  Takes O(n), for tests.
      */
     const char *broken_invariant() const;
 
@@ -130,21 +130,21 @@ public:
 private:
     /* Larger than any block. */
     static constexpr uint64_t kUncut = UINT64_C(1) << 63;
-    /* How many entries to gain at once when there are none left. */
+    /* Number of entries to gain in one request when none are left. */
     static constexpr uint64_t kMergeBatch = 64;
 
     using Iterator = DmaExtentMap::Iterator;
 
-    /* Which extents to merge: see merge_some(). */
+    /* The extents to merge, see merge_some(). */
     struct MergeRule {
         /* Only within blocks of this size... */
         uint64_t block;
         /* ...only within streams... */
         bool joined_only;
-        /* ...and those that are mapped, or those that are not. */
+        /* ...and either mapped or unmapped extents. */
         bool mapped;
     };
-    /* How to add what remains of an extent. */
+    /* How to cut the rest of an extent. */
     enum class Pieces {
         kOne,
         kPowersOfTwo
@@ -155,7 +155,7 @@ private:
         uint64_t max_last;
     };
 
-    /* The way to the kernel */
+    /* Backend */
     int map(uint64_t iova, const DmaExtent &extent);
     int map_or_make_room(uint64_t iova, const DmaExtent &extent);
     int unmap(uint64_t iova, uint64_t last);
@@ -169,7 +169,7 @@ private:
     uint64_t block_size() const;
     void report_pressure();
 
-    /* What is missing */
+    /* Missing extents */
     Iterator erase(Iterator it);
     void set_missing(Iterator it, int err);
     int retry(Iterator it);
@@ -198,10 +198,10 @@ private:
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
                uint64_t like_iova, Pieces pieces);
     void erase_unmapped(Iterator first, Iterator end);
-    int take_away(uint64_t iova, uint64_t last);
+    int remove_range(uint64_t iova, uint64_t last);
     int discard_range(uint64_t iova, uint64_t last);
 
-    /* What is stuck */
+    /* Stuck ranges */
     void set_stuck(uint64_t iova, uint64_t last, int err);
     bool is_mapped(uint64_t iova) const;
     void retry_stuck();
@@ -229,7 +229,7 @@ private:
     unsigned reported_pressure_ = 0;
     /* The extent of the last request. */
     std::optional<Tail> tail_;
-    /* Where the search for extents to merge goes on. */
+    /* Where the search for extents to merge continues. */
     uint64_t merge_hand_ = 0;
 
     uint64_t map_calls_ = 0;

@@ -1,5 +1,5 @@
 /*
- * Extents that should be mapped, but could not be, and when to try again
+ * Extents that could not be mapped, and when to try again
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -68,7 +68,7 @@ std::optional<uint64_t> DmaMissing::next_due() const
     return due_.begin()->second;
 }
 
-/* Try an extent once more at once, and then less and less often. */
+/* Try an extent again immediately, and then at growing intervals. */
 void DmaMissing::refuse(uint64_t iova)
 {
     const auto [known, is_new] = refused_.try_emplace(iova);

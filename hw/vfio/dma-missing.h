@@ -1,13 +1,13 @@
 /*
- * Extents that should be mapped, but could not be, and when to try again
+ * Extents that could not be mapped, and when to try again
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * An extent is *short* if there were not enough entries or memory: it can be
  * tried again at any time, and short extents take turns.  It is *refused* if
  * the kernel does not map it for any other reason, such as an address beyond
- * the IOMMU's width: it is tried again at once, and then after 1, 2, 4 and so
- * on changes of the layout, at most kMaxDelay.
+ * the IOMMU's width: it is tried again immediately, and then after 1, 2, 4 and
+ * so on changes of the layout, at most kMaxDelay.
  *
  * Extents are named by their IOVA.
  */
@@ -27,7 +27,7 @@ namespace shared_dma {
 
 class DmaMissing {
 public:
-    /* After so many changes at most, a refused extent is tried again. */
+    /* Maximum number of changes before a refused extent is tried again. */
     static constexpr uint64_t kMaxDelay = UINT64_C(1) << 16;
 
     /* Whether a mapping failed for lack of entries or memory. */
@@ -36,7 +36,7 @@ public:
         return err == -ENOSPC || err == -ENOMEM;
     }
 
-    /* The layout is about to change: time goes on. */
+    /* Count a change of the layout. */
     void count_change() { nchanges_++; }
 
     /*
@@ -44,11 +44,11 @@ public:
      * if that is 0; it is short if there was none.
      */
     void add(uint64_t iova, int err);
-    /* It was tried again, and failed with @err. */
+    /* Record that trying a missing extent again failed with @err. */
     void failed_again(uint64_t iova, int err);
-    /* It is not missing any more. */
+    /* Remove an extent that is no longer missing. */
     void remove(uint64_t iova);
-    /* Nothing is short any more; what is refused is remembered. */
+    /* Remove all short extents; keep refused ones. */
     void clear_short() { short_.clear(); }
 
     bool is_short(uint64_t iova) const { return short_.contains(iova); }
@@ -77,10 +77,10 @@ private:
     void put_off(uint64_t iova, uint64_t nchanges);
 
     std::set<uint64_t> short_;
-    /* Where the search for the next short extent goes on. */
+    /* Where the search for the next short extent continues. */
     uint64_t short_hand_ = 0;
     std::map<uint64_t, Refusal> refused_;
-    /* The same, as (due, IOVA). */
+    /* The refused extents as (due, IOVA). */
     std::set<std::pair<uint64_t, uint64_t>> due_;
     uint64_t nchanges_ = 0;
 };

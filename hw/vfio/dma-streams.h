@@ -14,17 +14,17 @@
 
 namespace shared_dma {
 
-/* Where the last requests ended; all ends are exclusive. */
+/* The ends of the last requests, exclusive */
 class DmaStreams {
 public:
-    /* How many streams are told apart, when their requests alternate. */
+    /* Maximum number of streams whose requests can alternate. */
     static constexpr size_t kMaxStreams = 8;
 
     DmaStreams() { ends_.fill(kNone); }
 
     /*
      * Record a request from @iova to @end.  Returns whether it continues a
-     * stream; if not, it starts one in place of the oldest.
+     * stream; if not, it replaces the oldest stream.
      */
     bool add(uint64_t iova, uint64_t end)
     {
@@ -41,7 +41,7 @@ public:
         return is_known;
     }
 
-    /* The stream of the last request has come to @end. */
+    /* Extend the stream of the last request to @end. */
     void extend(uint64_t end) { ends_[current_] = end; }
 
 private:

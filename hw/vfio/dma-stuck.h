@@ -1,5 +1,5 @@
 /*
- * Ranges that are discarded, but that the kernel did not unmap
+ * Discarded ranges that the kernel failed to unmap
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,7 +24,7 @@ public:
     Iterator end() const { return ranges_.end(); }
     bool empty() const { return ranges_.empty(); }
 
-    /* Whether some of a range is stuck. */
+    /* Whether a part of a range is stuck. */
     bool overlaps(uint64_t iova, uint64_t last) const
     {
         const Iterator after = ranges_.upper_bound(last);
@@ -32,7 +32,7 @@ public:
         return after != ranges_.begin() && std::prev(after)->second >= iova;
     }
 
-    /* Add a range; it becomes one with those that it overlaps. */
+    /* Add a range, and merge it with those that it overlaps. */
     void add(uint64_t iova, uint64_t last)
     {
         while (overlaps(iova, last)) {

@@ -60,7 +60,7 @@ void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev)
     }
 }
 
-/* Whether a device may become bus master; if not, that is reported. */
+/* Let a device become bus master.  Reports failure and returns false. */
 static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
                                        VFIODevice *vbasedev)
 {
@@ -85,10 +85,10 @@ static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
 }
 
 /*
- * Follow what a device that was written to says of itself.  A write need not
- * have the effect that it asks for; and a device that leaves D3hot can get
- * back the command register that it had before.  One that says nothing, because
- * it is gone or has no power, is taken to do what was written.
+ * Read back the command register after a write.  The write may not have had the
+ * intended effect, and a device that leaves D3hot can restore the register's
+ * previous value.  If the device does not answer, because it was removed or has
+ * no power, assume that the write took effect.
  */
 static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
                                    bool clears_master)

@@ -1,5 +1,5 @@
 /*
- * What the files of VFIO's DMA layouts share
+ * Internal interfaces of VFIO's DMA layouts
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,8 +17,8 @@ struct VFIODmaLayout {
     VFIOContainerBase *bcontainer;
 
     /*
-     * Devices that may do DMA, those that would if they were let, and how to
-     * map; protected by the BQL.
+     * Devices that may do DMA, devices that were refused to, and the value of
+     * x-shared-dma-extent; protected by the BQL.
      */
     GHashTable *masters;
     GHashTable *refused;
@@ -32,27 +32,27 @@ struct VFIODmaLayout {
 /* vfio-dma-layout.c */
 
 /*
- * Ask type1 how many mappings it still grants a container.  Returns false if
- * there is no limit or nothing is known of it.
+ * Ask type1 for the number of mappings that a container can add.  Returns false
+ * if there is no limit or it is unknown.
  */
 bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
                                 unsigned int *left);
 
-/* What an operator can do about a mapping that failed with @err, an errno. */
+/* Return a hint for users on a mapping that failed with errno @err. */
 const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err);
 
 /* vfio-dma-gate.c; all need the BQL */
 
-/* Whether a device does no DMA until a write makes it bus master. */
+/* Whether a device cannot do DMA until a write makes it bus master. */
 bool vfio_dma_layout_is_gated(const VFIODevice *vbasedev);
 
 /*
- * A device wants to do DMA: map everything populated.  Returns 0 or a negative
- * errno.
+ * Map everything populated, so that a device may do DMA.  Returns 0 or a
+ * negative errno.
  */
 int vfio_dma_layout_start(VFIODmaLayout *vdl, VFIODevice *vbasedev);
 
-/* A device no longer does DMA. */
+/* Handle a device that no longer does DMA. */
 void vfio_dma_layout_stop(VFIODmaLayout *vdl, VFIODevice *vbasedev);
 
 /* vfio-dma-query.c */

@@ -24,14 +24,14 @@
 #include "vfio-dma-internal.h"
 
 /*
- * Entries that are left for mappings of others when they have fewer by now:
- * one that fails there stops the VM.
+ * Minimum number of entries that are left for mappings outside the layout: a
+ * failure there stops the VM.
  */
 #define OTHERS_RESERVE 32
 
 OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
 
-/* The way to the kernel */
+/* Backend */
 
 static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
                                uint64_t vaddr, DmaLayoutAccess access)
@@ -143,14 +143,14 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
                                 vfio_dma_layout_hint(vdl->bcontainer, count));
         }
         break;
-    case DMA_LAYOUT_MENDED:
+    case DMA_LAYOUT_RECOVERED:
         trace_vfio_dma_layout_recovered(vdl->bcontainer, iova, size);
         break;
     case DMA_LAYOUT_STUCK:
         trace_vfio_dma_layout_stuck(vdl->bcontainer, iova, size, -(int)count);
         error_report_limited("vfio: guest memory 0x%" PRIx64 "+0x%" PRIx64
-                             " was taken away from devices, but the kernel does"
-                             " not unmap it: %s", iova, size, strerror(count));
+                             " is no longer shared, but the kernel does not"
+                             " unmap it: %s", iova, size, strerror(count));
         break;
     case DMA_LAYOUT_FREED:
         trace_vfio_dma_layout_freed(vdl->bcontainer, iova, size);
@@ -192,7 +192,7 @@ static void vfio_dma_layout_notify_discard(RamDiscardListener *rdl,
     VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
 
     QEMU_LOCK_GUARD(&vdl->lock);
-    /* What the kernel does not unmap is reported, and tried again later. */
+    /* If the kernel fails to unmap, that is reported and tried again later. */
     dma_layout_discard(vdl->layout, section->offset_within_address_space,
                        int128_get64(section->size));
 }
@@ -235,7 +235,7 @@ bool vfio_dma_layout_is_short(const VFIORamDiscardListener *vrdl)
     return nsections > left;
 }
 
-/* Sections that a guest can have begin and end anywhere, by moving a BAR */
+/* Sections that a guest can move by moving a BAR */
 
 MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
                                           MemoryRegionSection *pages)
@@ -280,7 +280,7 @@ int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
         return ret;
     }
     error_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
-                         " until it is there again: %s%s", section->mr->name,
+                         " until it is mapped again: %s%s", section->mr->name,
                          section->offset_within_address_space, strerror(-ret),
                          vfio_dma_layout_hint(bcontainer, -ret));
     return 0;
@@ -307,7 +307,7 @@ static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
     return true;
 }
 
-/* Warn if there are not enough entries for one of each page. */
+/* Warn if there may be fewer entries than pages. */
 static void vfio_dma_layout_check_pages(VFIOContainerBase *bcontainer)
 {
     VFIORamDiscardListener *vrdl;
@@ -327,7 +327,7 @@ static void vfio_dma_layout_check_pages(VFIOContainerBase *bcontainer)
     }
 }
 
-/* Choose how a container maps, or see that it is the same. */
+/* Set a container's size of extents, or check that it is the same. */
 static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
                                    Error **errp)
 {

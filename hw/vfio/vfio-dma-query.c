@@ -1,5 +1,5 @@
 /*
- * What management can ask of the DMA layouts of VFIO containers
+ * Queries of the DMA layouts of VFIO containers
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -59,7 +59,7 @@ TEST_P(DmaLayoutOf, WhatIsMissingIsTriedAgain)
         /* In the same call... */
         fresh.model().fail_map(1, ENOMEM);
         EXPECT_EQ(fresh.discard(kMiB - kPage, kPage), 0);
-        EXPECT_EQ(fresh.count_events(DMA_LAYOUT_MENDED), 1u);
+        EXPECT_EQ(fresh.count_events(DMA_LAYOUT_RECOVERED), 1u);
 
         /* ...and in the next. */
         fresh.refuse_maps(ENOMEM, 1, UINT64_MAX);

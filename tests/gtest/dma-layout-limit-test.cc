@@ -410,8 +410,8 @@ TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
     rig.forget_events();
     EXPECT_EQ(rig.discard(3 * kGiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);
-    EXPECT_EQ(rig.events(), (std::vector<Event>{{DMA_LAYOUT_MENDED, 51 * kPage,
-                                                 49 * kPage, 1}}));
+    EXPECT_EQ(rig.events(), (std::vector<Event>{{DMA_LAYOUT_RECOVERED,
+                                                 51 * kPage, 49 * kPage, 1}}));
 }
 
 /* What is missing is discarded as all else. */
@@ -504,8 +504,8 @@ TEST(DmaLayoutBudget, OthersTakeEntriesBeforeASplit)
     EXPECT_EQ(rig.discard(kGiB, kPage), 0);
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);
-    EXPECT_GT(rig.count_events(DMA_LAYOUT_MENDED), 0u);
-    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MENDED),
+    EXPECT_GT(rig.count_events(DMA_LAYOUT_RECOVERED), 0u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_RECOVERED),
               rig.count_events(DMA_LAYOUT_MISSING));
 }
 

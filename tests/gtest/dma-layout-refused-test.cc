@@ -192,7 +192,7 @@ TEST_P(DmaLayoutOf, WhatIsRefusedIsTriedSeldom)
         EXPECT_EQ(rig.discard(kGiB, kPage), 0);
     }
     EXPECT_EQ(rig.stats().missing_size, 0u);
-    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MENDED), 2u);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_RECOVERED), 2u);
 }
 
 /* What is short for a moment is mended at once, whatever else is refused. */

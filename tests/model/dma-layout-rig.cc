@@ -401,7 +401,7 @@ void Rig::backend_event(const Event &event)
             refusals_[event.iova] = {event.size, 1, nsteps_};
         }
     }
-    if (event.what == DMA_LAYOUT_MENDED) {
+    if (event.what == DMA_LAYOUT_RECOVERED) {
         MODEL_CHECK_EQUAL(told_missing_[event.iova], event.size);
         told_missing_.erase(event.iova);
     }

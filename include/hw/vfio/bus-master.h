@@ -1,9 +1,9 @@
 /*
- * What is known of a PCI device's bus mastering after a write to it
+ * The state of a PCI device's bus mastering after a write to it
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Includers have PCI_COMMAND_MASTER, and in C++ <cstdint>, already.
+ * Includers must have defined PCI_COMMAND_MASTER, and in C++ <cstdint>.
  */
 
 #ifndef HW_VFIO_BUS_MASTER_H
@@ -16,15 +16,15 @@ typedef enum VFIOBusMaster {
 } VFIOBusMaster;
 
 /*
- * Bits of the command register that no device has.  One that does not answer
- * reads as all ones, but of the other bits the kernel makes up some.
+ * Bits of the command register that no device has.  A device that does not
+ * answer reads as all ones, but the kernel emulates some of the other bits.
  */
 #define VFIO_COMMAND_RESERVED 0xf800
 
 /*
- * @command is what the device's command register says after the write, or null
- * if it could not be read.  A device that does not answer does no DMA, but
- * where the write leaves it is only known if it @clears_master.
+ * Return the state after a write.  @command is the device's command register
+ * after the write, or null if it could not be read.  The state of a device that
+ * does not answer is only known if the write @clears_master.
  */
 static inline VFIOBusMaster
 vfio_bus_master_after_write(const uint16_t *command, bool clears_master)

@@ -1,11 +1,11 @@
 /*
- * Which IOMMU mappings cover the populated memory of a container: C interface
+ * The IOMMU mappings of a container's populated memory: C interface
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * hw/vfio/dma-layout.h explains the structure, its words and its rules.  A
- * layout is not locked: its owner serializes access.  Ranges are given in
- * bytes and are aligned to the host's page size.
+ * hw/vfio/dma-layout.h explains the structure, its terms and its rules.  A
+ * layout is not locked: its owner serializes access.  Addresses and sizes are
+ * in bytes, and multiples of the host's page size.
  *
  * C++ code includes this inside extern "C", after <cstdint>.
  */
@@ -17,63 +17,63 @@
 
 typedef struct DmaLayout DmaLayout;
 
-/* Values of an extent size that are no size. */
+/* Special values of an extent size */
 #define DMA_LAYOUT_AUTO UINT64_C(0)
 #define DMA_LAYOUT_PAGE UINT64_C(1)
 
-/* What entries_left() says when the kernel sets no limit. */
+/* Returned by entries_left() if the kernel sets no limit */
 #define DMA_LAYOUT_NO_LIMIT UINT64_MAX
 
-/* What devices may do to an extent. */
+/* How devices may access an extent */
 typedef enum DmaLayoutAccess {
     DMA_LAYOUT_READ_WRITE,
     DMA_LAYOUT_READ_ONLY,
 } DmaLayoutAccess;
 
-/* While the gate is closed, extents are recorded, but not mapped. */
+/* While the gate is closed, extents are recorded but not mapped. */
 typedef enum DmaLayoutGate {
     DMA_LAYOUT_CLOSED,
     DMA_LAYOUT_OPEN,
 } DmaLayoutGate;
 
-/* What happened, besides mapping and unmapping. */
+/* Events other than map and unmap */
 typedef enum DmaLayoutEvent {
     /*
-     * The extents of @size bytes at @iova were unmapped, for a hole in them;
-     * what remains of them is mapped again, as @count extents.
+     * The extents of @size bytes at @iova were unmapped because a part was
+     * discarded; the rest was mapped again, as @count extents.
      */
     DMA_LAYOUT_SPLIT,
     /* @count extents, @size bytes at @iova, were replaced by one. */
     DMA_LAYOUT_MERGE,
-    /* Extents are cut at multiples of @size now; @count entries are used. */
+    /* The block size changed to @size; there are @count extents. */
     DMA_LAYOUT_PRESSURE,
     /*
-     * @size bytes at @iova should be mapped, but could not: errno @count, or 0
-     * if they are part of what could not before, or was not tried yet.
+     * @size bytes at @iova should be mapped but could not be: errno @count, or
+     * 0 if the reason was reported before or mapping was not tried yet.
      */
     DMA_LAYOUT_MISSING,
-    /* They are mapped now. */
-    DMA_LAYOUT_MENDED,
+    /* A missing extent, @size bytes at @iova, was mapped. */
+    DMA_LAYOUT_RECOVERED,
     /*
-     * @size bytes at @iova are discarded, but the kernel did not unmap them:
+     * @size bytes at @iova are discarded, but the kernel failed to unmap them:
      * errno @count.
      */
     DMA_LAYOUT_STUCK,
-    /* They are unmapped now. */
+    /* A stuck range, @size bytes at @iova, was unmapped. */
     DMA_LAYOUT_FREED,
 } DmaLayoutEvent;
 
 /*
- * The way to the kernel.  map() and unmap() return 0 or a negative errno.
- * map() fails with -ENOSPC when there are no entries left, and with -EEXIST
- * when something is mapped there.  unmap() unmaps all mappings in a range,
- * which may have gaps; it is never asked to cut one.
+ * The interface to the kernel.  map() and unmap() return 0 or a negative errno.
+ * map() fails with -ENOSPC if no entries are left, and with -EEXIST if the
+ * range overlaps a mapping.  unmap() unmaps all mappings in a range, which may
+ * have gaps; the range never contains a part of a mapping.
  */
 typedef struct DmaLayoutBackend {
     int (*map)(void *opaque, uint64_t iova, uint64_t size, uint64_t vaddr,
                DmaLayoutAccess access);
     int (*unmap)(void *opaque, uint64_t iova, uint64_t size);
-    /* How many entries the layout may add to what it has, or NO_LIMIT. */
+    /* Number of entries that can be added, or DMA_LAYOUT_NO_LIMIT */
     uint64_t (*entries_left)(void *opaque);
     void (*event)(void *opaque, DmaLayoutEvent event, uint64_t iova,
                   uint64_t size, uint64_t count);
@@ -101,54 +101,52 @@ typedef struct DmaLayoutStats {
 } DmaLayoutStats;
 
 /*
- * Make an empty layout, whose gate is closed.  @backend is copied, and called
+ * Create an empty layout with a closed gate.  @backend is copied, and called
  * with @opaque.
  */
 DmaLayout *dma_layout_new(const DmaLayoutBackend *backend, void *opaque);
-/* Forget a layout.  What is mapped stays mapped. */
+/* Free a layout.  Nothing is unmapped. */
 void dma_layout_free(DmaLayout *layout);
 
 /*
- * Choose the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE, or a power of
- * two, at least a page.  Asks the kernel for the number of entries.  Possible
- * only before the gate was ever open, -EBUSY after that.  Returns 0, or -ENOSPC
- * when what is populated already needs more entries than there are.
+ * Set the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE, or a power of two
+ * that is at least a page.  Asks the kernel for the number of entries.  Returns
+ * 0; -EBUSY if the gate has been open before; or -ENOSPC if the populated
+ * memory needs more entries than there are.
  */
 int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
 
 /*
- * Memory is populated: @size bytes at @iova, which are at @vaddr in QEMU.
- * Returns 0; or a negative errno, and the same is populated as before: -ENOSPC when there
- * are no entries left, -EEXIST when some of it was populated already, -EBUSY
- * when some of it was discarded but could not be unmapped, -EINVAL when it is
- * empty or wraps, or what map() said.
+ * Populate @size bytes at @iova, which are at @vaddr in QEMU.  Returns 0, or a
+ * negative errno, in which case nothing is populated: -ENOSPC if no entries are
+ * left, -EEXIST if a part is populated already, -EBUSY if a part is stuck,
+ * -EINVAL if the range is empty or wraps, or the result of map().
  */
 int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
                         uint64_t vaddr, DmaLayoutAccess access);
 
 /*
- * Memory is discarded: what was populated of @size bytes at @iova is unmapped
- * and forgotten.  Returns 0; -EINVAL when the range is empty or wraps; or
- * -EBUSY when the kernel does not unmap some of it, which is tried again when
- * anything else changes.
+ * Discard @size bytes at @iova: unmap and remove the populated parts.  Returns
+ * 0; -EINVAL if the range is empty or wraps; or -EBUSY if the kernel failed to
+ * unmap a part, which is tried again at each change of the layout.
  */
 int dma_layout_discard(DmaLayout *layout, uint64_t iova, uint64_t size);
 
 /*
- * Open the gate: map all that is populated.  What the kernel does not map for
- * what it is, and not for want of entries or memory, is missing then.  Returns
- * 0; or -ENOSPC, -ENOMEM or -EBUSY, and the gate is closed and nothing is
- * mapped that can be unmapped.
+ * Open the gate: map all populated memory.  Memory that the kernel refuses to
+ * map for a reason other than lack of entries or memory is missing.  Returns 0;
+ * or -ENOSPC, -ENOMEM, or -EBUSY if something is stuck, in which case the gate
+ * stays closed and everything is unmapped, as far as the kernel allows.
  */
 int dma_layout_open(DmaLayout *layout);
-/* Close the gate: what is mapped stays so until it is discarded. */
+/* Close the gate.  Mapped memory stays mapped until it is discarded. */
 void dma_layout_close(DmaLayout *layout);
 bool dma_layout_is_open(const DmaLayout *layout);
 
-/* How many extents are mapped. */
+/* Return the number of mapped extents. */
 uint64_t dma_layout_count_mapped(const DmaLayout *layout);
 
-/* One extent, to be looked at. */
+/* Description of an extent */
 typedef struct DmaLayoutExtent {
     uint64_t iova;
     uint64_t size;
@@ -162,10 +160,10 @@ typedef struct DmaLayoutExtent {
 bool dma_layout_next_extent(const DmaLayout *layout, uint64_t iova,
                             uint64_t last, DmaLayoutExtent *extent);
 
-/* The last byte of the last extent; 0 when there is none. */
+/* Return the address of the last populated or stuck byte; 0 if none. */
 uint64_t dma_layout_last(const DmaLayout *layout);
 
-/* Takes the same time however many extents there are. */
+/* Get statistics, in constant time unless ranges are stuck. */
 void dma_layout_get_stats(const DmaLayout *layout, DmaLayoutStats *stats);
 
 #endif

@@ -5,8 +5,8 @@
  *
  * Each VFIO container has a VFIODmaLayout, a QOM object that is its child
  * "dma-layout".  It maps the populated parts of sections that have a
- * GuestMemfdManager, by the rules of hw/vfio/dma-layout.h, and knows which
- * devices of the container may do DMA: its gate is open while there is one.
+ * GuestMemfdManager, by the rules of hw/vfio/dma-layout.h, and records which
+ * devices of the container may do DMA: its gate is open while any device may.
  *
  * While it has devices, the container is "vfio-container[N]" of the machine,
  * where x-query-vfio-dma finds its layout.
@@ -33,13 +33,13 @@ struct VFIODmaLayoutClass {
     ObjectClass parent_class;
 
     /*
-     * Tell what there is to be known of a container; of its extents, those in
-     * @window, or none if that is NULL.  Called with the BQL held.
+     * Return the state of a container, with the extents in @window, or without
+     * extents if @window is NULL.  Called with the BQL held.
      */
     VfioDmaInfo *(*query)(VFIODmaLayout *vdl, const SharedDmaWindow *window);
 };
 
-/* The largest extent that can be asked for. */
+/* Maximum of x-shared-dma-extent in bytes */
 #define VFIO_DMA_LAYOUT_MAX_EXTENT (1 * TiB)
 
 typedef struct VFIOContainerBase VFIOContainerBase;
@@ -47,66 +47,64 @@ typedef struct VFIODevice VFIODevice;
 typedef struct VFIOPCIDevice VFIOPCIDevice;
 typedef struct VFIORamDiscardListener VFIORamDiscardListener;
 
-/* Make the layout of a new container, which owns it. */
+/* Create the layout of a new container, which owns it. */
 VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer);
 
 /*
- * Have the layout map what is populated of a new listener's section, if that
- * is memory with a guest_memfd; other memory is mapped as QEMU maps it.  To be
- * called before the listener is registered.
+ * Let the layout map the populated parts of a new listener's section, if the
+ * section is memory with a guest_memfd; other memory is mapped as in stock
+ * QEMU.  Must be called before the listener is registered.
  */
 void vfio_dma_layout_adopt(VFIORamDiscardListener *vrdl);
 
 /*
- * Fill in @pages with the whole pages of a section, of which there are some:
- * those that are registered for, and looked for later.  A guest can have a
- * section begin and end inside of pages by what it puts there.  Returns @pages.
+ * Store in @pages the whole pages of a section, which must have at least one.
+ * Listeners are registered for these, and found by them.  A guest can make a
+ * section start and end inside pages by moving a BAR.  Returns @pages.
  */
 MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
                                           MemoryRegionSection *pages);
 
 /*
  * Whether a section has no page that an IOMMU could map: it is too small, or
- * not aligned, which is reported, but not too often.
+ * not aligned.  The latter is reported, at a limited rate.
  */
 bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section);
 
 /*
- * Whether a section without a RamDiscardManager could be mapped: @ret is what
- * mapping it returned.  In a guest with private memory it is not its RAM, and
- * the guest decides when it is mapped and where, so that a failure is reported
- * and no more.  Returns what is left of it: 0, or @ret.
+ * Handle the result @ret of mapping a section without a RamDiscardManager.  In
+ * a guest with private memory, such a section is not the guest's RAM, and the
+ * guest decides when it is mapped and where: a failure is only reported.
+ * Returns 0 if it was, or else @ret.
  */
 int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
                              const MemoryRegionSection *section, int ret);
 
 /*
- * A device has been attached to its container.  The first one decides how its
- * container maps, a later one must not want it otherwise; a device that is
- * not PCI may do DMA from now on.  When that fails the device is detached.
+ * Handle a device that was attached to its container.  The first device sets
+ * the container's size of extents, later ones must agree.  A device that is not
+ * PCI may do DMA from now on.  If this fails, detach the device.
  */
 bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp);
 
-/* A device that is attached is about to be detached. */
+/* Handle an attached device that is about to be detached. */
 void vfio_dma_layout_detach(VFIODevice *vbasedev);
 
 /*
- * Write to a PCI device's own config space: everything populated is mapped
- * before the device sees a write that enables bus mastering.  If that is not
- * possible, the write does not enable it, and @val says so.  Returns what
- * pwrite() does.
+ * Write to a PCI device's own config space.  Before a write that enables bus
+ * mastering, map everything populated.  If that fails, clear the bit in @val
+ * and in the write.  Returns the result of pwrite().
  */
 ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
                                      uint32_t *val, int len);
 
 /*
- * Whether the last write that would have made a device bus master could not
- * be let through.
+ * Whether the device's last attempt to become bus master was refused.
  */
 bool vfio_dma_layout_is_refused(VFIODevice *vbasedev);
 
 /*
- * Whether to look for a shortage of mappings after a listener was added.  For
+ * Whether to check for a shortage of mappings after a listener was added.  For
  * memory with a guest_memfd: if there are fewer mappings than sections, so that
  * not all of it could be mapped even with one mapping for each.  For other
  * memory: if the number of mappings is limited.
