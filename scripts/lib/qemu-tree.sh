@@ -9,7 +9,8 @@ source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 # shellcheck source=scripts/lib/progress.sh
 source "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 
-patches_dir=$repo_root/patches/qemu-10.0
+# The hooks, and what the test bench needs of TCG's emulation of SVM
+patches_dirs=("$repo_root/patches/qemu-10.0" "$repo_root/patches/qemu-10.0-svm")
 version_wanted=10.0
 
 # Files in a tree that record how it was made
@@ -118,7 +119,11 @@ source_identity()
 
 list_patches()
 {
-    find "$patches_dir" -maxdepth 1 -name '*.patch' 2>/dev/null | sort
+    local folder
+
+    for folder in "${patches_dirs[@]}"; do
+        find "$folder" -maxdepth 1 -name '*.patch' 2>/dev/null | sort
+    done
 }
 
 patches_identity()
@@ -224,7 +229,8 @@ apply_patches()
     local log=$tree_dir/patch.log patch
 
     if [ -z "$(list_patches)" ]; then
-        die "$patches_dir" "has no patches" "This checkout is not complete."
+        die "${patches_dirs[0]}" "has no patches" \
+            "This checkout is not complete."
     fi
     say "applying the patches ($(list_patches | wc -l))"
     trap drop_new_tree EXIT

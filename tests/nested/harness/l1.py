@@ -131,7 +131,7 @@ class L1Machine:
         command = [
             str(qemu), '-nodefaults', '-no-user-config', '-display', 'none',
             '-no-reboot', '-machine', 'q35,kernel-irqchip=split',
-            '-cpu', 'EPYC,+svm,+npt', '-m', f'{memory_mib}M',
+            '-cpu', 'EPYC,+svm,+npt,+decodeassists', '-m', f'{memory_mib}M',
             '-kernel', str(kernel), '-initrd', str(initrd),
             '-append', 'console=ttyS0 tsc=reliable no_timer_check quiet '
                        'loglevel=5 panic=-1 ' + kernel_arguments,

@@ -1,0 +1,24 @@
+/*
+ * The local APIC: a timer, and messages to another vCPU
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_SVM_APIC_H
+#define TESTS_SVM_APIC_H
+
+#include <stdint.h>
+
+/* Where a guest can see how much time is left, too */
+constexpr uint64_t APIC_TIMER_COUNT = 0xfee00390;
+
+void apic_init();
+void apic_end_interrupt();
+/* An interrupt with VECTOR_TIMER after @ticks of the APIC's timer */
+void apic_start_timer(uint32_t ticks);
+/* Whether @vector is requested and has not been taken */
+bool apic_is_pending(uint8_t vector);
+void apic_send(uint8_t to, uint8_t vector);
+void apic_start_other(uint8_t id, uint8_t page);
+
+#endif

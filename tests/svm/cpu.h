@@ -1,0 +1,99 @@
+/*
+ * Instructions that C++ has no word for
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_SVM_CPU_H
+#define TESTS_SVM_CPU_H
+
+#include <stdint.h>
+
+constexpr uint64_t PAGE_SIZE = 4096;
+
+constexpr uint32_t MSR_EFER = 0xc0000080;
+constexpr uint32_t MSR_VM_HSAVE_PA = 0xc0010117;
+
+static inline void out8(uint16_t port, uint8_t value)
+{
+    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static inline uint64_t read_msr(uint32_t msr)
+{
+    uint32_t low, high;
+
+    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
+    return (uint64_t)high << 32 | low;
+}
+
+static inline void write_msr(uint32_t msr, uint64_t value)
+{
+    asm volatile("wrmsr"
+                 :
+                 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
+                 : "memory");
+}
+
+static inline uint32_t cpuid_edx(uint32_t leaf)
+{
+    uint32_t eax = leaf, ebx, ecx = 0, edx;
+
+    asm volatile("cpuid" : "+a"(eax), "=b"(ebx), "+c"(ecx), "=d"(edx));
+    return edx;
+}
+
+static inline uint64_t read_cr0()
+{
+    uint64_t value;
+
+    asm volatile("movq %%cr0, %0" : "=r"(value));
+    return value;
+}
+
+static inline uint64_t read_cr3()
+{
+    uint64_t value;
+
+    asm volatile("movq %%cr3, %0" : "=r"(value));
+    return value;
+}
+
+static inline uint64_t read_cr4()
+{
+    uint64_t value;
+
+    asm volatile("movq %%cr4, %0" : "=r"(value));
+    return value;
+}
+
+static inline void relax()
+{
+    asm volatile("pause" : : : "memory");
+}
+
+/* Takes the physical interrupts that are pending. */
+static inline void take_interrupts()
+{
+    asm volatile("sti; nop; nop; cli" : : : "memory");
+}
+
+[[noreturn]] static inline void stop()
+{
+    for (;;) {
+        asm volatile("cli; hlt");
+    }
+}
+
+/* What is at a physical address: pages have their own address. */
+template <typename T> static inline T *at(uint64_t address)
+{
+    return reinterpret_cast<T *>(address);
+}
+
+template <typename T> static inline uint64_t address_of(T *pointer)
+{
+    return reinterpret_cast<uint64_t>(pointer);
+}
+
+#endif

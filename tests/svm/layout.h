@@ -1,0 +1,33 @@
+/*
+ * Addresses and selectors that the start code and the C++ code share
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#ifndef TESTS_SVM_LAYOUT_H
+#define TESTS_SVM_LAYOUT_H
+
+/* The image is linked to where it is copied from the ROM. */
+#define IMAGE_BASE 0x100000
+#define IMAGE_SIZE 0x10000
+#define ROM_BASE   0xffff0000
+
+/* A page below 1 MiB, where the other vCPU starts in real mode. */
+#define TRAMPOLINE_BASE 0x8000
+
+/* Selectors in the descriptor table of start.S. */
+#define SELECTOR_CODE32 0x08
+#define SELECTOR_DATA   0x10
+#define SELECTOR_CODE64 0x18
+
+#define STACK_SIZE 0x4000
+
+/* Vectors of interrupts that the hypervisor takes. */
+#define VECTOR_TIMER 0x30
+#define VECTOR_IPI   0x31
+
+/* Entry points have this distance from each other. */
+#define STUB_SIZE 16
+#define VECTORS   256
+
+#endif

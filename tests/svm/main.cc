@@ -1,0 +1,28 @@
+/*
+ * A hypervisor of two vCPUs, and a guest that does what is to be tested
+ *
+ * SPDX-License-Identifier: GPL-2.0-or-later
+ */
+
+#include "apic.h"
+#include "guest.h"
+#include "interrupts.h"
+#include "other-cpu.h"
+#include "tap.h"
+#include "tests.h"
+
+extern "C" void hypervisor_main()
+{
+    interrupts_init();
+    apic_init();
+    guest_init();
+    other_cpu_start();
+
+    test_features();
+    test_instructions();
+    test_page_faults();
+    test_event_injection();
+    test_physical_interrupts();
+    test_virtual_interrupts();
+    tap_done();
+}
