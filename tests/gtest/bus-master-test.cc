@@ -1,5 +1,5 @@
 /*
- * What is known of a device's bus mastering after a write to it
+ * State of a device's bus mastering after a write to its command register
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -13,7 +13,7 @@
 
 namespace {
 
-TEST(BusMaster, IsWhatTheDeviceSays)
+TEST(BusMaster, IsReadFromTheDevice)
 {
     for (bool clears : {false, true}) {
         for (uint16_t others : {0, 0x3, 0x547}) {
@@ -28,8 +28,8 @@ TEST(BusMaster, IsWhatTheDeviceSays)
     }
 }
 
-/* A device that is gone reads as all ones, but for what the kernel makes up. */
-TEST(BusMaster, IsWhatWasWrittenIfTheDeviceSaysNothing)
+/* A lost device reads as all ones, except for bits that the kernel emulates. */
+TEST(BusMaster, IsTheWrittenValueIfTheDeviceIsLost)
 {
     const uint16_t gone[] = {0xffff, 0xffff & ~PCI_COMMAND_INTX_DISABLE,
                              0xffff & ~PCI_COMMAND_MEMORY};

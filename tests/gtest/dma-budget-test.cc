@@ -1,5 +1,5 @@
 /*
- * DmaBudget: how many extents there may be, and how large they should be
+ * DmaBudget: the number of extents and the size of new ones
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -29,7 +29,7 @@ TEST(DmaBudgetTest, ReservesEntriesForSplits)
     EXPECT_EQ(budget.room(65535 - 64), 0u);
     EXPECT_EQ(budget.room(65535), 0u);
 
-    /* Of few entries, a quarter. */
+    /* A quarter of the entries if there are few. */
     budget.set_kernel_limit(8);
     EXPECT_EQ(budget.limit(), 6u);
     budget.set_kernel_limit(1);
@@ -38,7 +38,7 @@ TEST(DmaBudgetTest, ReservesEntriesForSplits)
     EXPECT_EQ(budget.room(0), 0u);
 }
 
-TEST(DmaBudgetTest, HasALimitOfItsOwn)
+TEST(DmaBudgetTest, LimitsExtentsWithoutAKernelLimit)
 {
     DmaBudget budget;
 
@@ -48,7 +48,7 @@ TEST(DmaBudgetTest, HasALimitOfItsOwn)
     EXPECT_EQ(budget.hard_limit(), DmaBudget::kMaxExtents);
 }
 
-TEST(DmaBudgetTest, PagesHaveNeitherLimitNorReserveOfTheirOwn)
+TEST(DmaBudgetTest, PagesHaveNoReserveAndOnlyTheKernelLimit)
 {
     DmaBudget budget;
 
@@ -64,7 +64,7 @@ TEST(DmaBudgetTest, PagesHaveNeitherLimitNorReserveOfTheirOwn)
     EXPECT_EQ(budget.limit(), DMA_LAYOUT_NO_LIMIT);
 }
 
-/* Each level is reached when the entries that are left have halved again. */
+/* Pressure rises by one level each time the free entries halve. */
 TEST(DmaBudgetTest, PressureRises)
 {
     DmaBudget budget;
@@ -97,7 +97,7 @@ TEST(DmaBudgetTest, BlocksGrowWithThePressure)
     EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_CLOSED), kGiB);
 }
 
-TEST(DmaBudgetTest, SizesThatAreAskedForGrowAsWell)
+TEST(DmaBudgetTest, ExplicitSizesGrowAsWell)
 {
     DmaBudget budget;
 
@@ -108,7 +108,7 @@ TEST(DmaBudgetTest, SizesThatAreAskedForGrowAsWell)
     EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), 64 * kKiB);
     EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), 64 * kKiB);
     EXPECT_EQ(budget.block_size(513, DMA_LAYOUT_CLOSED), kMiB);
-    /* One that is larger than any block stays what it is. */
+    /* A size above that of the largest block does not change. */
     budget.set_extent_size(UINT64_C(1) << 63);
     EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);
     EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);

@@ -1,5 +1,5 @@
 /*
- * DmaExtentMap: which extents there are, and its counters
+ * DmaExtentMap: its extents and counters
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +21,7 @@ using shared_dma::DmaExtentSizes;
 
 constexpr uint64_t kPage = DmaExtentMap::kPage;
 
-/* An extent of pages, whose memory is where its IOVA is. */
+/* Return an extent of @npages whose host address equals its IOVA. */
 DmaExtent extent_at(uint64_t page, uint64_t npages)
 {
     return {
@@ -58,7 +58,7 @@ TEST_F(DmaExtentMapTest, StartsEmpty)
     EXPECT_EQ(map.total_size(), 0u);
 }
 
-TEST_F(DmaExtentMapTest, FindsWhatEndsAtAnAddressOrLater)
+TEST_F(DmaExtentMapTest, FindsExtentThatEndsAtAnAddressOrLater)
 {
     insert(2, 2);
     insert(8, 1);
@@ -74,7 +74,7 @@ TEST_F(DmaExtentMapTest, FindsWhatEndsAtAnAddressOrLater)
     EXPECT_EQ(DmaExtentMap::last_of(*map.begin()), 4 * kPage - 1);
 }
 
-/* The last page of the address space ends where it wraps. */
+/* The exclusive end of the last page of the address space wraps to 0. */
 TEST_F(DmaExtentMapTest, LastPage)
 {
     const uint64_t page = UINT64_MAX / kPage;
@@ -103,7 +103,7 @@ TEST_F(DmaExtentMapTest, CountsSizes)
     EXPECT_EQ(map.total_size(), 7 * kPage);
 }
 
-TEST_F(DmaExtentMapTest, CountsWhatIsMapped)
+TEST_F(DmaExtentMapTest, CountsMappedExtents)
 {
     const auto it = insert(0, 2);
 
@@ -119,7 +119,7 @@ TEST_F(DmaExtentMapTest, CountsWhatIsMapped)
     EXPECT_EQ(map.mapped_size(), 0u);
 }
 
-/* Only neighbours that are alike in all can be a single mapping. */
+/* Neighbours can be a single mapping only if all their properties match. */
 TEST_F(DmaExtentMapTest, CountsSeams)
 {
     const auto a = insert(0, 2);
@@ -150,7 +150,7 @@ TEST_F(DmaExtentMapTest, CountsSeams)
     EXPECT_EQ(map.nseams(true), 0u);
 }
 
-/* Wherever the extent comes that closes a gap. */
+/* An extent that fills a gap touches both of its neighbours. */
 TEST_F(DmaExtentMapTest, InsertingAndErasingBetweenCountsBothSeams)
 {
     insert(0, 1);
@@ -181,7 +181,7 @@ TEST_F(DmaExtentMapTest, Grows)
     EXPECT_EQ(counts[15], 1u);
     EXPECT_EQ(counts[12], 0u);
 
-    /* Larger than all others, and then one of them grows. */
+    /* The extent becomes the largest; another extent grows after it. */
     map.grow(it, 12 * kPage);
     EXPECT_EQ(map.largest(), 15 * kPage);
     EXPECT_EQ(map.smallest(), 8 * kPage);
@@ -202,7 +202,7 @@ TEST_F(DmaExtentMapTest, GrowsUpToTheNext)
     EXPECT_TRUE(map.is_seam(std::next(it)));
 }
 
-/* What comes behind an extent while it grows is seen. */
+/* Growing detects a neighbour that was inserted after the last growth. */
 TEST_F(DmaExtentMapTest, GrowsUpToANewOne)
 {
     const auto it = insert(0, 1);
@@ -213,7 +213,7 @@ TEST_F(DmaExtentMapTest, GrowsUpToANewOne)
     EXPECT_EQ(map.nseams(false), 1u);
 }
 
-TEST_F(DmaExtentMapTest, ErasesWhatGrew)
+TEST_F(DmaExtentMapTest, ErasesAGrownExtent)
 {
     const auto it = insert(0, 1);
 
@@ -256,7 +256,7 @@ TEST_F(DmaExtentMapTest, Joins)
     EXPECT_EQ(map.total_size(), 6 * kPage);
 }
 
-/* A copy does not share what the original changes. */
+/* Changes of the original do not affect a copy. */
 TEST_F(DmaExtentMapTest, IsAValue)
 {
     const auto it = insert(0, 1);
@@ -270,7 +270,7 @@ TEST_F(DmaExtentMapTest, IsAValue)
     EXPECT_STREQ(copy.broken_invariant(), nullptr);
 }
 
-/* All changes in random order, on few pages, so that most of them touch. */
+/* Make random changes of a few pages, so that most extents touch. */
 TEST_F(DmaExtentMapTest, KeepsItsCountersInRandomSteps)
 {
     constexpr uint64_t kPages = 48;
@@ -308,7 +308,7 @@ TEST_F(DmaExtentMapTest, KeepsItsCountersInRandomSteps)
     EXPECT_GT(njoined, 100u);
 }
 
-TEST(DmaExtentSizesTest, KnowsTheLargestAndTheSmallest)
+TEST(DmaExtentSizesTest, ReturnsTheLargestAndTheSmallest)
 {
     DmaExtentSizes sizes;
 

@@ -1,5 +1,5 @@
 /*
- * How a DmaLayout cuts what is populated, and splits it for holes
+ * DmaLayout: cutting populated memory into extents, splitting them for holes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -38,7 +38,7 @@ TEST_P(DmaLayoutOf, StartsEmptyAndClosed)
     EXPECT_EQ(rig.calls(), 0u);
 }
 
-TEST_P(DmaLayoutOf, CutsAtBordersOfBlocks)
+TEST_P(DmaLayoutOf, CutsAtBlockBoundaries)
 {
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(510 * kPage, 1030 * kPage), 0);
@@ -67,7 +67,7 @@ TEST_P(DmaLayoutOf, KeepsRequestsApart)
     EXPECT_EQ(rig.stats().splits, 0u);
 }
 
-TEST_P(DmaLayoutOf, KeepsRequestsApartThatAreRecorded)
+TEST_P(DmaLayoutOf, KeepsRecordedRequestsApart)
 {
     EXPECT_EQ(rig.populate(4 * kPage, kPage), 0);
     EXPECT_EQ(rig.populate(3 * kPage, kPage), 0);
@@ -75,7 +75,7 @@ TEST_P(DmaLayoutOf, KeepsRequestsApartThatAreRecorded)
     EXPECT_EQ(rig.populate(0, kPage), 0);
     EXPECT_EQ(rig.populate(kPage, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+2 2+1 3+1 4+1");
-    /* The stream ends where something is. */
+    /* The stream cannot continue into a populated page. */
     EXPECT_EQ(rig.populate(2 * kPage, kPage), -EEXIST);
     EXPECT_EQ(rig.extents(), "0+2 2+1 3+1 4+1");
 }
@@ -87,20 +87,20 @@ TEST_P(DmaLayoutOf, StreamsAreJoined)
         EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
         EXPECT_EQ(rig.layout().extents().at(i * kPage).joined, i > 0);
     }
-    /* What is discarded breaks it. */
+    /* A discard interrupts the stream. */
     EXPECT_EQ(rig.discard(kPage, kPage), 0);
     EXPECT_FALSE(rig.layout().extents().at(2 * kPage).joined);
     EXPECT_TRUE(rig.layout().extents().at(3 * kPage).joined);
 }
 
-TEST_P(DmaLayoutOf, KnowsEightStreams)
+TEST_P(DmaLayoutOf, TracksEightStreams)
 {
     populate_streams(rig, 8, 16);
     EXPECT_EQ(rig.size(), 8u);
     EXPECT_EQ(rig.stats().smallest_extent, 16 * kPage);
 }
 
-TEST_P(DmaLayoutOf, DoesNotKnowNineStreams)
+TEST_P(DmaLayoutOf, DoesNotTrackNineStreams)
 {
     populate_streams(rig, 9, 16);
     EXPECT_EQ(rig.size(), 9u * 16);
@@ -135,7 +135,7 @@ TEST_P(DmaLayoutOf, HoleInABlock)
     EXPECT_EQ(rig.events(),
               (std::vector<Event>{{DMA_LAYOUT_SPLIT, 2 * kMiB, 2 * kMiB, 9}}));
 
-    /* The next hole nearby takes little away. */
+    /* The next hole nearby unmaps little memory. */
     EXPECT_EQ(rig.discard(2 * kMiB + 302 * kPage, kPage), 0);
     EXPECT_EQ(rig.nmaps(), 11u);
 }
@@ -179,16 +179,16 @@ TEST_P(DmaLayoutOf, RangeOverSeveralExtentsIsOneCall)
     EXPECT_EQ(rig.nunmaps(), 2u);
     EXPECT_EQ(rig.stats().splits, 2u);
 
-    /* And with gaps. */
+    /* A range that has gaps is also discarded in one call. */
     EXPECT_EQ(rig.discard(0, kGiB), 0);
     EXPECT_EQ(rig.nunmaps(), 3u);
     EXPECT_EQ(rig.discard(0, kGiB), 0);
     EXPECT_EQ(rig.nunmaps(), 3u);
 }
 
-/* Odd input, and the ends of the address space */
+/* Invalid arguments, and the ends of the address space */
 
-TEST_P(DmaLayoutOf, RefusesWhatIsNoRange)
+TEST_P(DmaLayoutOf, RefusesInvalidRanges)
 {
     for (bool open : {false, true}) {
         if (open) {
@@ -209,7 +209,7 @@ TEST_P(DmaLayoutOf, RefusesWhatIsNoRange)
     EXPECT_EQ(rig.nmaps(), 1u);
 }
 
-/* No IOMMU goes that far, but guests can ask. */
+/* No IOMMU supports such addresses, but guests can use them. */
 TEST_P(DmaLayoutOf, LastPages)
 {
     EXPECT_EQ(rig.populate(kTop, kPage), 0);
@@ -226,7 +226,7 @@ TEST_P(DmaLayoutOf, LastPages)
     EXPECT_EQ(rig.discard(0, kPage), 0);
     EXPECT_EQ(rig.size(), 0u);
 
-    /* Nearly all there is. */
+    /* Nearly the whole address space. */
     EXPECT_EQ(rig.set_extent_size(UINT64_C(1) << 63), 0);
     EXPECT_EQ(rig.populate(0, kTop), 0);
     EXPECT_EQ(rig.size(), 2u);
@@ -242,7 +242,7 @@ TEST_P(DmaLayoutOf, LastPages)
     EXPECT_EQ(rig.stats().missing_size, kPage);
 }
 
-/* The same with an IOMMU that takes it. */
+/* Split extents at the top of an IOMMU with 64-bit addresses. */
 TEST(DmaLayoutTop, HolesAtTheTop)
 {
     const DmaLayoutBackend backend = {

@@ -1,5 +1,5 @@
 /*
- * What is missing and what is stuck when the kernel fails
+ * DmaLayout: missing and stuck extents after failures of the kernel
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,7 +34,7 @@ TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
                       0);
             fresh.model().fail_map(n, error);
             if (error == ENOSPC && n > 2) {
-                /* The first ones are merged for the others. */
+                /* The first extents are merged to free entries. */
                 EXPECT_EQ(fresh.populate(kMiB, 8 * kMiB), 0);
                 EXPECT_GT(fresh.stats().merges, 0u);
                 continue;
@@ -46,8 +46,8 @@ TEST_P(DmaLayoutOf, PopulatingThatFailsChangesNothing)
     }
 }
 
-/* What the kernel did not want once is tried again with each change. */
-TEST_P(DmaLayoutOf, WhatIsMissingIsTriedAgain)
+/* Each change tries to map extents again that are missing. */
+TEST_P(DmaLayoutOf, MissingExtentsAreTriedAgain)
 {
     for (bool by_discard : {false, true}) {
         Rig fresh(GetParam());
@@ -56,12 +56,12 @@ TEST_P(DmaLayoutOf, WhatIsMissingIsTriedAgain)
         EXPECT_EQ(fresh.populate(0, 2 * kMiB), 0);
         EXPECT_EQ(fresh.populate(kGiB, kPage), 0);
 
-        /* In the same call... */
+        /* The first retry is in the same call... */
         fresh.model().fail_map(1, ENOMEM);
         EXPECT_EQ(fresh.discard(kMiB - kPage, kPage), 0);
         EXPECT_EQ(fresh.count_events(DMA_LAYOUT_RECOVERED), 1u);
 
-        /* ...and in the next. */
+        /* ...or in the next one. */
         fresh.refuse_maps(ENOMEM, 1, UINT64_MAX);
         EXPECT_EQ(fresh.discard(kMiB - 3 * kPage, kPage), 0);
         EXPECT_GT(fresh.stats().missing_size, 0u);
@@ -75,7 +75,7 @@ TEST_P(DmaLayoutOf, WhatIsMissingIsTriedAgain)
     }
 }
 
-/* The kernel does not want a merged extent, or not its parts any more. */
+/* The kernel refuses the merged extent, or refuses to map its parts again. */
 TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
 {
     for (uint64_t n = 1; n <= 20; n++) {
@@ -86,7 +86,7 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
             EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
         }
         EXPECT_EQ(rig.stats().entries_left, 0u);
-        /* The first is the merged one's, then come its parts. */
+        /* The first call maps the merged extent, the others map its parts. */
         rig.model().fail_map(n, ENOMEM);
 
         const int ret = rig.populate(kGiB, kPage);
@@ -100,8 +100,8 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
     }
 }
 
-/* Neither it nor the first of its parts: then not all is mapped. */
-TEST(DmaLayoutFailures, OpenThatLosesWhatItMerges)
+/* The merged extent and its first part fail, so the gate stays closed. */
+TEST(DmaLayoutFailures, OpenThatFailsWhileItMerges)
 {
     Rig rig(IommuKind::kType1v2, 16);
 
@@ -118,7 +118,7 @@ TEST(DmaLayoutFailures, OpenThatLosesWhatItMerges)
 
     /* Recorded without asking for entries. */
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
-    /* The 1st finds no entry, the 2nd is the merged one. */
+    /* The 1st call finds no free entry, the 2nd maps the merged extent. */
     rig.refuse_maps(ENOMEM, 2, 2);
     EXPECT_EQ(rig.open(), -ENOSPC);
     EXPECT_EQ(rig.model().mappings().size(), 5u);
@@ -142,7 +142,7 @@ TEST(DmaLayoutFailures, MergingThatCannotUnmapKeepsTheParts)
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
 }
 
-TEST_P(DmaLayoutOf, WhatCannotBeUnmappedIsStuck)
+TEST_P(DmaLayoutOf, ExtentsThatCannotBeUnmappedAreStuck)
 {
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(0, 8 * kMiB), 0);
@@ -154,7 +154,7 @@ TEST_P(DmaLayoutOf, WhatCannotBeUnmappedIsStuck)
     EXPECT_EQ(rig.populate(2 * kMiB, kPage), -EBUSY);
     EXPECT_EQ(rig.populate(kMiB, kMiB), 0);
 
-    /* It goes with the first change after the kernel lets it go. */
+    /* It is unmapped by the first change after the kernel unpins it. */
     rig.pinned().clear();
     EXPECT_EQ(rig.discard(kGiB, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+256 256+256 1792+256");
@@ -163,7 +163,7 @@ TEST_P(DmaLayoutOf, WhatCannotBeUnmappedIsStuck)
     EXPECT_EQ(rig.populate(2 * kMiB, kPage), 0);
 }
 
-/* All of an extent is stuck with a page of it; what is populated comes back. */
+/* One pinned page makes its whole extent stuck; the rest is mapped again. */
 TEST_P(DmaLayoutOf, StuckInTheMiddle)
 {
     EXPECT_EQ(rig.open(), 0);
@@ -197,7 +197,7 @@ TEST_P(DmaLayoutOf, GateStaysClosedWhileSomethingIsStuck)
     EXPECT_EQ(rig.stuck_size(), 0u);
 }
 
-TEST_P(DmaLayoutOf, StuckAndThenDiscardedWithAllAroundIt)
+TEST_P(DmaLayoutOf, StuckAndThenDiscardedWithItsSurroundings)
 {
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
@@ -210,7 +210,7 @@ TEST_P(DmaLayoutOf, StuckAndThenDiscardedWithAllAroundIt)
     EXPECT_EQ(rig.count_events(DMA_LAYOUT_FREED), 1u);
 }
 
-/* The kernel lets go just when the gate has given up. */
+/* The kernel allows the unmapping after the gate has failed to open. */
 TEST_P(DmaLayoutOf, FreedByAGateThatDoesNotOpen)
 {
     EXPECT_EQ(rig.open(), 0);
@@ -227,7 +227,7 @@ TEST_P(DmaLayoutOf, FreedByAGateThatDoesNotOpen)
     EXPECT_EQ(rig.stats().populated_size, 2 * kMiB - kPage);
 }
 
-/* Two holes in an extent, of which only the second lets the kernel unmap it. */
+/* The first of two holes in an extent cannot be unmapped, the second can. */
 TEST_P(DmaLayoutOf, FreedWithAnother)
 {
     EXPECT_EQ(rig.open(), 0);
@@ -243,7 +243,7 @@ TEST_P(DmaLayoutOf, FreedWithAnother)
     EXPECT_EQ(rig.count_events(DMA_LAYOUT_FREED), 2u);
 }
 
-/* A merge would map it once more. */
+/* A merge would map the stuck memory again. */
 TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
 {
     Rig rig(IommuKind::kType1v2, 16);
@@ -262,8 +262,8 @@ TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
 }
 
 /*
- * The rest of an extent finds no entry while its neighbour, which is discarded
- * with it, cannot be unmapped.
+ * One discard splits an extent and removes its neighbour.  There is no entry
+ * for the remainder of the extent, and the neighbour cannot be unmapped.
  */
 TEST(DmaLayoutFailures, NothingIsMergedBeforeItIsStuck)
 {
@@ -274,7 +274,7 @@ TEST(DmaLayoutFailures, NothingIsMergedBeforeItIsStuck)
         EXPECT_EQ(rig.populate(i * kPage, 4 * kPage), 0);
     }
     rig.take_entries(13);
-    /* All in one call, and the neighbour. */
+    /* Refuse the single call for the range, and the one for the neighbour. */
     rig.refuse_unmaps(1, 2);
     EXPECT_EQ(rig.discard(4 * kPage, 5 * kPage), 0);
     EXPECT_EQ(rig.stats().merges, 0u);
@@ -293,7 +293,7 @@ TEST_P(DmaLayoutOf, UnmappingThatFailsOnceIsTriedExtentByExtent)
     EXPECT_EQ(rig.stats().failures, 1u);
 }
 
-/* A gate that neither opens nor lets go. */
+/* Opening fails, and so does unmapping the extents that it has mapped. */
 TEST_P(DmaLayoutOf, OpenThatFailsAndCannotUnmap)
 {
     EXPECT_EQ(rig.populate(0, kPage), 0);

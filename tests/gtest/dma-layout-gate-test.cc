@@ -39,7 +39,7 @@ TEST_P(DmaLayoutOf, ClosedGateExtendsUpToABlock)
         EXPECT_EQ(rig.populate(start + i * kPage, kPage), 0);
     }
     EXPECT_EQ(rig.extents(), "262141+3 262144+5");
-    /* One request across a border. */
+    /* One request across a block boundary. */
     EXPECT_EQ(rig.populate(start + 8 * kPage, kGiB), 0);
     EXPECT_EQ(rig.extents(), "262141+3 262144+262144 524288+5");
     EXPECT_EQ(rig.calls(), 0u);
@@ -47,7 +47,7 @@ TEST_P(DmaLayoutOf, ClosedGateExtendsUpToABlock)
     EXPECT_EQ(rig.nmaps(), 3u);
 }
 
-/* What is extended does not run into what is there. */
+/* An extent grows up to the next one, not into it. */
 TEST_P(DmaLayoutOf, ClosedGateExtendsUpToTheNext)
 {
     for (uint64_t first : {UINT64_C(0), kMiB, kGiB - 2 * kPage}) {
@@ -116,14 +116,14 @@ TEST_P(DmaLayoutOf, OpenThatFailsMapsNothing)
             EXPECT_EQ(fresh.nmaps(), n);
             EXPECT_EQ(fresh.model().mappings().size(), 0u);
             EXPECT_EQ(fresh.stats().missing_size, 0u);
-            /* The next time. */
+            /* The next attempt succeeds. */
             EXPECT_EQ(fresh.open(), 0);
             EXPECT_EQ(fresh.model().mappings().size(), 10u);
         }
     }
 }
 
-/* A second opening that fails unmaps what the first has mapped, too. */
+/* Reopening that fails also unmaps the extents of the first opening. */
 TEST_P(DmaLayoutOf, ReopeningThatFailsMapsNothing)
 {
     EXPECT_EQ(rig.populate(0, 2 * kMiB), 0);
@@ -137,7 +137,7 @@ TEST_P(DmaLayoutOf, ReopeningThatFailsMapsNothing)
     EXPECT_EQ(rig.model().mappings().size(), 2u);
 }
 
-TEST_P(DmaLayoutOf, CloseKeepsWhatIsMapped)
+TEST_P(DmaLayoutOf, CloseKeepsMappings)
 {
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.populate(0, 8 * kMiB), 0);
@@ -146,7 +146,7 @@ TEST_P(DmaLayoutOf, CloseKeepsWhatIsMapped)
     EXPECT_EQ(rig.populate(16 * kMiB, kPage), 0);
     EXPECT_EQ(rig.layout().extents().nmapped(), 4u);
 
-    /* What remains of what is discarded now is not mapped again. */
+    /* The remainder of an extent is not mapped after a discard. */
     EXPECT_EQ(rig.discard(2 * kMiB + 7 * kPage, kPage), 0);
     EXPECT_EQ(rig.layout().extents().nmapped(), 3u);
     EXPECT_EQ(rig.nmaps(), 4u);

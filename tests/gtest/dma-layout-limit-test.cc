@@ -1,5 +1,5 @@
 /*
- * A DmaLayout whose kernel limits the number of mappings
+ * DmaLayout: limits of the number of mappings
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,7 +43,7 @@ TEST(DmaLayoutBudget, BlocksGrowUnderPressure)
         EXPECT_EQ(rig.stats().block_size,
                   std::min(2 * kMiB << (4 * level), kGiB));
         EXPECT_EQ(rig.stats().entries_left, left);
-        /* Each could be merged with no other. */
+        /* None of them touch, so they cannot be merged. */
         EXPECT_EQ(rig.populate(used * kGiB, kPage), 0);
     }
     EXPECT_EQ(rig.stats().entries_left, 0u);
@@ -54,7 +54,7 @@ TEST(DmaLayoutBudget, BlocksGrowUnderPressure)
     EXPECT_EQ(rig.events()[0], (Event{DMA_LAYOUT_PRESSURE, 0, 32 * kMiB, 25}));
     EXPECT_EQ(rig.events()[1], (Event{DMA_LAYOUT_PRESSURE, 0, 512 * kMiB, 37}));
 
-    /* And shrink again. */
+    /* The blocks shrink again. */
     rig.forget_events();
     EXPECT_EQ(rig.discard(0, 24 * kGiB), 0);
     EXPECT_EQ(rig.stats().block_size, 2 * kMiB);
@@ -71,7 +71,7 @@ TEST(DmaLayoutBudget, StreamsAreMergedUnderPressure)
     for (; used < 25; used++) {
         EXPECT_EQ(rig.populate((1 + used) * kGiB, kPage), 0);
     }
-    /* Blocks of 32 MiB now. */
+    /* The block size is 32 MiB. */
     rig.forget_events();
     for (uint64_t i = 0; i < 15; i++) {
         EXPECT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
@@ -88,8 +88,8 @@ TEST(DmaLayoutBudget, StreamsAreMergedUnderPressure)
               1);
 }
 
-/* Requests that do not follow each other are not merged without need. */
-TEST(DmaLayoutBudget, OthersAreNotMergedUnderPressure)
+/* Requests outside of streams are merged only if entries run out. */
+TEST(DmaLayoutBudget, OtherRequestsAreNotMergedUnderPressure)
 {
     Rig rig(IommuKind::kType1v2, 64);
 
@@ -108,7 +108,7 @@ TEST(DmaLayoutBudget, OthersAreNotMergedUnderPressure)
     EXPECT_EQ(rig.size(), 41u);
 }
 
-/* Nothing of that has neighbours. */
+/* Populate pages without neighbours until others are merged. */
 void populate_until_merged(Rig &rig)
 {
     const uint64_t nmerges = rig.stats().merges;
@@ -118,13 +118,13 @@ void populate_until_merged(Rig &rig)
     }
 }
 
-/* Merged are those of a stream first, and those in a block first. */
-TEST(DmaLayoutBudget, WhatIsMergedFirst)
+/* Extents of a stream are merged first, and among them those in one block. */
+TEST(DmaLayoutBudget, MergesExtentsOfStreamsFirst)
 {
     Rig rig(IommuKind::kType1v2, 256);
 
     EXPECT_EQ(rig.open(), 0);
-    /* Not of a stream. */
+    /* Backwards, which is not a stream. */
     for (uint64_t i = 64; i > 0; i--) {
         EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
     }
@@ -149,8 +149,8 @@ TEST(DmaLayoutBudget, WhatIsMergedFirst)
     EXPECT_EQ(rig.layout().extents().at(kPage).size, 64 * kPage);
 }
 
-/* Merged is only what is alike. */
-TEST(DmaLayoutBudget, WhatIsNeverMerged)
+/* Only extents whose properties match are merged. */
+TEST(DmaLayoutBudget, NeverMergesExtentsThatDiffer)
 {
     Rig rig(IommuKind::kType1v2, 8);
     const Memory plain;
@@ -170,7 +170,7 @@ TEST(DmaLayoutBudget, WhatIsNeverMerged)
     EXPECT_EQ(rig.stats().merges, 0u);
 }
 
-/* Single pages that touch, and that come in any order, under any limit. */
+/* Neighbouring pages, populated in any order, under any limit. */
 class DmaLayoutLimit : public testing::TestWithParam<uint32_t> {};
 
 TEST_P(DmaLayoutLimit, FailsOnlyWithoutNeighbours)
@@ -189,14 +189,14 @@ TEST_P(DmaLayoutLimit, FailsOnlyWithoutNeighbours)
         const uint64_t entries = rig.stats().entries_left;
 
         EXPECT_EQ(entries, limit - std::min(limit / 4, UINT32_C(64)));
-        /* Backwards: not a stream. */
+        /* Backwards, which is not a stream. */
         for (uint64_t i = 3 * limit; i > 0; i--) {
             ASSERT_EQ(rig.populate(i * kPage, kPage), 0);
         }
         EXPECT_LE(rig.size(), entries);
         EXPECT_EQ(rig.open(), 0);
 
-        /* Now what has no neighbours. */
+        /* Pages without neighbours. */
         uint64_t i = 0;
         int ret;
 
@@ -208,7 +208,7 @@ TEST_P(DmaLayoutLimit, FailsOnlyWithoutNeighbours)
         EXPECT_EQ(i, entries);
         EXPECT_EQ(rig.size(), entries);
 
-        /* Splits still find entries, and then go on without. */
+        /* Splits use the reserve first, and continue without entries. */
         for (uint64_t page = 2; page < 3 * limit; page += 2) {
             EXPECT_EQ(rig.discard(page * kPage, kPage), 0);
             EXPECT_EQ(rig.stats().missing_size == 0,
@@ -221,7 +221,7 @@ TEST_P(DmaLayoutLimit, FailsOnlyWithoutNeighbours)
     }
 }
 
-/* One request larger than fits in blocks is cut in larger ones. */
+/* A request that needs too many blocks is cut into larger extents. */
 TEST_P(DmaLayoutLimit, CutsSoThatItFits)
 {
     Rig rig(IommuKind::kType1v2, GetParam());
@@ -237,7 +237,7 @@ INSTANTIATE_TEST_SUITE_P(Limits, DmaLayoutLimit,
                          testing::Values(2, 3, 4, 5, 6, 7, 8, 9, 15, 16, 17, 31,
                                          33, 64, 100, 128, 199, 200, 257, 300));
 
-/* What was only made longer by a request that fails is as it was, too. */
+/* A request that fails also undoes the growth of an extent. */
 TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
 {
     Rig rig(IommuKind::kType1v2, 3);
@@ -252,7 +252,7 @@ TEST(DmaLayoutBudget, RecordingThatFailsChangesNothing)
     EXPECT_EQ(rig.stats().largest_extent, kPage);
 }
 
-/* With the last entry gone, what touches something becomes a part of it. */
+/* If the last entry is used, a request is merged with its neighbours. */
 TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
 {
     for (bool open_first : {true, false}) {
@@ -269,14 +269,14 @@ TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
         }
         EXPECT_EQ(rig.size(), n);
         EXPECT_EQ(rig.stats().entries_left, 0u);
-        /* To the right of one, to the left of one, and in between. */
+        /* To the right of an extent, to the left of one, and between two. */
         EXPECT_EQ(rig.populate(kPage, kPage), 0);
         EXPECT_EQ(rig.populate(7 * kPage, kPage), 0);
         EXPECT_EQ(rig.size(), n);
-        /* A stream that is recorded stays next to what it comes to. */
+        /* A recorded stream is not merged with the extent that it touches. */
         EXPECT_EQ(rig.populate(2 * kPage, 2 * kPage), 0);
         EXPECT_EQ(rig.size(), open_first ? n - 1 : n);
-        /* There is an entry again. */
+        /* One entry is free again. */
         EXPECT_EQ(rig.populate(kGiB, kPage), 0);
         EXPECT_EQ(rig.populate(2 * kGiB, kPage), -ENOSPC);
         EXPECT_EQ(rig.stats().missing_size, 0u);
@@ -284,7 +284,7 @@ TEST(DmaLayoutBudget, LastEntryGrowsWithItsNeighbours)
     }
 }
 
-/* However short entries are, a hole takes no more than 1 GiB away. */
+/* A hole unmaps at most 1 GiB, even if entries are scarce. */
 TEST(DmaLayoutBudget, BlocksDoNotGrowTooLarge)
 {
     Rig rig(IommuKind::kType1v2, 400);
@@ -297,7 +297,7 @@ TEST(DmaLayoutBudget, BlocksDoNotGrowTooLarge)
     EXPECT_EQ(rig.stats().largest_extent, kGiB);
 }
 
-/* A kernel that is out of memory does not get to see every neighbour. */
+/* If the kernel is out of memory, not every merge is tried. */
 TEST(DmaLayoutBudget, MergingStopsWhenItFails)
 {
     Rig rig(IommuKind::kType1v2, 8);
@@ -315,8 +315,8 @@ TEST(DmaLayoutBudget, MergingStopsWhenItFails)
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
 }
 
-/* Each attempt would map all that can be, and unmap it again. */
-TEST(DmaLayoutBudget, OpenThatCannotWorkMapsNothing)
+/* Each attempt would map all extents that fit, and unmap them again. */
+TEST(DmaLayoutBudget, OpenThatCannotSucceedMapsNothing)
 {
     Rig rig(IommuKind::kType1v2, 16);
 
@@ -363,7 +363,7 @@ TEST(DmaLayoutBudget, OpenThatFindsTooFewEntries)
     }
 }
 
-TEST(DmaLayoutBudget, OpenMergesWhatDoesNotFit)
+TEST(DmaLayoutBudget, OpenMergesExtentsThatDoNotFit)
 {
     Rig rig(IommuKind::kType1v2, 16);
 
@@ -376,7 +376,7 @@ TEST(DmaLayoutBudget, OpenMergesWhatDoesNotFit)
     EXPECT_EQ(rig.nunmaps(), 0u);
 }
 
-TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
+TEST(DmaLayoutBudget, SplitsAtTheLimit)
 {
     Rig rig(IommuKind::kType1v2, 5);
 
@@ -388,14 +388,14 @@ TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
     EXPECT_EQ(rig.populate(kTiB, kPage), -ENOSPC);
     rig.forget_events();
 
-    /* One is kept for this, so the remainder is coarse. */
+    /* Only one entry is reserved, so the remainders are coarse. */
     EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+100 101+411 262144+1 524288+1 786432+1");
     EXPECT_EQ(rig.stats().missing_size, 0u);
     EXPECT_EQ(rig.events(),
               (std::vector<Event>{{DMA_LAYOUT_SPLIT, 0, 2 * kMiB, 2}}));
 
-    /* None is left: one of the remainders is missing. */
+    /* No entry is left, so one of the remainders is missing. */
     rig.forget_events();
     EXPECT_EQ(rig.discard(50 * kPage, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+50 51+49 101+411 262144+1 524288+1 786432+1");
@@ -406,7 +406,7 @@ TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
                   {DMA_LAYOUT_SPLIT, 0, 100 * kPage, 2}}));
     EXPECT_EQ(rig.populate(kTiB, kPage), -ENOSPC);
 
-    /* Mended as soon as an entry is free. */
+    /* It is mapped as soon as an entry is free. */
     rig.forget_events();
     EXPECT_EQ(rig.discard(3 * kGiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);
@@ -414,8 +414,8 @@ TEST(DmaLayoutBudget, SplitsAtTheVeryLimit)
                                                  51 * kPage, 49 * kPage, 1}}));
 }
 
-/* What is missing is discarded as all else. */
-TEST(DmaLayoutBudget, DiscardsWhatIsMissing)
+/* Missing extents can be discarded like others. */
+TEST(DmaLayoutBudget, DiscardsMissingExtents)
 {
     Rig rig(IommuKind::kType1v2, 2);
 
@@ -425,7 +425,7 @@ TEST(DmaLayoutBudget, DiscardsWhatIsMissing)
     EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 411 * kPage);
 
-    /* A hole in it needs no call; what remains is still missing. */
+    /* A hole in a missing extent needs no call; the rest stays missing. */
     const uint64_t nunmaps = rig.nunmaps();
 
     EXPECT_EQ(rig.discard(200 * kPage, kPage), 0);
@@ -437,8 +437,8 @@ TEST(DmaLayoutBudget, DiscardsWhatIsMissing)
     EXPECT_EQ(rig.nunmaps(), nunmaps + 1);
 }
 
-/* Closing forgets what is missing, opening maps it or fails. */
-TEST(DmaLayoutBudget, ReopensWithWhatWasMissing)
+/* Closing clears the list of missing extents; opening maps them or fails. */
+TEST(DmaLayoutBudget, ReopensWithMissingExtents)
 {
     Rig rig(IommuKind::kType1v2, 2);
 
@@ -455,7 +455,7 @@ TEST(DmaLayoutBudget, ReopensWithWhatWasMissing)
     EXPECT_EQ(rig.layout().extents().nmapped(), 2u);
 }
 
-TEST(DmaLayoutBudget, OthersTakeEntries)
+TEST(DmaLayoutBudget, OtherUsersTakeEntries)
 {
     for (uint32_t limit : {20, 100, 300, 1000}) {
         Rig rig(IommuKind::kType1v2, limit);
@@ -470,7 +470,7 @@ TEST(DmaLayoutBudget, OthersTakeEntries)
         rig.take_entries(limit);
         EXPECT_EQ(rig.model().entries_left(), 0u);
 
-        /* There are neighbours: so it must fit. */
+        /* Neighbours can be merged, so the request must succeed. */
         for (uint64_t i = 0; i < limit; i++) {
             const int ret = rig.populate(kGiB + i * 2 * kPage, kPage);
 
@@ -483,14 +483,14 @@ TEST(DmaLayoutBudget, OthersTakeEntries)
         }
         rig.check(true);
 
-        /* All is left again: small extents, then. */
+        /* All entries are free again, so extents are small. */
         rig.give_entries_back(limit);
         EXPECT_EQ(rig.populate(kTiB, kPage), 0);
         rig.check(true);
     }
 }
 
-TEST(DmaLayoutBudget, OthersTakeEntriesBeforeASplit)
+TEST(DmaLayoutBudget, OtherUsersTakeEntriesBeforeASplit)
 {
     Rig rig(IommuKind::kType1v2, 100);
 
@@ -509,8 +509,8 @@ TEST(DmaLayoutBudget, OthersTakeEntriesBeforeASplit)
               rig.count_events(DMA_LAYOUT_MISSING));
 }
 
-/* What is missing gets the entries before a new request does. */
-TEST(DmaLayoutBudget, MendsBeforeItRefuses)
+/* Missing extents get free entries before a new request does. */
+TEST(DmaLayoutBudget, MapsMissingExtentsBeforeItRefuses)
 {
     Rig rig(IommuKind::kType1v2, 40);
 
@@ -524,14 +524,14 @@ TEST(DmaLayoutBudget, MendsBeforeItRefuses)
     EXPECT_EQ(rig.size(), 36u);
     EXPECT_EQ(rig.layout().extents().nmapped(), 28u);
     rig.give_entries_back(40);
-    /* Only together the remainders are few enough. */
+    /* The remainders fit only if they are merged. */
     EXPECT_EQ(rig.populate(kTiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);
     EXPECT_EQ(rig.size(), 30u);
 }
 
-/* Where the kernel knows no limit, there is one all the same. */
-TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
+/* The layout limits the number of extents if the kernel does not. */
+TEST(DmaLayoutBudget, HasAtMostAMebiOfExtents)
 {
     Rig rig(IommuKind::kIommufd);
     uint64_t n = 0;
@@ -547,7 +547,7 @@ TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
     EXPECT_EQ(rig.stats().entries_reserve, DmaBudget::kSplitReserve);
     EXPECT_EQ(rig.stats().entries_left, 0u);
 
-    /* As under a limit of the kernel's: what touches something fits. */
+    /* Only requests that touch an extent succeed, as with a kernel limit. */
     EXPECT_EQ(rig.populate(0, kPage), -ENOSPC);
     EXPECT_EQ(rig.populate(kTiB + kPage, kPage), 0);
     EXPECT_EQ(rig.populate(0, kPage), 0);
@@ -556,8 +556,8 @@ TEST(DmaLayoutBudget, NoMoreThanAMebiOfExtents)
     rig.check(true);
 }
 
-/* Who asks for an extent a page gets that. */
-TEST(DmaLayoutBudget, AsManyExtentsAsThereArePages)
+/* The limit does not apply if each page is an extent. */
+TEST(DmaLayoutBudget, HasAnExtentForEachPage)
 {
     Rig rig(IommuKind::kIommufd);
 

@@ -1,5 +1,5 @@
 /*
- * A DmaLayout keeps its invariants in random steps
+ * DmaLayout: invariants during random steps
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -72,9 +72,9 @@ void record(const DriverTally &tally)
 
 /*
  * Conversions, gate changes and failures in random order, with memory of
- * several kinds side by side.  Every other run has a kernel that fails.  Set
- * DMA_LAYOUT_TEST_SEEDS and DMA_LAYOUT_TEST_STEPS for longer runs,
- * DMA_LAYOUT_TEST_FIRST for others.
+ * several kinds side by side.  In every second run, the kernel fails.  Set
+ * DMA_LAYOUT_TEST_SEEDS and DMA_LAYOUT_TEST_STEPS for longer runs, and
+ * DMA_LAYOUT_TEST_FIRST for another first seed.
  */
 class DmaLayoutRandomSteps : public testing::TestWithParam<RandomParams> {};
 

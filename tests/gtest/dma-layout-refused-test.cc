@@ -1,5 +1,5 @@
 /*
- * What the kernel does not map for other reasons than a shortage
+ * DmaLayout: extents that the kernel refuses for reasons other than a shortage
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -24,12 +24,12 @@ using shared_dma::rig::kMiB;
 using shared_dma::rig::kPage;
 using shared_dma::rig::kTiB;
 
-/* Where the interrupt controllers of an x86 host are: never mapped. */
+/* Range of the interrupt controllers of an x86 host, which is never mapped. */
 constexpr uint64_t kReserved = 0xfee00000;
 constexpr uint64_t kReservedSize = kMiB;
 
-/* An address that the IOMMU does not have is missing, and nothing else. */
-TEST_P(DmaLayoutOf, OpenMapsAllButWhatIsRefused)
+/* Only memory at addresses that the IOMMU does not support is missing. */
+TEST_P(DmaLayoutOf, OpenMapsAllExceptRefusedExtents)
 {
     EXPECT_EQ(rig.populate(0, kPage), 0);
     EXPECT_EQ(rig.populate(UINT64_C(1) << 48, 3 * kPage), 0);
@@ -47,8 +47,8 @@ TEST_P(DmaLayoutOf, OpenMapsAllButWhatIsRefused)
     EXPECT_EQ(rig.stats().missing_size, 3 * kPage);
 }
 
-/* An extent is cut around what cannot be mapped of it. */
-TEST_P(DmaLayoutOf, OpenCutsAroundWhatIsRefused)
+/* An extent is cut around the part that cannot be mapped. */
+TEST_P(DmaLayoutOf, OpenCutsAroundRefusedMemory)
 {
     EXPECT_EQ(rig.populate(kReserved - 5 * kMiB, 12 * kMiB), 0);
     EXPECT_EQ(rig.open(), 0);
@@ -75,15 +75,15 @@ TEST_P(DmaLayoutOf, OpenMissesSinglePages)
         EXPECT_FALSE(fresh.layout().extents().at(bad * kPage).mapped);
         EXPECT_LT(fresh.stats().failures, 25u);
 
-        /* Who discards it has no more to do with it. */
+        /* A discarded page is not missing. */
         EXPECT_EQ(fresh.discard(bad * kPage, kPage), 0);
         EXPECT_EQ(fresh.stats().missing_size, 0u);
         EXPECT_EQ(fresh.stats().splits, 0u);
     }
 }
 
-/* A file system that is too small for what is in it. */
-TEST_P(DmaLayoutOf, OpenMissesWhatFollows)
+/* A file system that is too small for the memory in it. */
+TEST_P(DmaLayoutOf, OpenMissesTheRestOfTheMemory)
 {
     constexpr uint64_t kThere = 61 * kMiB + 3 * kPage;
 
@@ -97,8 +97,8 @@ TEST_P(DmaLayoutOf, OpenMissesWhatFollows)
     EXPECT_LT(rig.stats().failures, 50u);
 }
 
-/* However much cannot be mapped, it is found out with a number of calls. */
-TEST_P(DmaLayoutOf, OpenDoesNotLookForEver)
+/* The number of failed calls is bounded, even if many pages are refused. */
+TEST_P(DmaLayoutOf, OpenMakesABoundedNumberOfCalls)
 {
     constexpr uint64_t kPieces = 4096;
 
@@ -110,7 +110,7 @@ TEST_P(DmaLayoutOf, OpenDoesNotLookForEver)
     EXPECT_GT(rig.stats().mapped_size, 0u);
     EXPECT_LE(rig.stats().failures, 1050u);
 
-    /* And not again, each time that a guest opens and closes the gate. */
+    /* The search is not repeated each time a guest opens the gate. */
     const uint64_t failures = rig.stats().failures;
     const uint64_t refused = rig.size() - rig.layout().extents().nmapped();
 
@@ -121,7 +121,7 @@ TEST_P(DmaLayoutOf, OpenDoesNotLookForEver)
     EXPECT_LE(rig.stats().failures - failures, 11 * refused);
 }
 
-/* Nothing is cut for what fails only once, or when there are no entries. */
+/* Nothing is cut if a call fails only once, or if there are no entries. */
 TEST_P(DmaLayoutOf, OpenThatFailsOnceMissesNothing)
 {
     for (uint64_t n = 1; n <= 10; n++) {
@@ -149,7 +149,7 @@ TEST(DmaLayoutBudget, OpenCutsNothingWithoutEntries)
     EXPECT_TRUE(rig.layout().extents().at(0).mapped);
 }
 
-/* Too little of something, while it is looked for what is refused. */
+/* A resource runs out while the refused part of an extent is searched for. */
 TEST_P(DmaLayoutOf, OpenThatRunsShortWhileItCuts)
 {
     for (uint64_t n = 2; n < 40; n++) {
@@ -170,11 +170,11 @@ TEST_P(DmaLayoutOf, OpenThatRunsShortWhileItCuts)
         EXPECT_EQ(fresh.open(), 0);
         EXPECT_EQ(fresh.stats().missing_size, kReservedSize);
     }
-    ADD_FAILURE() << "no end of calls";
+    ADD_FAILURE() << "opening still failed with the last call number";
 }
 
-/* What stays refused is tried again less and less often, but is mended. */
-TEST_P(DmaLayoutOf, WhatIsRefusedIsTriedSeldom)
+/* Refused extents are tried less and less often, but are finally mapped. */
+TEST_P(DmaLayoutOf, RefusedExtentsAreTriedLessOften)
 {
     EXPECT_EQ(rig.populate(0, kPage), 0);
     EXPECT_EQ(rig.populate(2 * kPage, kPage), 0);
@@ -186,7 +186,7 @@ TEST_P(DmaLayoutOf, WhatIsRefusedIsTriedSeldom)
     }
     EXPECT_EQ(rig.stats().failures, 2u * 14);
 
-    /* The next try is after as many changes as there were. */
+    /* The number of changes between two attempts doubles. */
     rig.refuse_maps(0, 0, 0);
     for (int i = 0; i < 5000 && rig.stats().missing_size; i++) {
         EXPECT_EQ(rig.discard(kGiB, kPage), 0);
@@ -195,8 +195,8 @@ TEST_P(DmaLayoutOf, WhatIsRefusedIsTriedSeldom)
     EXPECT_EQ(rig.count_events(DMA_LAYOUT_RECOVERED), 2u);
 }
 
-/* What is short for a moment is mended at once, whatever else is refused. */
-TEST_P(DmaLayoutOf, WhatIsRefusedKeepsNothingFromBeingMended)
+/* Refused extents do not delay those that failed for lack of resources. */
+TEST_P(DmaLayoutOf, RefusedExtentsDoNotDelayOthers)
 {
     constexpr uint64_t kRefused = 40;
 
@@ -215,8 +215,8 @@ TEST_P(DmaLayoutOf, WhatIsRefusedKeepsNothingFromBeingMended)
     }
 }
 
-/* Memory that is populated beside what is refused is a new try. */
-TEST_P(DmaLayoutOf, WhatIsRefusedDoesNotGrow)
+/* Memory that is populated next to a refused extent is tried separately. */
+TEST_P(DmaLayoutOf, RefusedExtentsDoNotGrow)
 {
     rig.model().add_memory(Memory().offset + kPage, kMiB, true);
     EXPECT_EQ(rig.populate(0, kPage), 0);

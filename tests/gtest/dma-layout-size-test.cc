@@ -1,5 +1,5 @@
 /*
- * Sizes of extents that are asked for
+ * DmaLayout: explicit sizes of extents
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -76,7 +76,7 @@ TEST_P(DmaLayoutOf, ExplicitSizes)
     }
 }
 
-/* Growing under pressure does not go beyond what there is. */
+/* Growing under pressure stops at the largest size. */
 TEST(DmaLayoutBudget, HugeSizes)
 {
     for (unsigned shift = 40; shift < 64; shift++) {
@@ -92,7 +92,7 @@ TEST(DmaLayoutBudget, HugeSizes)
     }
 }
 
-TEST_P(DmaLayoutOf, NewSizeCutsWhatIsRecorded)
+TEST_P(DmaLayoutOf, NewSizeCutsRecordedExtents)
 {
     EXPECT_EQ(rig.populate(kGiB - 2 * kMiB, 8 * kMiB), 0);
     EXPECT_EQ(rig.size(), 2u);
@@ -130,7 +130,7 @@ TEST(DmaLayoutBudget, NewSizeThatFailsChangesNothing)
         Rig rig(IommuKind::kType1v2, 100);
         Memory odd = {.access = DMA_LAYOUT_READ_ONLY};
 
-        /* Nothing here could be merged. */
+        /* None of these extents can be merged. */
         for (uint64_t i = 0; i < 101; i++) {
             EXPECT_EQ(rig.populate(i * kMiB, kPage, i % 2 ? odd : Memory()), 0);
         }
@@ -140,14 +140,14 @@ TEST(DmaLayoutBudget, NewSizeThatFailsChangesNothing)
         EXPECT_EQ(rig.open(), -ENOSPC);
         EXPECT_EQ(rig.discard(0, 40 * kMiB), 0);
         EXPECT_EQ(rig.open(), 0);
-        /* Still the old size. */
+        /* The old size still applies. */
         EXPECT_EQ(rig.populate(kTiB, 2 * kMiB), 0);
         EXPECT_EQ(rig.layout().extents().at(kTiB).size, 2 * kMiB);
         EXPECT_EQ(rig.stats().entries_left, 13u);
     }
 }
 
-/* Not even what it has merged by then: pages stay apart. */
+/* The merges of a failed change are undone: pages stay separate. */
 TEST(DmaLayoutBudget, NewSizeThatFailsMergesNothing)
 {
     Rig rig(IommuKind::kType1v2, 100);
@@ -162,8 +162,8 @@ TEST(DmaLayoutBudget, NewSizeThatFailsMergesNothing)
     EXPECT_EQ(rig.open(), 0);
 }
 
-/* Rather larger extents than too many. */
-TEST(DmaLayoutBudget, NewSizeMergesWhatIsRecorded)
+/* Extents become larger than the new size if there are too many. */
+TEST(DmaLayoutBudget, NewSizeMergesRecordedExtents)
 {
     Rig rig(IommuKind::kType1v2, 100);
 

@@ -1,5 +1,5 @@
 /*
- * The cost of sharing a terabyte does not rise with what is shared
+ * DmaLayout: the cost of a request does not rise with the shared memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,11 +25,11 @@ struct Quarter {
     double maps;
     double unmaps;
     double bytes;
-    /* At its end. */
+    /* Number of entries at the end of the quarter. */
     uint64_t entries;
 };
 
-/* A run of @nrequests of the same size, one after the other in @nstreams. */
+/* Populate @nrequests of the same size, in turn in each of @nstreams. */
 std::vector<Quarter> run_in_quarters(Rig &rig, uint64_t nrequests,
                                      uint64_t size, uint64_t nstreams)
 {
@@ -69,7 +69,7 @@ std::vector<Quarter> run_in_quarters(Rig &rig, uint64_t nrequests,
     return quarters;
 }
 
-/* Each byte is mapped again once for each size that blocks grow to. */
+/* Each byte is mapped once for each size that blocks grow to. */
 void expect_flat(const std::vector<Quarter> &quarters)
 {
     const char *names[] = {"first", "second", "third", "last"};
@@ -122,8 +122,7 @@ TEST(DmaLayoutTerabyte, FourGibibytesInPagesOfFourStreams)
     expect_flat(run_in_quarters(rig, 4 * kGiB / kPage, kPage, 4));
 }
 
-/* Without a limit of the kernel's nothing is merged, up to very many extents.
- */
+/* If the kernel has no limit, not even very many extents are merged. */
 TEST(DmaLayoutTerabyte, WithoutALimit)
 {
     Rig rig(IommuKind::kIommufd);

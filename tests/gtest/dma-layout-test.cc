@@ -1,5 +1,5 @@
 /*
- * What the tests of DmaLayout share
+ * Helpers of the tests of DmaLayout
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * What the tests of DmaLayout share
+ * Helpers of the tests of DmaLayout
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -17,7 +17,7 @@
 
 namespace shared_dma {
 
-/* What does not depend on the number of entries is the same with both kinds. */
+/* Tests that run with both kinds of IOMMU: they need no entry limit. */
 class DmaLayoutOf : public testing::TestWithParam<IommuKind> {
 protected:
     DmaLayoutOf() : rig(GetParam()) {}
@@ -25,7 +25,7 @@ protected:
     rig::Rig rig;
 };
 
-/* Populate @count ranges in each of @nstreams streams that alternate. */
+/* Populate @count ranges in each of @nstreams streams, in turn. */
 void populate_streams(rig::Rig &rig, uint64_t nstreams, uint64_t count,
                       uint64_t size = rig::kPage,
                       uint64_t distance = 16 * rig::kMiB);

@@ -1,6 +1,6 @@
 /*
- * DmaMissing and DmaStuck: what is not mapped or unmapped, and when to try
- * again
+ * DmaMissing and DmaStuck: extents that could not be mapped or unmapped, and
+ * when to try again
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -35,7 +35,7 @@ protected:
     DmaMissing missing;
 };
 
-TEST_F(DmaMissingTest, TellsShortagesFromRefusals)
+TEST_F(DmaMissingTest, DistinguishesShortagesFromRefusals)
 {
     EXPECT_TRUE(DmaMissing::is_shortage(-ENOSPC));
     EXPECT_TRUE(DmaMissing::is_shortage(-ENOMEM));
@@ -54,7 +54,7 @@ TEST_F(DmaMissingTest, TellsShortagesFromRefusals)
     EXPECT_EQ(missing.nrefused(), 1u);
 }
 
-TEST_F(DmaMissingTest, ShortExtentsTakeTurns)
+TEST_F(DmaMissingTest, ExtentsWithShortagesTakeTurns)
 {
     EXPECT_EQ(missing.next_short(), std::nullopt);
     for (uint64_t iova : {kB, kA, kC}) {
@@ -69,7 +69,7 @@ TEST_F(DmaMissingTest, ShortExtentsTakeTurns)
     EXPECT_EQ(missing.next_short(), kB);
 }
 
-/* At once, and then after 1, 2, 4 changes and so on, but not for ever. */
+/* Immediately, then after 1, 2, 4 changes and so on, up to a maximum. */
 TEST_F(DmaMissingTest, RefusedExtentsAreTriedLessAndLessOften)
 {
     uint64_t delay = 1;
@@ -91,8 +91,8 @@ TEST_F(DmaMissingTest, RefusedExtentsAreTriedLessAndLessOften)
     EXPECT_EQ(delay, UINT64_C(65536));
 }
 
-/* A shortage says nothing of a refusal: its delay stays what it was. */
-TEST_F(DmaMissingTest, ShortagePutsARefusalOffByOneChange)
+/* A shortage does not change the delay of a refused extent. */
+TEST_F(DmaMissingTest, ShortageDelaysARefusalByOneChange)
 {
     missing.add(kA, -EINVAL);
     missing.failed_again(kA, -EINVAL);
@@ -121,7 +121,7 @@ TEST_F(DmaMissingTest, RefusedForAnotherReasonThanBefore)
     EXPECT_EQ(missing.nrefused(), 1u);
 }
 
-TEST_F(DmaMissingTest, WhatIsDueLongestComesFirst)
+TEST_F(DmaMissingTest, LongestDueExtentComesFirst)
 {
     missing.add(kC, -EINVAL);
     missing.count_change();
@@ -136,7 +136,7 @@ TEST_F(DmaMissingTest, WhatIsDueLongestComesFirst)
     EXPECT_FALSE(missing.is_put_off(kC));
 }
 
-TEST_F(DmaMissingTest, ForgetsOnlyWhatIsShort)
+TEST_F(DmaMissingTest, ForgetsOnlyShortages)
 {
     missing.add(kA, -ENOSPC);
     missing.add(kB, -EINVAL);
@@ -167,7 +167,7 @@ TEST(DmaStuckTest, RangesThatOverlapBecomeOne)
     stuck.add(0x1000, 0x1fff);
     stuck.add(0x5000, 0x5fff);
     stuck.add(0x9000, 0x9fff);
-    /* Those that only touch stay apart. */
+    /* Ranges that only touch stay separate. */
     stuck.add(0x2000, 0x2fff);
     EXPECT_EQ(std::distance(stuck.begin(), stuck.end()), 4);
     stuck.add(0x2800, 0x8fff);
@@ -175,7 +175,7 @@ TEST(DmaStuckTest, RangesThatOverlapBecomeOne)
     EXPECT_EQ(std::next(stuck.begin())->first, 0x2000u);
     EXPECT_EQ(std::next(stuck.begin())->second, 0x8fffu);
     EXPECT_EQ(stuck.size(), 0x9000u);
-    /* What is inside of another changes nothing. */
+    /* A range inside another one changes nothing. */
     stuck.add(0x3000, 0x3fff);
     EXPECT_EQ(stuck.size(), 0x9000u);
     EXPECT_EQ(stuck.erase(stuck.begin())->first, 0x2000u);

@@ -1,5 +1,5 @@
 /*
- * DmaStreams: requests that start where others ended
+ * DmaStreams: requests that continue earlier ones
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,7 +14,7 @@ namespace {
 
 using shared_dma::DmaStreams;
 
-TEST(DmaStreamsTest, KnowsWhereTheLastRequestEnded)
+TEST(DmaStreamsTest, TracksTheEndOfTheLastRequest)
 {
     DmaStreams streams;
 
@@ -25,7 +25,7 @@ TEST(DmaStreamsTest, KnowsWhereTheLastRequestEnded)
     EXPECT_TRUE(streams.add(0x3000, 0x4000));
 }
 
-/* Address 0 is where a request can start, but none has ended. */
+/* A request at address 0 does not continue a stream. */
 TEST(DmaStreamsTest, StartsWithoutAny)
 {
     DmaStreams streams;
@@ -34,7 +34,7 @@ TEST(DmaStreamsTest, StartsWithoutAny)
 }
 
 /* The last page of the address space ends at 0. */
-TEST(DmaStreamsTest, GoesOnAtTheBeginningAfterTheEnd)
+TEST(DmaStreamsTest, ContinuesAtTheBeginningAfterTheEnd)
 {
     DmaStreams streams;
 
@@ -56,7 +56,7 @@ TEST(DmaStreamsTest, ExtendsTheLastOne)
     EXPECT_TRUE(streams.add(0x8000, 0x9000));
 }
 
-/* The stream that began first is the first one to be forgotten. */
+/* The oldest stream is forgotten first. */
 TEST(DmaStreamsTest, ForgetsTheOldest)
 {
     DmaStreams streams;

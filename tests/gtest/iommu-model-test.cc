@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * That the kernel has the same rules is for tests/nested/iommu-rules to show.
+ * tests/nested/iommu-rules checks that the kernel has the same rules.
  */
 
 #include "tests/model/iommu-model.h"
@@ -24,7 +24,7 @@ constexpr uint64_t kPage = IommuModel::kPageSize;
 constexpr uint64_t kMax = UINT64_MAX;
 constexpr uint64_t kVaddr = UINT64_C(0x7f0000000000);
 
-/* What is the same for both */
+/* Rules that both backends share */
 class IommuModelTest : public testing::TestWithParam<IommuKind> {
 protected:
     int map(uint64_t page, uint64_t npages)
@@ -159,7 +159,7 @@ TEST_P(IommuModelTest, FailsWhenAskedTo)
     EXPECT_EQ(map(0, 1), 0);
 }
 
-TEST_P(IommuModelTest, KnowsMemory)
+TEST_P(IommuModelTest, RefusesAddressesWithoutMemory)
 {
     model_.add_memory(kVaddr, 4 * kPage, true);
     model_.add_memory(kVaddr + 4 * kPage, kPage, false);
@@ -175,7 +175,7 @@ TEST_P(IommuModelTest, KnowsMemory)
     EXPECT_EQ(model_.mappings().size(), 3u);
 }
 
-TEST_P(IommuModelTest, TakesAMillionMappings)
+TEST_P(IommuModelTest, AcceptsAMillionMappings)
 {
     constexpr uint64_t kCount = 1000000;
     IommuModel model(GetParam(), kCount);
@@ -202,7 +202,7 @@ TEST(IommuModelType1Test, LimitsEntries)
     EXPECT_EQ(model.map(200 * kPage, kPage, kVaddr, false), 0);
     EXPECT_EQ(model.entries_left(), 0u);
     EXPECT_EQ(model.map(300 * kPage, kPage, kVaddr, false), -ENOSPC);
-    /* Overlaps are found before, reserved IOVAs after */
+    /* Overlaps are checked before the limit, reserved IOVAs after it */
     EXPECT_EQ(model.map(99 * kPage, kPage, kVaddr, false), -EEXIST);
     EXPECT_EQ(model.map(0xfee00000, kPage, kVaddr, false), -ENOSPC);
     EXPECT_EQ(model.unmap(0, 100 * kPage), 0);
@@ -254,7 +254,7 @@ TEST(IommuModelType1Test, UnmapsNothingUpToTheTop)
     EXPECT_TRUE(model.mappings().empty());
 }
 
-TEST(IommuModelType1Test, RefusesWhatIsNoRange)
+TEST(IommuModelType1Test, RefusesInvalidRanges)
 {
     IommuModel model(IommuKind::kType1v2);
 
@@ -282,7 +282,7 @@ TEST(IommuModelIommufdTest, HasNoLimit)
     EXPECT_EQ(model.map(kPage, kPage, kVaddr, false), 0);
 }
 
-TEST(IommuModelIommufdTest, UnmapsWhatIsBelowABisectedMapping)
+TEST(IommuModelIommufdTest, UnmapsMappingsBelowABisectedOne)
 {
     IommuModel model(IommuKind::kIommufd);
     uint64_t unmapped;
@@ -308,7 +308,7 @@ TEST(IommuModelIommufdTest, UnmappingNothingIsAnError)
     EXPECT_EQ(model.unmap(0, kPage), -ENOENT);
     EXPECT_EQ(model.last_rule(), IommuRule::kNothingThere);
     EXPECT_EQ(model.unmap(0, kMax - 1), -ENOENT);
-    /* but not for this one */
+    /* Unmapping the whole address space is an exception. */
     EXPECT_EQ(model.unmap(0, kMax, &unmapped), 0);
     EXPECT_EQ(unmapped, 0u);
 }
@@ -336,7 +336,7 @@ TEST(IommuModelIommufdTest, UnmapsUnalignedRanges)
     EXPECT_EQ(unmapped, kPage);
 }
 
-TEST(IommuModelIommufdTest, JudgesInTheKernelsOrder)
+TEST(IommuModelIommufdTest, ChecksInTheKernelsOrder)
 {
     IommuModel model(IommuKind::kIommufd);
 

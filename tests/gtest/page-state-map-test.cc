@@ -33,7 +33,7 @@ constexpr PageState kPrivate = PAGE_STATE_PRIVATE;
 constexpr PageState kShared = PAGE_STATE_SHARED;
 constexpr uint64_t kGroup = 4096;
 
-/* Adds the range to what a failure reports. */
+/* Adds the range to the reports of failures. */
 class Pair : public shared_dma::PageStatePair {
 public:
     using PageStatePair::PageStatePair;
@@ -72,41 +72,41 @@ TEST(PageStateMap, EmptyMapAndEmptyRange)
     EXPECT_EQ(map->count_shared(3, 0), 0u);
 }
 
-/* All pairs of borders of words and groups, in a map of two groups and a bit */
-TEST(PageStateMap, BordersOfWordsAndGroups)
+/* All pairs of word and group boundaries, in a map of more than two groups */
+TEST(PageStateMap, BoundariesOfWordsAndGroups)
 {
     constexpr uint64_t kNpages = 2 * kGroup + 70;
-    const uint64_t borders[] = {0,
-                                1,
-                                63,
-                                64,
-                                65,
-                                127,
-                                128,
-                                kGroup - 65,
-                                kGroup - 64,
-                                kGroup - 1,
-                                kGroup,
-                                kGroup + 1,
-                                kGroup + 63,
-                                kGroup + 64,
-                                kGroup + 65,
-                                2 * kGroup - 1,
-                                2 * kGroup,
-                                2 * kGroup + 1,
-                                2 * kGroup + 63,
-                                2 * kGroup + 64,
-                                kNpages - 1,
-                                kNpages};
+    const uint64_t boundaries[] = {0,
+                                   1,
+                                   63,
+                                   64,
+                                   65,
+                                   127,
+                                   128,
+                                   kGroup - 65,
+                                   kGroup - 64,
+                                   kGroup - 1,
+                                   kGroup,
+                                   kGroup + 1,
+                                   kGroup + 63,
+                                   kGroup + 64,
+                                   kGroup + 65,
+                                   2 * kGroup - 1,
+                                   2 * kGroup,
+                                   2 * kGroup + 1,
+                                   2 * kGroup + 63,
+                                   2 * kGroup + 64,
+                                   kNpages - 1,
+                                   kNpages};
 
-    for (uint64_t first : borders) {
-        for (uint64_t end : borders) {
+    for (uint64_t first : boundaries) {
+        for (uint64_t end : boundaries) {
             if (first >= end) {
                 continue;
             }
             Pair pair(kNpages);
 
-            /* A range in a private map, a hole in it, and back. */
+            /* Share a range of a private map, make a hole, and undo both. */
             pair.convert(first, end - first, kShared);
             pair.check_everything();
             pair.convert(first + (end - first) / 2, 1, kPrivate);
@@ -115,9 +115,9 @@ TEST(PageStateMap, BordersOfWordsAndGroups)
             pair.check_everything();
             pair.convert(first, end - first, kPrivate);
             pair.check_everything();
-            for (uint64_t border : borders) {
-                pair.check(0, border);
-                pair.check(border, kNpages - border);
+            for (uint64_t boundary : boundaries) {
+                pair.check(0, boundary);
+                pair.check(boundary, kNpages - boundary);
             }
         }
     }
@@ -139,7 +139,7 @@ TEST(PageStateMap, UniformGroupsForgetTheirWords)
     pair.convert(kGroup + 16, 3, kShared);
     pair.check_everything();
 
-    /* Uniform again one page at a time. */
+    /* Make the group uniform again one page at a time. */
     pair.convert(kGroup, kGroup, kPrivate);
     for (uint64_t page = kGroup; page < 2 * kGroup; page++) {
         pair.convert(page, 1, kShared);
