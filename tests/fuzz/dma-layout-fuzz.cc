@@ -36,7 +36,7 @@ DriverSetup read_setup(ByteInput &input)
         .limit = input.choose(kLimits),
         .extent_size = DMA_LAYOUT_AUTO,
         .section_size = flags % 2 ? 128 * kPage : 40 * kMiB,
-        .kernel = flags & 2 ? Kernel::kKind : Kernel::kUnkind,
+        .kernel = flags & 2 ? Kernel::kReliable : Kernel::kUnreliable,
     };
 }
 

@@ -484,7 +484,7 @@ TEST(DmaLayoutBudget, OtherUsersTakeEntries)
         rig.check(true);
 
         /* All entries are free again, so extents are small. */
-        rig.give_entries_back(limit);
+        rig.release_entries(limit);
         EXPECT_EQ(rig.populate(kTiB, kPage), 0);
         rig.check(true);
     }
@@ -500,7 +500,7 @@ TEST(DmaLayoutBudget, OtherUsersTakeEntriesBeforeASplit)
     EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
     EXPECT_GT(rig.stats().missing_size, 0u);
     EXPECT_GT(rig.stats().mapped_size, 0u);
-    rig.give_entries_back(100);
+    rig.release_entries(100);
     EXPECT_EQ(rig.discard(kGiB, kPage), 0);
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);
@@ -523,7 +523,7 @@ TEST(DmaLayoutBudget, MapsMissingExtentsBeforeItRefuses)
     EXPECT_EQ(rig.discard(100 * kPage, kPage), 0);
     EXPECT_EQ(rig.size(), 36u);
     EXPECT_EQ(rig.layout().extents().nmapped(), 28u);
-    rig.give_entries_back(40);
+    rig.release_entries(40);
     /* The remainders fit only if they are merged. */
     EXPECT_EQ(rig.populate(kTiB, kPage), 0);
     EXPECT_EQ(rig.stats().missing_size, 0u);

@@ -99,7 +99,7 @@ TEST_P(DmaLayoutRandomSteps, KeepAllInvariants)
                 .section_size = params.extent_size == DMA_LAYOUT_PAGE
                                     ? 2 * kMiB
                                     : 40 * kMiB,
-                .kernel = seed % 2 ? Kernel::kUnkind : Kernel::kKind,
+                .kernel = seed % 2 ? Kernel::kUnreliable : Kernel::kReliable,
             },
             tally);
 

@@ -1,5 +1,5 @@
 /*
- * The input of a driver that does what bytes choose
+ * Input of a driver whose operations are chosen by bytes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *

@@ -1,10 +1,10 @@
 /*
- * How the models of tests say that something is not as it must be
+ * Checks in the models of tests
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The same checks serve tests, which go on after a failure, and fuzz targets,
- * which must stop.  Who links a model defines model_check_failed().
+ * Tests continue after a failed check, and fuzz targets stop.  A program that
+ * links a model defines model_check_failed().
  */
 
 #ifndef TESTS_MODEL_CHECK_H
@@ -16,7 +16,7 @@
 
 namespace shared_dma {
 
-/* A check that stands in @file at @line found @what.  May return. */
+/* Report that the check in @file at @line failed with @what.  May return. */
 void model_check_failed(const char *file, int line, const std::string &what);
 
 template <typename T> std::string model_check_text(const T &value)
@@ -30,11 +30,11 @@ template <typename T> std::string model_check_text(const T &value)
 
         return text ? text : "null";
     } else {
-        return "something else";
+        return "(not printable)";
     }
 }
 
-/* All return whether the check holds. */
+/* The checks return whether they hold. */
 inline bool model_check(bool holds, const char *condition, const char *file,
                         int line)
 {

@@ -1,5 +1,5 @@
 /*
- * Operations on a DmaLayout between models, and failures, that bytes choose
+ * Operations on a DmaLayout between models, and failures, chosen by bytes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,19 +18,19 @@ namespace {
 
 constexpr uint64_t kHalf = UINT64_C(1) << 63;
 
-/* Where the interrupt controllers of an x86 host are: never mapped. */
+/* Range of the interrupt controllers of an x86 host, which is never mapped. */
 constexpr uint64_t kReserved = 0xfee00000;
 
-/* A request that comes in parts has so many of them at most. */
+/* Maximum number of parts of a request that is made in parts */
 constexpr uint64_t kMaxParts = 48;
 
-/* Sizes of extents that do not make too many of the sections. */
+/* Extent sizes that do not cut the sections into too many extents */
 constexpr uint64_t kSmallSizes[] = {DMA_LAYOUT_PAGE, DMA_LAYOUT_AUTO, kPage,
                                     16 * kKiB, 64 * kKiB};
 constexpr uint64_t kLargeSizes[] = {DMA_LAYOUT_AUTO, 2 * kMiB, 32 * kMiB, kGiB};
 constexpr uint64_t kMaxSmallSection = 2 * kMiB;
 
-/* Small ones most of the time; evenly by magnitude. */
+/* Return a size in bytes, distributed logarithmically and mostly small. */
 uint64_t to_size(uint64_t number)
 {
     const uint64_t magnitude = number % 16 % 14;
@@ -40,7 +40,7 @@ uint64_t to_size(uint64_t number)
 
 } // namespace
 
-/* How often each of them is done: mostly conversions. */
+/* Operations, repeated according to their frequency: mostly conversions */
 const DmaLayoutDriver::Operation DmaLayoutDriver::kOperations[32] = {
     &DmaLayoutDriver::populate_stream,
     &DmaLayoutDriver::populate_stream,
@@ -68,9 +68,9 @@ const DmaLayoutDriver::Operation DmaLayoutDriver::kOperations[32] = {
     &DmaLayoutDriver::open,
     &DmaLayoutDriver::close,
     &DmaLayoutDriver::take_entries,
-    &DmaLayoutDriver::give_entries_back,
+    &DmaLayoutDriver::release_entries,
     &DmaLayoutDriver::set_extent_size,
-    &DmaLayoutDriver::try_no_range,
+    &DmaLayoutDriver::try_invalid_range,
     &DmaLayoutDriver::retry,
     &DmaLayoutDriver::populate_free,
     &DmaLayoutDriver::populate_stream,
@@ -82,12 +82,12 @@ DmaLayoutDriver::DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally)
     const uint64_t size = setup.section_size;
     uint64_t base = kGiB - 3 * size / 2;
 
-    /* Side by side, and across the border of a large block. */
+    /* Side by side, and across the boundary of a large block. */
     add_section(base, {});
     add_section(base, {.offset = kTiB});
     add_section(base, {.offset = kTiB, .access = DMA_LAYOUT_READ_ONLY});
-    if (setup.kernel == Kernel::kUnkind) {
-        /* Some that the kernel refuses. */
+    if (setup.kernel == Kernel::kUnreliable) {
+        /* The section includes memory that the kernel refuses. */
         base = kReserved - size / 2;
         add_section(base, {});
         base = UINT64_MAX - size + 1;
@@ -132,7 +132,7 @@ void DmaLayoutDriver::step(ByteInput &input)
 
     let_fail(input.byte(), operands);
     (this->*kOperations[operation % std::size(kOperations)])(operands);
-    be_kind();
+    stop_failures();
     check_step();
 }
 
@@ -145,16 +145,16 @@ void DmaLayoutDriver::check_step()
         MODEL_CHECK_EQUAL(stats.splits, 0u);
         MODEL_CHECK_EQUAL(stats.merges, 0u);
     }
-    if (setup_.kernel == Kernel::kKind && setup_.limit >= 10000) {
+    if (setup_.kernel == Kernel::kReliable && setup_.limit >= 10000) {
         MODEL_CHECK_EQUAL(stats.missing_size, 0u);
     }
 }
 
-/* All can go, whatever happened. */
+/* Discard all memory, which must succeed after any operations. */
 void DmaLayoutDriver::finish()
 {
     rig_.pinned().clear();
-    rig_.give_entries_back(UINT64_MAX);
+    rig_.release_entries(UINT64_MAX);
     MODEL_CHECK_EQUAL(rig_.discard(0, kHalf), 0);
     MODEL_CHECK_EQUAL(rig_.discard(kHalf, kHalf), 0);
     MODEL_CHECK_EQUAL(rig_.size(), 0u);
@@ -164,7 +164,7 @@ void DmaLayoutDriver::finish()
     tally_.calls += rig_.calls();
 }
 
-/* Fail once, from the nth call on, or for what a discard is about to unmap. */
+/* Fail one call, several from the nth call on, or each unmap of an IOVA. */
 void DmaLayoutDriver::let_fail(uint8_t how, const Operands &operands)
 {
     constexpr int kMapErrors[] = {ENOSPC, ENOMEM, EFAULT, EINVAL,
@@ -172,7 +172,7 @@ void DmaLayoutDriver::let_fail(uint8_t how, const Operands &operands)
     const uint64_t nth = 1 + (how >> 3 & 3);
     const uint64_t which = how >> 5;
 
-    if (setup_.kernel == Kernel::kKind) {
+    if (setup_.kernel == Kernel::kReliable) {
         return;
     }
     failing_ = how % 8 >= 4;
@@ -191,14 +191,14 @@ void DmaLayoutDriver::let_fail(uint8_t how, const Operands &operands)
         }
         break;
     case 7:
-        /* It stays pinned until another step has it so. */
+        /* The IOVA stays pinned until a step with another failure. */
         rig_.pinned().insert(operands.iova);
         return;
     }
     rig_.pinned().clear();
 }
 
-void DmaLayoutDriver::be_kind()
+void DmaLayoutDriver::stop_failures()
 {
     rig_.model().fail_map(0, 0);
     rig_.model().fail_unmap(0, 0);
@@ -207,7 +207,7 @@ void DmaLayoutDriver::be_kind()
     failing_ = false;
 }
 
-/* Populate a range, at most up to the end of the section. */
+/* Populate a range, but not beyond the end of the section. */
 void DmaLayoutDriver::populate_range(const Operands &operands, uint64_t iova,
                                      uint64_t size)
 {
@@ -224,7 +224,7 @@ void DmaLayoutDriver::populate_range(const Operands &operands, uint64_t iova,
         tally_.populated++;
     } else if (ret != -EEXIST) {
         tally_.refused++;
-        if (setup_.kernel == Kernel::kKind) {
+        if (setup_.kernel == Kernel::kReliable) {
             MODEL_CHECK_EQUAL(ret, -ENOSPC);
             MODEL_CHECK_EQUAL(setup_.kind, IommuKind::kType1v2);
             MODEL_CHECK(setup_.extent_size == DMA_LAYOUT_PAGE ||
@@ -235,7 +235,7 @@ void DmaLayoutDriver::populate_range(const Operands &operands, uint64_t iova,
     tally_.steps++;
 }
 
-/* How many of @size bytes are not populated from @iova on. */
+/* Return how many bytes from @iova on are not populated, at most @size. */
 uint64_t DmaLayoutDriver::free_size(uint64_t iova, uint64_t size) const
 {
     const auto &ranges = rig_.populated().ranges();
@@ -295,7 +295,7 @@ void DmaLayoutDriver::discard(const Operands &operands)
         std::min(operands.size, operands.section.last() - operands.iova + 1));
 }
 
-/* Discard something in the first range that is populated from there on. */
+/* Discard a part of the first populated range at or above an IOVA. */
 void DmaLayoutDriver::discard_inside(const Operands &operands)
 {
     const auto &ranges = rig_.populated().ranges();
@@ -310,7 +310,7 @@ void DmaLayoutDriver::discard_inside(const Operands &operands)
     }
 }
 
-/* Discard the beginning or the end of that range. */
+/* Discard the start or end of the first populated range at or above an IOVA. */
 void DmaLayoutDriver::discard_ends(const Operands &operands)
 {
     const auto &ranges = rig_.populated().ranges();
@@ -336,7 +336,7 @@ void DmaLayoutDriver::discard_holes(const Operands &operands)
     }
 }
 
-/* Discard all of a section, and perhaps of the one next to it. */
+/* Discard a whole section, and possibly the one next to it. */
 void DmaLayoutDriver::discard_sections(const Operands &operands)
 {
     const Section *next = &operands.section + 1;
@@ -358,7 +358,7 @@ void DmaLayoutDriver::open(const Operands &)
 
     tally_.opened += !ret;
     tally_.not_opened += ret != 0;
-    if (ret && setup_.kernel == Kernel::kKind) {
+    if (ret && setup_.kernel == Kernel::kReliable) {
         MODEL_CHECK_EQUAL(ret, -ENOSPC);
         MODEL_CHECK_EQUAL(setup_.kind, IommuKind::kType1v2);
     }
@@ -373,17 +373,17 @@ void DmaLayoutDriver::close(const Operands &)
 
 void DmaLayoutDriver::take_entries(const Operands &operands)
 {
-    be_kind();
-    if (setup_.kernel == Kernel::kUnkind) {
+    stop_failures();
+    if (setup_.kernel == Kernel::kUnreliable) {
         rig_.take_entries(operands.number % 128);
         tally_.steps++;
     }
 }
 
-void DmaLayoutDriver::give_entries_back(const Operands &operands)
+void DmaLayoutDriver::release_entries(const Operands &operands)
 {
-    be_kind();
-    rig_.give_entries_back(operands.number % 256);
+    stop_failures();
+    rig_.release_entries(operands.number % 256);
     tally_.steps++;
 }
 
@@ -394,7 +394,7 @@ void DmaLayoutDriver::set_extent_size(const Operands &operands)
                               ? kSmallSizes[number % std::size(kSmallSizes)]
                               : kLargeSizes[number % std::size(kLargeSizes)];
 
-    /* Most of the time one that is given stays. */
+    /* Keep an explicit size while the gate is closed. */
     if (setup_.extent_size == DMA_LAYOUT_AUTO || rig_.layout().is_open()) {
         if (!rig_.set_extent_size(size)) {
             setup_.extent_size = size;
@@ -403,7 +403,7 @@ void DmaLayoutDriver::set_extent_size(const Operands &operands)
     }
 }
 
-void DmaLayoutDriver::try_no_range(const Operands &operands)
+void DmaLayoutDriver::try_invalid_range(const Operands &operands)
 {
     const uint64_t iova = operands.iova;
     const uint64_t size = operands.flag ? 0 : 0 - iova + kPage;
@@ -413,7 +413,7 @@ void DmaLayoutDriver::try_no_range(const Operands &operands)
     tally_.steps++;
 }
 
-/* A request that changes nothing, but gives what is missing a chance. */
+/* Populate and discard a page, so that missing extents are tried again. */
 void DmaLayoutDriver::retry(const Operands &operands)
 {
     if (!rig_.populate(operands.iova, kPage, operands.section.memory)) {

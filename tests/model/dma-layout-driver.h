@@ -1,13 +1,13 @@
 /*
- * Operations on a DmaLayout between models, and failures, that bytes choose
+ * Operations on a DmaLayout between models, and failures, chosen by bytes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * The bytes come from a fuzzer, or at random from a unit test.  They are
+ * The bytes come from a fuzzer or, at random, from a unit test.  They are
  * records of 8 bytes:
  *
- *     operation | section of memory | stream, flag | where (2 bytes) |
- *     how large (2 bytes) | what fails meanwhile
+ *     operation | section of memory | stream, flag | position (2 bytes) |
+ *     size (2 bytes) | failure during the operation
  */
 
 #ifndef TESTS_MODEL_DMA_LAYOUT_DRIVER_H
@@ -22,23 +22,23 @@
 
 namespace shared_dma::rig {
 
-/* Whether the kernel fails and others take entries. */
+/* Whether the kernel fails and other users take entries */
 enum class Kernel {
-    kKind,
-    kUnkind
+    kReliable,
+    kUnreliable
 };
 
 struct DriverSetup {
     IommuKind kind;
     uint32_t limit;
-    /* Set at first, unless it is DMA_LAYOUT_AUTO. */
+    /* Set before the first operation, unless it is DMA_LAYOUT_AUTO */
     uint64_t extent_size;
-    /* Of each section of memory, in bytes. */
+    /* Size of each section of memory in bytes */
     uint64_t section_size;
     Kernel kernel;
 };
 
-/* What happened, to see that it does. */
+/* Counts of events, so that a test can check that they occur */
 struct DriverTally {
     uint64_t steps = 0;
     uint64_t populated = 0;
@@ -59,7 +59,7 @@ public:
 
     DmaLayoutDriver(const DriverSetup &setup, DriverTally &tally);
 
-    /* Carry out all operations, and in the end discard everything. */
+    /* Carry out all operations, and finally discard everything. */
     void run(ByteInput input);
 
 private:
@@ -72,7 +72,7 @@ private:
         uint64_t last() const { return iova + (size - 1); }
     };
 
-    /* Where and how large an operation is. */
+    /* Position and size of an operation */
     struct Operands {
         Section &section;
         uint64_t &stream_end;
@@ -91,10 +91,10 @@ private:
     void check_step();
     void finish();
     void let_fail(uint8_t how, const Operands &operands);
-    void be_kind();
+    void stop_failures();
     bool is_failing() const { return failing_ || rig_.stuck_size(); }
 
-    /* Operations, and what they are made of. */
+    /* Operations, and their helpers */
     void populate_range(const Operands &operands, uint64_t iova, uint64_t size);
     uint64_t free_size(uint64_t iova, uint64_t size) const;
     void discard_range(uint64_t iova, uint64_t size);
@@ -111,9 +111,9 @@ private:
     void open(const Operands &operands);
     void close(const Operands &operands);
     void take_entries(const Operands &operands);
-    void give_entries_back(const Operands &operands);
+    void release_entries(const Operands &operands);
     void set_extent_size(const Operands &operands);
-    void try_no_range(const Operands &operands);
+    void try_invalid_range(const Operands &operands);
     void retry(const Operands &operands);
 
     DriverSetup setup_;

@@ -1,6 +1,5 @@
 /*
- * A DmaLayout between models of its two sides: the kernel, and what is
- * populated
+ * A DmaLayout between models of the kernel and of populated memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -63,7 +62,7 @@ int Rig::populate(uint64_t iova, uint64_t size, const Memory &memory)
         check_retries();
     } else {
         check_refusal(ret, nmissing);
-        /* What could not be taken back of it. */
+        /* Mappings of the request that could not be undone. */
         set_stuck(iova, last);
     }
     check();
@@ -132,7 +131,7 @@ void Rig::take_entries(uint64_t count)
     }
 }
 
-void Rig::give_entries_back(uint64_t count)
+void Rig::release_entries(uint64_t count)
 {
     for (; count && ntaken_; count--) {
         ntaken_--;
@@ -239,10 +238,10 @@ Rig::Refusal *Rig::find_refusal(uint64_t iova, uint64_t size)
                                                             : nullptr;
 }
 
-void Rig::note_refusal(uint64_t iova, uint64_t size, int error)
+void Rig::record_refusal(uint64_t iova, uint64_t size, int error)
 {
     Refusal *known = find_refusal(iova, size);
-    const auto told = told_missing_.find(iova);
+    const auto told = reported_missing_.find(iova);
 
     if (is_shortage(error)) {
         return;
@@ -250,7 +249,7 @@ void Rig::note_refusal(uint64_t iova, uint64_t size, int error)
     if (known) {
         known->nfailures++;
         known->last_step = nsteps_;
-    } else if (told != told_missing_.end() && told->second == size) {
+    } else if (told != reported_missing_.end() && told->second == size) {
         refusals_[iova] = {size, 1, nsteps_};
     }
 }
@@ -282,7 +281,7 @@ uint64_t Rig::count_missing() const
                : 0;
 }
 
-int Rig::note_failure(int error, bool injected)
+int Rig::record_failure(int error, bool injected)
 {
     nfailed_++;
     ninjected_ += injected;
@@ -297,7 +296,7 @@ void Rig::check_refusal(int ret, uint64_t nmissing) const
         MODEL_CHECK(model_.kind() == IommuKind::kType1v2 ||
                     layout_.extents().size() + DmaBudget::kSplitReserve >=
                         DmaBudget::kMaxExtents);
-        /* What was missing can have been mapped too late to be merged. */
+        /* Missing extents may have been mapped too late to be merged. */
         MODEL_CHECK(extent_size_ == DMA_LAYOUT_PAGE || nmissing ||
                     !has_neighbours());
     }
@@ -326,12 +325,12 @@ int Rig::backend_map(uint64_t iova, uint64_t size, uint64_t vaddr,
 {
     const Refusal *known = find_refusal(iova, size);
 
-    /* Not with each step, forever. */
+    /* Refused extents must not be tried in each step. */
     MODEL_CHECK(!known || nsteps_ >= known->due());
     nmaps_++;
     if (nmaps_ >= first_refused_ && nmaps_ - first_refused_ < nrefused_) {
-        note_refusal(iova, size, -map_error_);
-        return note_failure(-map_error_, true);
+        record_refusal(iova, size, -map_error_);
+        return record_failure(-map_error_, true);
     }
 
     const int ret =
@@ -339,8 +338,8 @@ int Rig::backend_map(uint64_t iova, uint64_t size, uint64_t vaddr,
 
     MODEL_CHECK(model_.last_rule() != IommuRule::kOverlap);
     if (ret) {
-        note_refusal(iova, size, ret);
-        note_failure(ret, model_.last_rule() == IommuRule::kInjected);
+        record_refusal(iova, size, ret);
+        record_failure(ret, model_.last_rule() == IommuRule::kInjected);
     } else if (known) {
         refusals_.erase(iova);
     }
@@ -369,7 +368,7 @@ int Rig::backend_unmap(uint64_t iova, uint64_t size)
     if ((pin != pinned_.end() && *pin - iova < size) ||
         (nunmaps_ >= first_kept_ && nunmaps_ - first_kept_ < nkept_)) {
         nunmaps_refused_++;
-        return note_failure(-EBUSY, true);
+        return record_failure(-EBUSY, true);
     }
     ret = model_.unmap(iova, size);
     MODEL_CHECK(model_.last_rule() != IommuRule::kBisected);
@@ -384,7 +383,7 @@ int Rig::backend_unmap(uint64_t iova, uint64_t size)
     }
     if (ret) {
         nunmaps_refused_++;
-        note_failure(ret, true);
+        record_failure(ret, true);
     }
     return ret;
 }
@@ -395,15 +394,15 @@ void Rig::backend_event(const Event &event)
     nsplits_ += event.what == DMA_LAYOUT_SPLIT;
     nmerges_ += event.what == DMA_LAYOUT_MERGE;
     if (event.what == DMA_LAYOUT_MISSING) {
-        told_missing_[event.iova] = event.size;
+        reported_missing_[event.iova] = event.size;
         if (event.count && !is_shortage(-static_cast<int>(event.count)) &&
             !find_refusal(event.iova, event.size)) {
             refusals_[event.iova] = {event.size, 1, nsteps_};
         }
     }
     if (event.what == DMA_LAYOUT_RECOVERED) {
-        MODEL_CHECK_EQUAL(told_missing_[event.iova], event.size);
-        told_missing_.erase(event.iova);
+        MODEL_CHECK_EQUAL(reported_missing_[event.iova], event.size);
+        reported_missing_.erase(event.iova);
     }
 }
 
@@ -447,14 +446,14 @@ void Rig::check_populated() const
 
     auto range = both.ranges().begin();
 
-    /* None overlap, so that each is inside, and the sum, are enough. */
+    /* Extents do not overlap, so check that each is populated, and the sum. */
     for (const auto &[iova, extent] : layout_.extents()) {
         const uint64_t last = iova + (extent.size - 1);
 
         while (range != both.ranges().end() && range->second.last < iova) {
             ++range;
         }
-        /* Or else it is not populated. */
+        /* An extent must be populated or stuck. */
         if (!MODEL_CHECK(range != both.ranges().end() && range->first <= iova &&
                          range->second.last >= last)) {
             return;
@@ -496,9 +495,9 @@ void Rig::check_mapped() const
 void Rig::check_missing()
 {
     if (!layout_.is_open()) {
-        told_missing_.clear();
+        reported_missing_.clear();
     } else if (!stats().missing_size) {
-        told_missing_.clear();
+        reported_missing_.clear();
         return;
     } else {
         std::map<uint64_t, uint64_t> missing;
@@ -506,10 +505,10 @@ void Rig::check_missing()
         for (const auto &[iova, extent] : layout_.extents()) {
             if (!extent.mapped) {
                 missing[iova] = extent.size;
-                MODEL_CHECK_EQUAL(told_missing_[iova], extent.size);
+                MODEL_CHECK_EQUAL(reported_missing_[iova], extent.size);
             }
         }
-        told_missing_ = missing;
+        reported_missing_ = missing;
     }
 }
 

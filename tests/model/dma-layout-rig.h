@@ -1,6 +1,5 @@
 /*
- * A DmaLayout between models of its two sides: the kernel, and what is
- * populated
+ * A DmaLayout between models of the kernel and of populated memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -21,7 +20,7 @@
 
 namespace shared_dma::rig {
 
-/* Where those map that take entries behind the layout's back. */
+/* First IOVA of mappings that others make without the layout */
 constexpr uint64_t kOthers = UINT64_C(1) << 47;
 
 struct Event {
@@ -34,8 +33,8 @@ struct Event {
 };
 
 /*
- * A layout, the kernel that it talks to, and what it was told.  After each
- * step all that can be known of it is checked.
+ * A layout, the model of its kernel, and the memory that was populated.  After
+ * each step, the state of the layout is checked against both.
  */
 class Rig {
 public:
@@ -48,17 +47,17 @@ public:
     int open();
     void close();
     void take_entries(uint64_t count);
-    void give_entries_back(uint64_t count);
+    void release_entries(uint64_t count);
 
-    /* What contains one of these bytes cannot be unmapped. */
+    /* Mappings that contain one of these bytes cannot be unmapped. */
     std::set<uint64_t> &pinned() { return pinned_; }
 
-    /* Let @count calls fail, of which the @nth from now on is the first. */
+    /* Let @count calls fail, starting with the @nth from now on (1: next). */
     void refuse_maps(int error, uint64_t nth, uint64_t count);
 
     void refuse_unmaps(uint64_t nth, uint64_t count);
 
-    /* Check only when check() is called: for very many steps. */
+    /* Check only if check(true) is called, for tests of very many steps. */
     void check_seldom() { check_seldom_ = true; }
 
     IommuModel &model() { return model_; }
@@ -71,7 +70,7 @@ public:
     DmaLayoutStats stats() const { return layout_.stats(); }
     uint64_t size() const { return layout_.extents().size(); }
 
-    /* Each with "iova+size", in pages. */
+    /* Return each extent as "iova+size", in pages. */
     std::string extents() const;
 
     uint64_t count_events(DmaLayoutEvent what) const;
@@ -79,7 +78,7 @@ public:
     const std::vector<Event> &events() const { return events_; }
     void forget_events() { events_.clear(); }
 
-    /* Neighbours that are mapped and could be a single mapping. */
+    /* Whether any mapped neighbours could be a single mapping */
     bool has_neighbours() const;
 
     void check(bool now = false);
@@ -89,21 +88,21 @@ private:
 
     static bool is_neighbour(const Entry &a, const Entry &b);
 
-    /* Returns how many extents are missing. */
+    /* Start a step, and return the number of missing extents. */
     uint64_t start_step();
 
-    /* Errors that keep the gate closed; others keep only memory unmapped. */
+    /* Whether @error keeps the gate closed; others make extents missing. */
     static bool is_shortage(int error);
 
     bool is_unmapped(uint64_t iova, uint64_t size) const;
 
-    /* An extent that the kernel does not map, whatever it has left. */
+    /* An extent that the kernel refuses even if resources are free */
     struct Refusal {
         uint64_t size;
         uint64_t nfailures;
         uint64_t last_step;
 
-        /* The step from which on it can be tried again. */
+        /* The first step in which the extent may be tried again */
         uint64_t due() const
         {
             constexpr uint64_t kMaxDoublings = 16;
@@ -115,24 +114,24 @@ private:
         }
     };
 
-    /* What is known of an extent that is not mapped, or null. */
+    /* Return the record of a refused extent, or null. */
     Refusal *find_refusal(uint64_t iova, uint64_t size);
 
-    void note_refusal(uint64_t iova, uint64_t size, int error);
+    void record_refusal(uint64_t iova, uint64_t size, int error);
 
     uint64_t count_refused() const;
 
-    /* How many extents are missing that can be tried again in this step. */
+    /* Return the number of missing extents that this step can try again. */
     uint64_t count_retryable() const;
 
     uint64_t count_missing() const;
 
-    int note_failure(int error, bool injected);
+    int record_failure(int error, bool injected);
 
-    /* What the layout says when it refuses a range that it could take. */
+    /* Check the error @ret of a refused request. */
     void check_refusal(int ret, uint64_t nmissing) const;
 
-    /* When the kernel takes all, so many of the missing ones are mended. */
+    /* Check that enough extents were tried again, if no call failed. */
     void check_retries() const;
 
     bool is_mapped(uint64_t iova, uint64_t last) const;
@@ -140,7 +139,7 @@ private:
     int backend_map(uint64_t iova, uint64_t size, uint64_t vaddr,
                     DmaLayoutAccess access);
 
-    /* Only what is populated, or is about to be, may be mapped, ever. */
+    /* Whether a range is populated, or is being populated */
     bool may_be_mapped(uint64_t iova, uint64_t last) const;
 
     int backend_unmap(uint64_t iova, uint64_t size);
@@ -149,17 +148,17 @@ private:
 
     bool is_stuck(uint64_t iova, uint64_t last) const;
 
-    /* What is mapped of a range that is, or is about to be, discarded. */
+    /* Record the mapped parts of a discarded range as stuck. */
     void set_stuck(uint64_t iova, uint64_t last);
 
-    /* Of the extent that contains an address. */
+    /* Return the properties of the extent that contains @iova. */
     Memory memory_of(uint64_t iova) const;
 
     void check_populated() const;
 
     void check_mapped() const;
 
-    /* All that is missing was told. */
+    /* Check that the backend was notified of all missing extents. */
     void check_missing();
 
     void check_stats() const;
@@ -171,24 +170,24 @@ private:
     IommuModel model_;
     DmaLayout layout_;
     Populated populated_;
-    /* Discarded, but mapped still. */
+    /* Discarded memory that is still mapped */
     Populated stuck_;
-    /* What is being populated, if that is a range. */
+    /* Range that is being populated; empty if first > last */
     uint64_t requested_first_ = 1;
     uint64_t requested_last_ = 0;
     std::vector<Event> events_;
-    std::map<uint64_t, uint64_t> told_missing_;
+    std::map<uint64_t, uint64_t> reported_missing_;
     std::map<uint64_t, Refusal> refusals_;
     uint64_t nsteps_ = 0;
-    /* How many of what is missing could be mended in this step. */
+    /* Number of missing extents that can be mapped again in this step */
     uint64_t nretryable_ = 0;
     std::set<uint64_t> pinned_;
     uint64_t extent_size_ = DMA_LAYOUT_AUTO;
     bool was_open_ = false;
-    /* What the kernel said in this step, and how often it was told to. */
+    /* Errors of the kernel in this step, and how many were injected */
     std::set<int> errors_;
     uint64_t ninjected_ = 0;
-    /* What is freed in this step leaves more missing. */
+    /* Extents that are freed in this step can add missing extents. */
     bool was_stuck_ = false;
     uint64_t nunmaps_refused_ = 0;
     int map_error_ = 0;

@@ -17,7 +17,7 @@ namespace {
 
 constexpr uint64_t kPageMask = IommuModel::kPageSize - 1;
 
-/* Whether @size bytes from @first on do not fit; @size is not 0 */
+/* Whether @size bytes (not 0) from @first on wrap around 2^64 */
 bool wraps(uint64_t first, uint64_t size)
 {
     return first + (size - 1) < first;
@@ -47,11 +47,11 @@ const char *iommu_rule_name(IommuRule rule)
     case IommuRule::kUnaligned:
         return "unaligned";
     case IommuRule::kUnalignedVaddr:
-        return "unaligned address of memory";
+        return "unaligned vaddr";
     case IommuRule::kIovaWraps:
         return "IOVA wraps";
     case IommuRule::kVaddrWraps:
-        return "address of memory wraps";
+        return "vaddr wraps";
     case IommuRule::kReserved:
         return "not an allowed IOVA";
     case IommuRule::kOverlap:
@@ -63,11 +63,11 @@ const char *iommu_rule_name(IommuRule rule)
     case IommuRule::kBisected:
         return "bisects a mapping";
     case IommuRule::kBisectedLate:
-        return "bisects a mapping, others are gone";
+        return "bisects a mapping, after unmapping others";
     case IommuRule::kNothingThere:
-        return "nothing there";
+        return "no mapping in range";
     case IommuRule::kInjected:
-        return "asked to fail";
+        return "injected failure";
     }
     return "unknown";
 }
@@ -98,7 +98,7 @@ bool IommuModel::is_memory(uint64_t vaddr, uint64_t size, bool readonly) const
     if (memory_.empty()) {
         return true;
     }
-    /* A mapping can go over several regions. */
+    /* A mapping can span several regions. */
     while (true) {
         auto it = memory_.upper_bound(vaddr);
 

@@ -3,13 +3,12 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * What VFIO's two backends answer to a mapping or unmapping, without the
- * kernel: for tests that need very many mappings, or failures on demand.
- * tests/nested/iommu-rules holds this model against the real thing, call by
- * call, so what is said here is what the kernel does.
+ * Models the results of VFIO's two backends without the kernel, for tests that
+ * need very many mappings or failures on demand.  tests/nested/iommu-rules
+ * compares the model with the kernel, call by call.
  *
- * Both take mappings with a size of their own and give them back only whole.
- * The first rule that is broken, in this order, is the answer:
+ * Both backends map any number of pages, and unmap only whole mappings.  The
+ * first of these rules that a call breaks determines its result:
  *
  *     map                    type1v2                 iommufd
  *     iova or size 2^64-1    -                       EOVERFLOW
@@ -33,20 +32,20 @@
  *     size 0                 EINVAL                  EINVAL
  *     unaligned              EINVAL                  allowed
  *     iova wraps             EINVAL                  EOVERFLOW
- *     bisects a mapping      EINVAL, changes         ENOENT, but what is below
- *                            nothing                 that mapping is gone (3)
- *     range ends at 2^64     unmaps nothing (2)      as any other
- *     nothing in there       unmaps nothing          ENOENT
+ *     bisects a mapping      EINVAL, changes         ENOENT, unmaps mappings
+ *                            nothing                 below that one (3)
+ *     range ends at 2^64     unmaps nothing (2)      like other ranges
+ *     no mapping in range    unmaps nothing          ENOENT
  *     holes                  skipped                 skipped
  *
- * (1) Also if the last byte is the last there is, which type1 accepts.
- * (2) Where a range ends at 2^64, type1 computes its end as 0: it overlaps
- *     nothing (but cannot be mapped either, no IOMMU goes that far), and
- *     unmapping it finds nothing and succeeds.
- * (3) How much is gone, the kernel does not tell.
+ * (1) Also if the last byte is at 2^64-1, which type1 accepts.
+ * (2) If a range ends at 2^64, type1 computes its end as 0.  It overlaps
+ *     nothing, but no IOMMU supports the address; unmapping the range finds
+ *     nothing and succeeds.
+ * (3) The kernel does not report how much it has unmapped.
  *
- * A mapping that fails leaves nothing behind.  Errors that depend on the
- * machine (memory that runs out, RLIMIT_MEMLOCK) only come if asked for.
+ * A mapping that fails changes nothing.  Errors that depend on the host (lack
+ * of memory, RLIMIT_MEMLOCK) only occur on request.
  */
 
 #ifndef TESTS_MODEL_IOMMU_MODEL_H
@@ -64,10 +63,10 @@ enum class IommuKind {
     kIommufd
 };
 
-/* What decided about a call: a line of the tables above. */
+/* The rule that determined the result of a call: a line of the tables above */
 enum class IommuRule {
     kMapped,
-    kUnmapped,        /* something */
+    kUnmapped,        /* at least one mapping */
     kUnmappedNothing, /* and succeeded */
     kUnmappedToTop,   /* note (2) */
     kUnmappedAll,     /* by the special case of iommufd, even nothing */
@@ -75,7 +74,7 @@ enum class IommuRule {
     kNotANumber, /* iova or size 2^64-1 */
     kTooLarge,
     kUnaligned,
-    kUnalignedVaddr, /* if that is a rule of its own */
+    kUnalignedVaddr, /* if that is a separate rule */
     kIovaWraps,
     kVaddrWraps,
     kReserved,
@@ -83,7 +82,7 @@ enum class IommuRule {
     kNoEntryLeft,
     kNotMemory,
     kBisected,
-    kBisectedLate, /* and something is gone, note (3) */
+    kBisectedLate, /* after others were unmapped, note (3) */
     kNothingThere,
     kInjected
 };
@@ -109,67 +108,67 @@ struct IommuMapping {
     bool operator==(const IommuMapping &) const = default;
 };
 
-/* What an x86 host allows: 48 bits, without the interrupt controllers. */
+/* IOVAs that an x86 host allows: 48 bits without the interrupt controllers */
 std::vector<IovaRange> x86_iova_ranges();
 
 class IommuModel {
 public:
     using Mappings = std::map<uint64_t, IommuMapping>;
 
-    /* What vfio_iommu_type1.dma_entry_limit is if nobody sets it */
+    /* Default of vfio_iommu_type1.dma_entry_limit */
     static constexpr uint32_t kDefaultEntryLimit = 65535;
     static constexpr uint64_t kPageSize = 4096;
 
     /*
-     * @entry_limit is for type1v2: iommufd knows none.  @allowed are the IOVA
-     * ranges that devices can use, ascending, with gaps in between, and not
-     * up to the very end of the 64-bit space.
+     * @entry_limit applies to type1v2; iommufd has no limit.  @allowed are the
+     * IOVA ranges that devices can use: ascending, with gaps in between, and
+     * not up to the end of the 64-bit space.
      */
     explicit IommuModel(IommuKind kind,
                         uint32_t entry_limit = kDefaultEntryLimit,
                         std::vector<IovaRange> allowed = x86_iova_ranges());
 
     /*
-     * From the first call on, only what was added is memory: before, every
-     * virtual address is.  Regions do not overlap.
+     * Add a region of memory, which must not overlap others.  Before the first
+     * call, every virtual address is memory.
      */
     void add_memory(uint64_t vaddr, uint64_t size, bool writable);
 
-    /* All return 0 or a negative errno. */
+    /* The calls return 0 or a negative errno. */
     int map(uint64_t iova, uint64_t size, uint64_t vaddr, bool readonly);
 
-    /* *@unmapped is set as the kernel does: to 0 if the call fails. */
+    /* *@unmapped is set to the unmapped bytes, 0 if the call fails. */
     int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped = nullptr);
 
     /*
      * Let the @nth map or unmap call from now on (1 is the next) fail with
-     * the positive errno @error, whatever it asks for, and change nothing.
-     * Replaces a failure that is still to come; @nth 0 takes it back.
+     * the positive errno @error, regardless of its arguments, and change
+     * nothing.  Replaces a pending failure; @nth 0 cancels it.
      */
     void fail_map(uint64_t nth, int error) { map_failure_ = {nth, error}; }
     void fail_unmap(uint64_t nth, int error) { unmap_failure_ = {nth, error}; }
 
     IommuKind kind() const { return kind_; }
 
-    /* Mappings by their IOVA. */
+    /* Return all mappings by their IOVA. */
     const Mappings &mappings() const { return mappings_; }
 
-    /* The mapping that @iova is in, or null. */
+    /* Return the mapping that contains @iova, or null. */
     const IommuMapping *find(uint64_t iova) const;
 
-    /* VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL; nothing for iommufd. */
+    /* VFIO_IOMMU_TYPE1_INFO_DMA_AVAIL, or nullopt for iommufd */
     std::optional<uint32_t> entries_left() const;
 
-    /* Calls, whatever became of them. */
+    /* Number of calls, including those that failed */
     uint64_t map_calls() const { return map_calls_; }
     uint64_t unmap_calls() const { return unmap_calls_; }
 
     uint64_t mapped_bytes() const { return mapped_bytes_; }
 
-    /* All that was ever mapped, so pinned: again each time. */
+    /* Total size of all successful mappings, each of which pinned memory */
     uint64_t bytes_ever_mapped() const { return bytes_ever_mapped_; }
 
-    /* What decided about the last call. */
+    /* The rule that determined the result of the last call */
     IommuRule last_rule() const { return last_rule_; }
 
 private:
@@ -185,7 +184,7 @@ private:
         bool writable;
     };
 
-    /* What comes of a call: an error, or 0, and why */
+    /* Result of a call, 0 or an error, and the rule that determined it */
     struct Verdict {
         int error;
         IommuRule rule;

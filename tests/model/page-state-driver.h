@@ -26,7 +26,7 @@ public:
     static constexpr uint64_t kGroup = 4096;
     static constexpr uint64_t kMaxPages = 5 * kGroup;
 
-    /* @done is called after each operation, whose result has been checked. */
+    /* @done is called after the result of each operation has been checked. */
     PageStateDriver(ByteInput input, void (*done)())
         : input_(input), done_(done), pair_(input_.number() % (kMaxPages + 1))
     {
@@ -100,8 +100,8 @@ private:
     };
 
     /*
-     * Choose a range.  Ranges that start and end a few pages from borders of
-     * words and groups are as likely as all others together.
+     * Choose a range.  Ranges that start and end a few pages from word and
+     * group boundaries are as likely as all others together.
      */
     Range choose_range(uint8_t flags)
     {
@@ -116,7 +116,7 @@ private:
         a %= pair_.npages() + 1;
         b %= pair_.npages() + 1;
         if (flags & 8) {
-            /* A short one */
+            /* A short range */
             b = std::min(a + b % 130, pair_.npages());
         }
         return {std::min(a, b), std::max(a, b) - std::min(a, b)};
@@ -134,7 +134,7 @@ private:
             std::min<uint64_t>(pair_.npages() - range.first - range.npages, 65);
 
         pair_.convert(range.first, range.npages, state);
-        /* Its neighbours have not changed. */
+        /* Check the neighbours too, which must not have changed. */
         pair_.check(range.first - before, before + range.npages + after);
         done_();
     }

@@ -1,5 +1,5 @@
 /*
- * A PageStateMap and a model that is too simple to be wrong, side by side
+ * A PageStateMap and a simple model of it, side by side
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -77,7 +77,7 @@ private:
     std::string pages_;
 };
 
-/* A map, used by its C interface, and a model: both change together. */
+/* A map, used through its C interface, and a model that changes with it */
 class PageStatePair {
 public:
     explicit PageStatePair(uint64_t npages)
@@ -154,7 +154,7 @@ public:
                           model_.count(first, npages, PAGE_STATE_SHARED));
     }
 
-    /* Walk the whole map, as its users do, and check all totals. */
+    /* Walk the whole map like its users, and check all totals. */
     void check_everything() const
     {
         const uint64_t npages = model_.npages();
@@ -194,13 +194,13 @@ private:
     {
         Report *report = static_cast<Report *>(opaque);
 
-        /* A run is reported after it has changed. */
+        /* A run is reported after its state has changed. */
         MODEL_CHECK(page_state_map_all(report->pair->map(), first, npages,
                                        report->state));
         report->runs.push_back({first, npages});
     }
 
-    /* The number of shared pages after @nchanged have become @state */
+    /* Return the number of shared pages after @nchanged became @state. */
     uint64_t nshared(uint64_t nchanged, PageState state)
     {
         nshared_ += state == PAGE_STATE_SHARED ? nchanged : -nchanged;

@@ -1,5 +1,5 @@
 /*
- * Which memory is populated: ranges of IOVAs, and what they are like
+ * Populated memory: IOVA ranges and their properties
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

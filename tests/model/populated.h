@@ -1,5 +1,5 @@
 /*
- * Which memory is populated: ranges of IOVAs, and what they are like
+ * Populated memory: IOVA ranges and their properties
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -20,16 +20,16 @@ constexpr uint64_t kMiB = UINT64_C(1) << 20;
 constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kTiB = UINT64_C(1) << 40;
 
-/* What memory is like, but where. */
+/* Properties of memory, except its IOVA */
 struct Memory {
-    /* What to add to an IOVA for the address in QEMU. */
+    /* Difference between the address in QEMU and the IOVA */
     uint64_t offset = UINT64_C(0x7f0000000000);
     DmaLayoutAccess access = DMA_LAYOUT_READ_WRITE;
 
     bool operator==(const Memory &) const = default;
 };
 
-/* What is populated: a list of ranges, joined where they are alike. */
+/* Populated ranges; neighbours with the same properties are joined. */
 class Populated {
 public:
     struct Range {
@@ -40,10 +40,10 @@ public:
 
     bool overlaps(uint64_t iova, uint64_t last) const;
 
-    /* How many bytes of a range. */
+    /* Return how many bytes of a range are populated. */
     uint64_t count(uint64_t iova, uint64_t last) const;
 
-    /* Nothing is there. */
+    /* Add a range, no part of which may be populated. */
     void add(uint64_t iova, uint64_t last, const Memory &memory);
 
     void remove(uint64_t iova, uint64_t last);
