@@ -9,14 +9,14 @@
 
 #include <stdint.h>
 
-/* Where a guest can see how much time is left, too */
+/* Address of the timer's current count, which guests can also read */
 constexpr uint64_t APIC_TIMER_COUNT = 0xfee00390;
 
 void apic_init();
 void apic_end_interrupt();
-/* An interrupt with VECTOR_TIMER after @ticks of the APIC's timer */
+/* Request an interrupt with VECTOR_TIMER after @ticks of the APIC's timer. */
 void apic_start_timer(uint32_t ticks);
-/* Whether @vector is requested and has not been taken */
+/* Whether @vector has been requested but not taken */
 bool apic_is_pending(uint8_t vector);
 void apic_send(uint8_t to, uint8_t vector);
 void apic_start_other(uint8_t id, uint8_t page);

@@ -1,5 +1,5 @@
 /*
- * Instructions that C++ has no word for
+ * Instructions that C++ cannot express
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -72,7 +72,7 @@ static inline void relax()
     asm volatile("pause" : : : "memory");
 }
 
-/* Takes the physical interrupts that are pending. */
+/* Take the pending physical interrupts. */
 static inline void take_interrupts()
 {
     asm volatile("sti; nop; nop; cli" : : : "memory");
@@ -85,7 +85,7 @@ static inline void take_interrupts()
     }
 }
 
-/* What is at a physical address: pages have their own address. */
+/* Return the object at a physical address; memory is mapped 1:1. */
 template <typename T> static inline T *at(uint64_t address)
 {
     return reinterpret_cast<T *>(address);

@@ -1,5 +1,5 @@
 /*
- * The guest: a VMCB, nested page tables, and running it
+ * The guest: its VMCB, nested page tables and VMRUN
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,7 +15,7 @@ extern "C" char guest_stack_end[];
 
 namespace {
 
-/* Present, writable, user; large page. All nested accesses are by a user. */
+/* Present, writable, user; large page. All nested accesses are user ones. */
 constexpr uint64_t PTE_TABLE = 0x07;
 constexpr uint64_t PTE_PAGE = 0x07;
 constexpr uint64_t PTE_LARGE = 0x87;
@@ -40,7 +40,7 @@ alignas(PAGE_SIZE) uint8_t host_save[PAGE_SIZE];
 alignas(PAGE_SIZE) uint8_t msr_map[MSR_MAP_SIZE];
 alignas(PAGE_SIZE) uint8_t io_map[IO_MAP_SIZE];
 
-/* The first 2 MiB, where the image is, and the window in pages of 4 KiB */
+/* 4 KiB pages map the first 2 MiB, which contain the image, and the window. */
 alignas(PAGE_SIZE) uint64_t root[PTES], gibs[PTES];
 alignas(PAGE_SIZE) uint64_t low_2m[PTES], low_4k[PTES];
 alignas(PAGE_SIZE) uint64_t window_2m[PTES], window_4k[PTES];
@@ -124,7 +124,7 @@ Guest::Guest(const char *code)
     the_vmcb.rsp = address_of(guest_stack_end);
     the_vmcb.rax = GUEST_RAX;
     the_vmcb.pat = PAT_INIT;
-    /* What the processor has to overwrite */
+    /* Values that the processor must overwrite */
     the_vmcb.next_rip = ~0ULL;
     the_vmcb.bytes_fetched = 0xff;
 
@@ -143,7 +143,7 @@ void Guest::use_code32(uint32_t limit)
 
 void Guest::intercept_everything()
 {
-    /* Not physical interrupts, and not the virtual ones nobody requests */
+    /* Exclude physical interrupts, and virtual ones: none is requested. */
     constexpr uint64_t interrupts = 0x1f;
 
     the_vmcb.intercept_cr_read = the_vmcb.intercept_cr_write = 0xffff;

@@ -1,5 +1,5 @@
 /*
- * The guest: a VMCB, nested page tables, and running it
+ * The guest: its VMCB, nested page tables and VMRUN
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 
 #include "vmcb.h"
 
-/* The general registers that VMRUN leaves alone */
+/* General registers that VMRUN does not load or save */
 struct Registers {
     uint64_t rbx = GUEST_RBX, rcx = 0, rdx = 0, rsi = 0, rdi = 0, rbp = 0;
     uint64_t r8 = 0, r9 = 0, r10 = 0, r11 = 0, r12 = 0, r13 = 0, r14 = 0;
@@ -19,17 +19,17 @@ struct Registers {
 };
 
 /*
- * Guest-physical pages that a test maps as it likes. All other addresses up to
- * 4 GiB are the hypervisor's own. Where the guest has paging, it has the same
- * page tables as the hypervisor, so all pages have their own address.
+ * Guest-physical pages that tests can map. All other guest addresses up to
+ * 4 GiB are mapped 1:1. A guest with paging uses the page tables of the
+ * hypervisor, which also map memory 1:1.
  */
 constexpr uint64_t WINDOW_BASE = 0x40000000;
 constexpr unsigned WINDOW_PAGES = 512;
 
-/* There is one VMCB; a new guest starts with a new one. */
+/* All guests use the same VMCB, which the constructor initializes. */
 class Guest {
 public:
-    /* A guest in 64-bit mode, about to run @code with interrupts disabled */
+    /* A guest in 64-bit mode that runs @code with interrupts disabled */
     explicit Guest(const char *code);
 
     Vmcb &vmcb();
@@ -37,7 +37,7 @@ public:
     /* Whether physical interrupts are taken while the guest runs */
     bool host_interrupts = false;
 
-    /* The code is 32-bit code instead, up to @limit. */
+    /* Run 32-bit code instead, with a segment limit of @limit. */
     void use_code32(uint32_t limit = 0xffffffff);
     void intercept_everything();
     void inject(uint32_t type, uint8_t vector);
@@ -48,11 +48,11 @@ public:
 
 void guest_init();
 
-/* Maps page @page of the window, or unmaps it. */
+/* Map or unmap page @page of the window. */
 void window_map(unsigned page, const void *memory);
 void window_unmap(unsigned page);
 
-/* Takes the guest's interrupt descriptors away, or gives them back. */
+/* Unmap or map the page of the guest's interrupt descriptors. */
 void guest_gates_unmap();
 void guest_gates_map();
 

@@ -1,6 +1,6 @@
 /*
- * The instructions that a hypervisor can intercept, what #VMEXIT they have to
- * cause, and other code that the guest runs
+ * Instructions that a hypervisor can intercept, the expected #VMEXIT of each,
+ * and other guest code
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -8,8 +8,8 @@
 #include "vmcb.h"
 
 /*
- * A row of the table (struct Instruction). Rows of one name that follow each
- * other are one test.
+ * A row of the table (struct Instruction). Consecutive rows with the same name
+ * are one test.
  */
     .macro  ROW bits, exit, name, info, code:vararg
     .pushsection .rodata
@@ -26,7 +26,7 @@
     .popsection
     .endm
 
-/* EXITINFO1 says nothing, or is not compared. */
+/* A row whose EXITINFO1 is undefined or not compared */
     .macro  PLAIN exit, name, code:vararg
     ROW     64, \exit, "\name", INFO_NOT_COMPARED, \code
     .endm
@@ -118,7 +118,7 @@
     PLAIN32 (SVM_EXIT_EXCEPTION + 4), "INTO", into
     PLAIN32 (SVM_EXIT_EXCEPTION + 5), "BOUND", bound %eax, always_out_of_bounds
 
-/* Code that is run for other tests. Names end in _end behind the code. */
+/* Code of other tests. NAME_end is the address after the code. */
     .macro  CODE name
     .globl  \name
 \name:
@@ -164,14 +164,14 @@ CODE    guest_sti_cpuid_cpuid
     cpuid
     vmmcall
 
-/* Waits until the word at %rbx is no longer what it was, then exits. */
+/* Wait until the word at %rbx changes, and exit. */
 CODE    guest_wait
     movl    (%rbx), %eax
 1:  cmpl    %eax, (%rbx)
     je      1b
     vmmcall
 
-/* Asks for one more with the word at %rbx, and waits for that at %r12. */
+/* Increment the word at %rbx, wait until the one at %r12 is equal, and exit. */
 CODE    guest_ask
     incl    (%rbx)
     movl    (%rbx), %eax

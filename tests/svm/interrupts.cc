@@ -12,7 +12,7 @@
 
 volatile unsigned hypervisor_interrupts[VECTORS];
 GuestEvents guest_events;
-/* A page of its own, which a test can take away from the guest */
+/* In a separate page, which a test can unmap from the guest */
 alignas(PAGE_SIZE) Gate guest_gates[VECTORS];
 
 extern "C" const char hypervisor_stubs[], guest_stubs[];

@@ -31,10 +31,10 @@ struct Gate {
     uint64_t high;
 };
 
-/* What the guest was interrupted by */
+/* Interrupts and exceptions that the guest has received */
 struct GuestEvents {
     unsigned count[VECTORS];
-    /* The frame of the last one */
+    /* Frame of the last one */
     Frame last;
 };
 
@@ -42,7 +42,7 @@ extern volatile unsigned hypervisor_interrupts[VECTORS];
 extern GuestEvents guest_events;
 extern Gate guest_gates[VECTORS];
 
-/* Each vCPU loads the table of the hypervisor; the first one makes both. */
+/* Create both tables, on the first vCPU. Each vCPU loads the hypervisor's. */
 void interrupts_init();
 void interrupts_load();
 

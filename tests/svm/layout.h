@@ -7,12 +7,12 @@
 #ifndef TESTS_SVM_LAYOUT_H
 #define TESTS_SVM_LAYOUT_H
 
-/* The image is linked to where it is copied from the ROM. */
+/* Address that the image is linked at, and copied to from the ROM. */
 #define IMAGE_BASE 0x100000
 #define IMAGE_SIZE 0x10000
 #define ROM_BASE   0xffff0000
 
-/* A page below 1 MiB, where the other vCPU starts in real mode. */
+/* Page below 1 MiB where the other vCPU starts in real mode. */
 #define TRAMPOLINE_BASE 0x8000
 
 /* Selectors in the descriptor table of start.S. */
@@ -22,11 +22,11 @@
 
 #define STACK_SIZE 0x4000
 
-/* Vectors of interrupts that the hypervisor takes. */
+/* Vectors of the hypervisor's interrupts. */
 #define VECTOR_TIMER 0x30
 #define VECTOR_IPI   0x31
 
-/* Entry points have this distance from each other. */
+/* Distance between entry points in bytes. */
 #define STUB_SIZE 16
 #define VECTORS   256
 

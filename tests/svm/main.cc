@@ -1,5 +1,5 @@
 /*
- * A hypervisor of two vCPUs, and a guest that does what is to be tested
+ * A hypervisor with two vCPUs that tests SVM by running guest code
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -21,8 +21,7 @@ namespace {
 constexpr uint8_t FIRST_CPU = 0, OTHER_CPU = 1;
 
 /*
- * An atomic operation that is not aligned. QEMU has no other way to make it
- * atomic than to stop all other vCPUs.
+ * Do a misaligned atomic operation, for which QEMU must stop all other vCPUs.
  */
 void misaligned_atomic()
 {

@@ -10,17 +10,17 @@
 #include <stdint.h>
 
 /*
- * How often it shall have done something, and has done it. A guest can ask,
- * too, and then knows when it has been done.
+ * Work of the other vCPU, which repeats it until done equals wanted. Both the
+ * hypervisor and the guest can request work and wait for it.
  */
 struct Task {
     volatile uint32_t wanted;
     volatile uint32_t done;
 };
 
-/* Sends an interrupt with VECTOR_IPI. */
+/* Send an interrupt with VECTOR_IPI. */
 extern Task other_cpu_ipi;
-/* Makes QEMU stop all other vCPUs for a moment, as for work that is queued. */
+/* Make QEMU stop all other vCPUs briefly. */
 extern Task other_cpu_kick;
 
 void other_cpu_start();

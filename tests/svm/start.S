@@ -1,5 +1,5 @@
 /*
- * Reset vector, the way into 64-bit mode, interrupt entry points, VMRUN
+ * Reset vector, switch to 64-bit mode, interrupt entry points, VMRUN
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -67,7 +67,7 @@ reset:
     jmp     start16
     .balign 16
 
-/* What is copied to TRAMPOLINE_BASE */
+/* Code that is copied to TRAMPOLINE_BASE */
     .text
     .code16
     .globl  trampoline
@@ -118,9 +118,9 @@ start64:
     jmp     1b
 
 /*
- * Entry points of all vectors, STUB_SIZE bytes each: they make the frames alike
- * (struct Frame). The hypervisor and its guest have the same, but with their
- * own handler.
+ * Entry points of all vectors, STUB_SIZE bytes each. They give all frames the
+ * same layout (struct Frame). The hypervisor and its guest have different
+ * handlers.
  */
     .macro  STUBS handler
     .set    vector, 0
@@ -179,7 +179,7 @@ guest_common:
 /*
  * void vm_enter(uint64_t vmcb, Registers *registers, bool interrupts)
  *
- * Runs the guest until it exits. With @interrupts, EFLAGS.IF is set at the
+ * Run the guest until it exits. With @interrupts, EFLAGS.IF is set at the
  * VMRUN, so that physical interrupts are taken in the guest.
  */
     .globl  vm_enter
@@ -249,7 +249,7 @@ gdt_pointer:
     .word   gdt_end - gdt - 1
     .long   gdt
 
-/* Four pages of 1 GiB, each at its own address */
+/* Four pages of 1 GiB, mapped 1:1 */
     .section .page_tables, "aw"
     .balign 4096
     .globl  page_map

@@ -14,7 +14,7 @@ constexpr uint16_t PORT_DEBUG_CONSOLE = 0xe9;
 constexpr uint16_t PORT_RESET = 0xcf9;
 constexpr uint8_t RESET = 0x06;
 
-/* One test can fail in the same way many thousand times. */
+/* Maximum number of failures to print for each test */
 constexpr unsigned FAILURES_SHOWN = 4;
 
 unsigned tests_done;
@@ -39,7 +39,7 @@ void print_number(uint64_t value, unsigned base)
     print(digits + at);
 }
 
-/* With -no-reboot, QEMU ends. */
+/* Reset the machine, which ends QEMU because of -no-reboot. */
 [[noreturn]] void reset()
 {
     out8(PORT_RESET, RESET);
@@ -73,7 +73,7 @@ Test &Test::equal(const char *what, uint64_t value, uint64_t expected)
         print(what);
         print(" is 0x");
         print_number(value, 16);
-        print(", not 0x");
+        print(", expected 0x");
         print_number(expected, 16);
         print("\n");
     }

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * A test, reported when it goes out of scope. It passes if all its checks do,
- * and there is at least one.
+ * A test, which is reported when it goes out of scope. It passes if it has at
+ * least one check and all checks pass.
  */
 class Test {
 public:
@@ -20,7 +20,7 @@ public:
     Test(const Test &) = delete;
     Test &operator=(const Test &) = delete;
 
-    /* Each failed check of a value is shown. */
+    /* Check a value, and print it if the check fails. */
     Test &equal(const char *what, uint64_t value, uint64_t expected);
 
 private:
@@ -30,7 +30,7 @@ private:
     unsigned failures_ = 0;
 };
 
-/* Ends the protocol, and the machine. */
+/* Print the test plan or an error, and reset the machine. */
 [[noreturn]] void tap_done();
 [[noreturn]] void tap_bail_out(const char *why, uint64_t vector, uint64_t rip);
 

@@ -1,6 +1,6 @@
 /*
- * Events that VMRUN injects: each is delivered once, and reported if a #VMEXIT
- * comes in between
+ * Events that VMRUN injects: each is delivered once, and is reported if a
+ * #VMEXIT interrupts the delivery
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -30,7 +30,7 @@ struct Event {
     uint32_t type;
     uint8_t vector;
     bool has_error;
-    /* Whether it returns to the next RIP, not to RIP */
+    /* Whether the handler returns to the next RIP instead of RIP */
     bool is_instruction;
 };
 
@@ -72,7 +72,7 @@ void test_delivery(const Event &event)
     Test(event.name, "delivered")
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL)
         .equal("number of all events", count_all_events(), 1)
-        .equal("number of this", guest_events.count[event.vector], 1)
+        .equal("number of this event", guest_events.count[event.vector], 1)
         .equal("error code", guest_events.last.error,
                event.has_error ? ERROR : 0)
         .equal("EVENTINJ is valid", !!(guest.vmcb().event & SVM_EVENT_VALID),
@@ -81,7 +81,7 @@ void test_delivery(const Event &event)
                !!(guest.vmcb().exit_event & SVM_EVENT_VALID), false);
 }
 
-/* RIP is that of an instruction, and the next RIP where it would return to. */
+/* RIP points to the instruction, and next RIP to its return address. */
 void test_return_address(const Event &event)
 {
     Guest guest(guest_vmmcall);
@@ -94,11 +94,11 @@ void test_return_address(const Event &event)
     guest.run();
     Test(event.name, "return address")
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of this", guest_events.count[event.vector], 1)
+        .equal("number of this event", guest_events.count[event.vector], 1)
         .equal("saved RIP", guest_events.last.rip, address_of(guest_vmmcall));
 }
 
-/* Something makes QEMU leave its loop while the guest runs. */
+/* Another vCPU makes QEMU leave its execution loop while the guest runs. */
 void test_kick(const Event &event)
 {
     Test test(event.name, "delivered once while another vCPU stops this one");
@@ -113,11 +113,11 @@ void test_kick(const Event &event)
         guest.run();
         test.equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL)
             .equal("number of all events", count_all_events(), 1)
-            .equal("number of this", guest_events.count[event.vector], 1);
+            .equal("number of this event", guest_events.count[event.vector], 1);
     }
 }
 
-/* The guest's interrupt descriptors cannot be read, so delivery exits. */
+/* The guest's interrupt descriptors are unmapped, so the delivery exits. */
 void test_exit_in_delivery(const Event &event)
 {
     Guest guest(guest_vmmcall);
@@ -148,10 +148,10 @@ void test_exit_in_delivery(const Event &event)
     Test(event.name, "injected again after an exit in the delivery")
         .equal("exit code", vmcb.exit_code, SVM_EXIT_VMMCALL)
         .equal("number of all events", count_all_events(), 1)
-        .equal("number of this", guest_events.count[event.vector], 1);
+        .equal("number of this event", guest_events.count[event.vector], 1);
 }
 
-/* The same for an instruction of the guest itself */
+/* INT in the guest exits because the interrupt descriptors are unmapped. */
 void test_exit_in_instruction()
 {
     Guest guest(guest_int_0x50);
@@ -169,7 +169,7 @@ void test_exit_in_instruction()
     guest.run();
     Test("INT", "run again after an exit in the delivery")
         .equal("exit code", vmcb.exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of this", guest_events.count[INTERRUPT], 1)
+        .equal("number of this event", guest_events.count[INTERRUPT], 1)
         .equal("saved RIP", guest_events.last.rip,
                address_of(guest_int_0x50_end));
 }

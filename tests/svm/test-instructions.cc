@@ -22,7 +22,7 @@ constexpr uint64_t CR0_TS = 1 << 3;
 constexpr uint64_t CR0_NW = 1 << 29;
 constexpr uint64_t CR0_CD = 1 << 30;
 
-/* A row of the table that instructions.S makes */
+/* A row of the table in instructions.S */
 struct Instruction {
     const char *name;
     const char *start;
@@ -41,7 +41,7 @@ Vmcb run(const Instruction &instruction)
     Guest guest(instruction.start);
 
     guest.intercept_everything();
-    /* INTO looks at it. */
+    /* INTO raises its exception only if OF is set. */
     guest.vmcb().rflags |= RFLAGS_OVERFLOW;
     if (instruction.bits == 32) {
         guest.use_code32();
@@ -50,7 +50,7 @@ Vmcb run(const Instruction &instruction)
     return guest.vmcb();
 }
 
-/* Tests the rows from @first on that have its name, and returns the next. */
+/* Test @first and the next rows with its name; return the row after them. */
 const Instruction *test_same_name(const Instruction *first)
 {
     const Instruction *end = first + 1;
@@ -111,7 +111,7 @@ void test_selective_write(const char *name, uint64_t change, bool exits)
     Test(name, "exit code, RIP")
         .equal("exit code", vmcb.exit_code, SVM_EXIT_CR0_SELECTED)
         .equal("RIP", vmcb.rip, address_of(guest_sel_write_mov));
-    Test(name, "registers written before")
+    Test(name, "registers that were written earlier")
         .equal("RBX", guest.registers.rbx, 0x1234567);
     Test(name, "next RIP")
         .equal("next RIP", vmcb.next_rip, address_of(guest_sel_write_end));

@@ -1,5 +1,5 @@
 /*
- * Nested and intercepted page faults: what of the instruction is saved
+ * Nested and intercepted page faults: the saved instruction bytes
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -16,10 +16,10 @@ namespace {
 constexpr unsigned MOST_BYTES = 15;
 constexpr uint64_t NESTED_FINAL = 1ULL << 32;
 
-/* An address that the page tables of guest and hypervisor do not map */
+/* An address that is unmapped in the page tables of guest and hypervisor */
 constexpr uint64_t UNMAPPED = 0x8000000000;
 
-/* Pages of the window: never mapped, and two of code that follow each other */
+/* Pages of the window: one that is never mapped, and two of adjacent code */
 constexpr unsigned PAGE_ABSENT = 1;
 constexpr unsigned PAGE_CODE = 8;
 constexpr uint64_t ABSENT = WINDOW_BASE + PAGE_ABSENT * PAGE_SIZE;
@@ -48,7 +48,7 @@ void test_nested(const char *name, const char *code, uint64_t access,
     const Vmcb &vmcb = guest.vmcb();
 
     guest.registers.rbx = ABSENT;
-    /* What is pushed goes into the page, too. */
+    /* A push also writes to the unmapped page. */
     guest.vmcb().rsp = ABSENT + 8;
     guest.run();
     Test(name, "exit")
@@ -77,13 +77,13 @@ void test_nested_fetch()
     check_bytes(name, vmcb, nullptr, 0);
 }
 
-/* A load of which @length bytes are up to the end of the page */
+/* Fault on a load instruction that starts @length bytes before a page's end. */
 void test_page_end(const char *name, unsigned length, bool next_is_mapped)
 {
     const uint64_t offset = PAGE_SIZE - length;
     uint8_t *flat = code_pages[0];
 
-    /* In the host, the two pages do not follow each other as in the guest. */
+    /* The two pages are adjacent in the guest only. */
     memcpy(flat + offset, guest_load, MOST_BYTES);
     window_map(PAGE_CODE, code_pages[0]);
     if (next_is_mapped) {

@@ -1,5 +1,5 @@
 /*
- * Physical interrupts while there is a guest: none is lost
+ * Physical interrupts while a guest runs: none is lost
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,12 +18,12 @@ namespace {
 constexpr uint8_t FIRST_CPU = 0;
 
 constexpr unsigned INTERRUPTS = 200;
-/* Far more than an interrupt that is not lost ever takes */
+/* Number of runs after which an interrupt is considered lost */
 constexpr unsigned MOST_RUNS = 200000;
 
 extern "C" const char guest_vmmcall[], guest_wait[];
 
-/* Nobody changes it, so the guest waits for the interrupt. */
+/* Never changes, so the guest waits until the interrupt. */
 volatile uint32_t word;
 
 void test_global_interrupt_flag()
@@ -55,7 +55,7 @@ void test_intercept()
     guest.host_interrupts = true;
     apic_start_timer(100000);
     guest.run();
-    Test("physical interrupt", "intercepted with the guest's disabled")
+    Test("physical interrupt", "intercepted with guest interrupts disabled")
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_INTR)
         .equal("taken before STI", hypervisor_interrupts[VECTOR_TIMER] - before,
                0);
@@ -68,8 +68,8 @@ void test_intercept()
 }
 
 /*
- * The other vCPU sends one interrupt after another, while VMRUN requests a
- * virtual interrupt each time.
+ * The other vCPU sends interrupts one after another, while each VMRUN requests
+ * a virtual interrupt.
  */
 void test_all_arrive()
 {

@@ -1,5 +1,5 @@
 /*
- * Virtual interrupts: when they are taken, and what is reported of them
+ * Virtual interrupts: when they are taken, and how they are reported
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -43,7 +43,7 @@ void test_taken()
     guest.run();
     Test("virtual interrupt", "taken")
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of it", guest_events.count[INTERRUPT], 1)
+        .equal("number of interrupts", guest_events.count[INTERRUPT], 1)
         .equal("saved RIP", guest_events.last.rip, address_of(guest_vmmcall))
         .equal("V_IRQ", guest.requested(), false);
 }
@@ -55,7 +55,7 @@ void test_disabled()
     guest.run();
     Test("virtual interrupt", "not taken with interrupts disabled")
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of it", guest_events.count[INTERRUPT], 0)
+        .equal("number of interrupts", guest_events.count[INTERRUPT], 0)
         .equal("V_IRQ", guest.requested(), true);
 }
 
@@ -69,7 +69,7 @@ void test_window()
         .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VINTR)
         .equal("RIP", guest.vmcb().rip, address_of(guest_sti_nop_end))
         .equal("interrupt state", guest.vmcb().interrupt_state, 0)
-        .equal("number of it", guest_events.count[INTERRUPT], 0);
+        .equal("number of interrupts", guest_events.count[INTERRUPT], 0);
     Test("virtual interrupt", "no next RIP")
         .equal("next RIP", guest.vmcb().next_rip, 0);
 }
@@ -120,7 +120,7 @@ void test_priority()
     guest.run();
     Test("virtual interrupt", "not taken below the task priority")
         .equal("exit code", vmcb.exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of it", guest_events.count[INTERRUPT], 0)
+        .equal("number of interrupts", guest_events.count[INTERRUPT], 0)
         .equal("V_TPR", vmcb.interrupt_control & SVM_V_TPR_MASK, priority + 1);
 
     vmcb.rip = address_of(guest_write_cr8);
@@ -128,7 +128,7 @@ void test_priority()
     guest.run();
     Test("virtual interrupt", "taken when CR8 allows it")
         .equal("exit code", vmcb.exit_code, SVM_EXIT_VMMCALL)
-        .equal("number of it", guest_events.count[INTERRUPT], 1)
+        .equal("number of interrupts", guest_events.count[INTERRUPT], 1)
         .equal("V_IRQ", guest.requested(), false);
 }
 

@@ -1,5 +1,5 @@
 /*
- * The tests, by what they are about
+ * The tests, by subject
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * The few functions of a C library that are needed
+ * The functions of the C library that the tests need
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * The few functions of a C library that are needed
+ * The functions of the C library that the tests need
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -11,7 +11,7 @@
 
 bool text_equal(const char *a, const char *b);
 
-/* The compiler calls these for copies and clears of its own, too. */
+/* The compiler also generates calls to these functions. */
 extern "C" void *memcpy(void *to, const void *from, size_t size);
 extern "C" void *memset(void *to, int value, size_t size);
 

@@ -1,6 +1,6 @@
 /*
- * What SVM defines: the VMCB, and numbers in it (AMD64 Architecture
- * Programmer's Manual, volume 2, appendices B and C)
+ * SVM definitions: the VMCB and its constants (AMD64 Architecture Programmer's
+ * Manual, volume 2, appendices B and C)
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -55,7 +55,7 @@
 /* EXITINFO1 of an intercepted MOV of a control register */
 #define SVM_INFO_MOV_CR 0x8000000000000000
 
-/* Values of this test, not of the manual */
+/* Values that these tests define */
 #define INFO_NOT_COMPARED 0x5555555555555555
 #define GUEST_RAX         0x12345000
 #define GUEST_RBX         0x23456000
