@@ -1,10 +1,10 @@
 /*
- * DmaLayout between models, with operations and failures that the input chooses
+ * Fuzz target: DmaLayout between models, with operations and failures
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Input: what is fixed for a run, 3 bytes, then the records of
- * tests/model/dma-layout-driver.h.
+ * Input: the setup of a run (3 bytes), then the records that
+ * tests/model/dma-layout-driver.h describes.
  */
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 /*
- * What fuzz targets share: a step counter, and the end of a failed one
+ * Common code of fuzz targets: step counter, and failed checks
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

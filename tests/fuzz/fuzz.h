@@ -1,5 +1,5 @@
 /*
- * What fuzz targets share: entry points, their input, and a step counter
+ * Common code of fuzz targets: entry points and step counter
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,5 +1,5 @@
 /*
- * Run a fuzz target on files, without libFuzzer: for any compiler
+ * Run a fuzz target on files, without libFuzzer, with any compiler
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/* The files of a folder, or a file. */
+/* Return the sorted files of a folder, or @name if it is not a folder. */
 std::vector<fs::path> list_files(const char *name)
 {
     std::vector<fs::path> files;
@@ -39,7 +39,7 @@ bool replay(const fs::path &file)
     std::ifstream stream(file, std::ios::binary);
     const std::vector<char> bytes{std::istreambuf_iterator<char>(stream), {}};
 
-    /* At once, to be seen if this is the last one. */
+    /* Print the name first, in case the target crashes. */
     std::fprintf(stderr, "%s\n", file.c_str());
     if (!stream) {
         std::fprintf(stderr, "error: %s: cannot be read\n", file.c_str());
@@ -67,8 +67,8 @@ int main(int argc, char **argv)
     }
     std::fprintf(stderr, "%zu files\n", nfiles);
     if (!nfiles) {
-        std::fprintf(stderr, "error: no input: name files, or folders of "
-                             "them\n");
+        std::fprintf(stderr, "error: no input: pass files or folders of "
+                             "files\n");
     }
     return nfiles ? 0 : 1;
 }
