@@ -1,6 +1,6 @@
 /*
- * What the layout of DMA mappings costs by itself, by the number of extents,
- * and when entries run out
+ * Cost of the DMA layout without the kernel, by the number of extents and when
+ * entries run out
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -23,10 +23,10 @@ constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kTiB = UINT64_C(1) << 40;
 constexpr uint64_t kEntryLimit = 65535;
 
-/* A prime, so that a stride of it visits all of what is smaller. */
+/* A prime, so that strides visit all elements of smaller sets. */
 constexpr uint64_t kStride = 15485863;
 
-/* A kernel that only counts. */
+/* A kernel that only counts calls and bytes. */
 struct Kernel {
     uint64_t limit = DMA_LAYOUT_NO_LIMIT;
     uint64_t calls = 0;
@@ -64,7 +64,7 @@ uint64_t entries_left(void *opaque)
 
 void ignore_event(void *, DmaLayoutEvent, uint64_t, uint64_t, uint64_t) {}
 
-/* A layout, and what it asked of its kernel since the benchmark began. */
+/* A layout, and its calls to the kernel since the benchmark began */
 class Bench {
 public:
     explicit Bench(uint64_t limit = DMA_LAYOUT_NO_LIMIT)
@@ -99,7 +99,7 @@ public:
     void set_limit(uint64_t limit) { kernel_.limit = limit; }
     DmaLayout &layout() { return layout_; }
 
-    /* With how many requests each iteration makes. */
+    /* Report the counters; @requests is the number in each iteration. */
     void report(benchmark::State &bench, uint64_t requests,
                 bool may_fail = false)
     {
@@ -125,7 +125,7 @@ private:
     bool failed_ = false;
 };
 
-/* What a query asks for. */
+/* Collect the statistics that a query returns. */
 void stats(benchmark::State &state)
 {
     const uint64_t nextents = state.range(0);
@@ -146,7 +146,7 @@ void stats(benchmark::State &state)
 
 BENCHMARK(stats)->ArgName("extents")->RangeMultiplier(10)->Range(1, 1000000);
 
-/* Blocks with gaps between them: one is discarded, and comes back. */
+/* Discard one of several blocks with gaps between them, and populate it. */
 void discard_and_populate_block(benchmark::State &state)
 {
     const uint64_t nextents = state.range(0);
@@ -172,8 +172,8 @@ BENCHMARK(discard_and_populate_block)
     ->Range(1, 1000000);
 
 /*
- * A page that becomes a hole in a block, somewhere, and the block anew: to
- * split costs nine mappings.
+ * Make a hole in a random block, and populate the block again.  The split costs
+ * nine mappings.
  */
 void random_hole(benchmark::State &state)
 {
@@ -199,7 +199,7 @@ BENCHMARK(random_hole)
     ->RangeMultiplier(100)
     ->Range(1, 1000000);
 
-/* Holes that stay, one in 64 pages, in no order; once, as it cannot go on. */
+/* Make holes in one of 64 pages at random; a second iteration finds no room. */
 void holes_that_stay(benchmark::State &state)
 {
     const uint64_t size = state.range(0) * kGiB;
@@ -222,7 +222,7 @@ void holes_that_stay(benchmark::State &state)
 
 BENCHMARK(holes_that_stay)->ArgName("GiB")->Arg(1)->Arg(4)->Iterations(1);
 
-/* Every second page becomes private, one after the other; then all. */
+/* Discard every second page, one after the other, and then all memory. */
 void alternating_pages(benchmark::State &state)
 {
     const uint64_t npages = state.range(0);
@@ -246,7 +246,7 @@ BENCHMARK(alternating_pages)
     ->Arg(1 << 18)
     ->Arg(1 << 20);
 
-/* Page by page while the gate is closed: nothing but a longer extent. */
+/* Populate page by page while the gate is closed: extents only grow. */
 void recorded_streams(benchmark::State &state)
 {
     const uint64_t nstreams = state.range(0);
@@ -267,9 +267,7 @@ void recorded_streams(benchmark::State &state)
 
 BENCHMARK(recorded_streams)->ArgName("streams")->Arg(1)->Arg(8)->Arg(9);
 
-/*
- * A stream under the default limit, after some of it has come already.
- */
+/* Continue a stream of a given size under the default limit. */
 void stream_under_limit(benchmark::State &state)
 {
     const uint64_t size = state.range(1) * kPage;
@@ -298,8 +296,8 @@ BENCHMARK(stream_under_limit)
     ->Iterations(1 << 17);
 
 /*
- * Pages in no order that can be merged with what was there before: all
- * entries are used, so that each batch of requests pays for one search.
+ * Populate pages backwards, which can be merged with earlier ones.  All entries
+ * are used, so that each batch of requests pays for one search.
  */
 void merging_under_limit(benchmark::State &state)
 {
@@ -319,7 +317,7 @@ void merging_under_limit(benchmark::State &state)
 
 BENCHMARK(merging_under_limit)->Iterations(1 << 17);
 
-/* Nothing is left, and nothing has neighbours: each request fails. */
+/* No entry is left, and no extents can be merged: each request fails. */
 void refused(benchmark::State &state)
 {
     Bench bench(kEntryLimit);
@@ -339,8 +337,8 @@ void refused(benchmark::State &state)
 BENCHMARK(refused);
 
 /*
- * The worst requests: besides, the remainders of a split are missing.  They
- * are neighbours, so that each request looks at all extents for others.
+ * The worst case: each request fails while the remainders of a split are
+ * missing.  They are neighbours, so that each request searches all extents.
  */
 void refused_after_a_search(benchmark::State &state)
 {
@@ -352,7 +350,7 @@ void refused_after_a_search(benchmark::State &state)
     while (bench.populate(iova, kPage)) {
         iova += 2 * kPage;
     }
-    /* Others take what was kept for splits. */
+    /* Other users take the entries that are reserved for splits. */
     bench.set_limit(bench.layout().extents().nmapped());
     bench.discard(kPage, kPage);
     if (!bench.layout().stats().missing_size) {

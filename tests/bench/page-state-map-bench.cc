@@ -1,6 +1,5 @@
 /*
- * What the conversion of one page costs, by size of RAM and by what the map
- * looks like around it
+ * Cost of converting one page, by the size of RAM and the state of other pages
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -25,9 +24,9 @@ constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kPage = 4096;
 
 /*
- * The pages that the benchmark converts, the last of the map.  The window is
- * as large at every size of RAM, so that what is compared is the work of the
- * map and not how many cache misses so much memory takes.
+ * Number of pages that the benchmark converts, at the end of the map.  It does
+ * not depend on the size of RAM, so that the results compare the work of the
+ * map and not the number of cache misses.
  */
 constexpr uint64_t kWindowPages = kGiB / kPage;
 
@@ -49,7 +48,7 @@ std::unique_ptr<shared_dma::PageStateMap> make_map(uint64_t npages,
     return map;
 }
 
-/* One step: a page to its other state, and back, so that the map stays. */
+/* Convert a page to its other state and back, so that the map is unchanged. */
 void convert_one_page(benchmark::State &bench)
 {
     const uint64_t npages = bench.range(0) * (kGiB / kPage);
@@ -83,7 +82,7 @@ void convert_one_page(benchmark::State &bench)
                                                   : "alternating");
 }
 
-/* A fixed number of steps: the map of 16 TiB is not made over and over. */
+/* A fixed number of iterations, so that the 16 TiB map is created only once. */
 BENCHMARK(convert_one_page)
     ->ArgNames({"GiB", "pattern"})
     ->ArgsProduct({{1, 1024, 16384}, {kAllPrivate, kAllShared, kAlternating}})
