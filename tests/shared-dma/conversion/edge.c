@@ -54,7 +54,7 @@ static const ConvWindow other_windows[CONV_OTHERS] = {
 
 static const unsigned int places[CONV_PLACES] = { 364, 240, 0 };
 
-/* What the tested functions call in QEMU */
+/* QEMU functions that the tested code calls */
 
 MachineState *current_machine;
 CPUTailQ cpus_queue = QTAILQ_HEAD_INITIALIZER(cpus_queue);
@@ -182,7 +182,7 @@ int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state)
     return ret;
 }
 
-/* Tests do not wait for the pauses of vCPUs. */
+/* Do not wait while vCPUs are paused. */
 void __wrap_g_usleep(gulong microseconds)
 {
 }
@@ -325,7 +325,7 @@ static const TypeInfo conv_types[] = {
 
 DEFINE_TYPES(conv_types)
 
-/* A listener that does what VFIO's listener does */
+/* A listener that does the same as VFIO's listener */
 
 static void conv_notify_discard(RamDiscardListener *rdl,
                                 MemoryRegionSection *section)
@@ -333,8 +333,8 @@ static void conv_notify_discard(RamDiscardListener *rdl,
     ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
 
     listener->discard(rdl, section);
-    world_told(listener->container, section->offset_within_address_space,
-               int128_get64(section->size), false, 0);
+    world_notified(listener->container, section->offset_within_address_space,
+                   int128_get64(section->size), false, 0);
 }
 
 static int conv_notify_populate(RamDiscardListener *rdl,
@@ -343,8 +343,8 @@ static int conv_notify_populate(RamDiscardListener *rdl,
     ConvListener *listener = container_of(rdl, ConvListener, vrdl.listener);
     int ret = listener->populate(rdl, section);
 
-    world_told(listener->container, section->offset_within_address_space,
-               int128_get64(section->size), true, ret);
+    world_notified(listener->container, section->offset_within_address_space,
+                   int128_get64(section->size), true, ret);
     return ret;
 }
 
@@ -596,8 +596,8 @@ void conv_reset(void)
     bql_unlock();
 }
 
-/* Read what queries return. */
-void conv_look(unsigned int number)
+/* Query a container or a block, and discard the result. */
+void conv_query(unsigned int number)
 {
     bql_lock();
     if (number < CONV_CONTAINERS) {

@@ -4,11 +4,11 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * The code of conversions, from kvm-convert-memory.c down to VFIO's mappings,
- * is compiled as it is for QEMU.  What it calls is replaced by:
+ * is compiled as it is for QEMU.  The functions that it calls are replaced by:
  *
  *   edge.c       QEMU, in C because of QEMU's headers: memory regions, RAM
- *                blocks, containers, devices, and what the machine and its
- *                vCPUs do; it uses the fakes in tests/unit/fakes
+ *                blocks, containers, devices, and actions of the VM and its
+ *                vCPUs; it uses the fakes in tests/unit/fakes
  *   world.cc     the kernel and the guest: memory attributes, both backings,
  *                and IOMMUs; it checks each call
  *   schedule.cc  threads and locks
@@ -46,7 +46,7 @@ extern "C" {
 #define CONV_WINDOWS     4
 #define CONV_CONTAINERS  2
 #define CONV_DEVICES     4
-/* The number of places of the last window */
+/* Number of places of the last window */
 #define CONV_PLACES 3
 
 /* A part of a block that the guest sees, in pages */
@@ -82,7 +82,7 @@ void conv_toggle_listener(unsigned int container, unsigned int window);
 void conv_set_master(unsigned int device, bool on);
 void conv_move_window(unsigned int place);
 void conv_reset(void);
-void conv_look(unsigned int number);
+void conv_query(unsigned int number);
 
 /* For checks, while no other thread runs */
 unsigned int conv_place(void);
@@ -99,8 +99,8 @@ int world_map(unsigned int container, uint64_t iova, uint64_t size,
 int world_unmap(unsigned int container, uint64_t iova, uint64_t size);
 unsigned int world_entries_left(unsigned int container);
 /* A listener was notified, and returned @ret. */
-void world_told(unsigned int container, uint64_t iova, uint64_t size,
-                bool populated, int ret);
+void world_notified(unsigned int container, uint64_t iova, uint64_t size,
+                    bool populated, int ret);
 /* A window has moved to @place; the BQL is held. */
 void world_moved(unsigned int place);
 

@@ -118,7 +118,7 @@ void do_step(const ConversionStep &step)
         if (step[1] < 64) {
             conv_reset();
         } else {
-            conv_look(step[1]);
+            conv_query(step[1]);
         }
         break;
     case 14:

@@ -462,8 +462,8 @@ unsigned int world_entries_left(unsigned int container)
     return *world.containers[container].iommu->entries_left();
 }
 
-void world_told(unsigned int container, uint64_t iova, uint64_t size,
-                bool populated, int ret)
+void world_notified(unsigned int container, uint64_t iova, uint64_t size,
+                    bool populated, int ret)
 {
     const SpinGuard guard(lock);
     Container &at = world.containers[container];
