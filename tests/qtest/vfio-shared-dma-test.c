@@ -3,11 +3,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * QTEST_VFIO_HOSTS has the PCI addresses of two devices that vfio-pci has on
- * this machine, such as "0000:01:00.0 0000:02:00.0", and whose bus mastering
- * does no harm.  The guest has private memory, for which KVM must have
- * software-protected VMs, and does not run: the test writes to I/O ports what
- * the guest would.  What needs something that is missing is skipped.
+ * QTEST_VFIO_HOSTS must contain the PCI addresses of two host devices, such as
+ * "0000:01:00.0 0000:02:00.0", that are bound to vfio-pci and that may master
+ * the bus.  The guest has private memory, which requires software-protected VMs
+ * in KVM.  It does not run: the test accesses I/O ports in place of the guest.
+ * Tests are skipped if the host lacks their requirements.
  */
 
 #include "qemu/osdep.h"
@@ -21,7 +21,7 @@
 
 #define NDEVICES 2
 
-/* Root ports, each with a bus of its own */
+/* Root ports, each with a bus */
 #define PORTS \
     " -device pcie-root-port,id=port0,addr=4,chassis=1" \
     " -device pcie-root-port,id=port1,addr=5,chassis=2"
@@ -50,7 +50,7 @@ static const char *find_lacking(Backend backend)
         return lacking;
     }
     if (!hosts[NDEVICES - 1]) {
-        return "QTEST_VFIO_HOSTS does not name two devices";
+        return "QTEST_VFIO_HOSTS does not contain two devices";
     }
     if (backend == IOMMUFD && access("/dev/iommu", R_OK | W_OK)) {
         return "/dev/iommu cannot be opened";
@@ -66,7 +66,7 @@ static void select_config(Guest *guest, int bus, int slot, int offset)
                1u << 31 | bus << 16 | slot << 11 | (offset & ~3));
 }
 
-/* Gives the buses behind root ports numbers, from 1 on. */
+/* Number the buses behind root ports, starting at 1. */
 static void number_buses(Guest *guest)
 {
     for (int port = 0; port < NDEVICES; port++) {
@@ -106,7 +106,7 @@ static bool start(Guest *guest, const void *backend)
     return true;
 }
 
-/* Returns the answer. */
+/* Return the response to device_add. */
 static QDict *try_plug(Guest *guest, int device, const char *extent)
 {
     g_autofree char *id = g_strdup_printf("edu%d", device);
@@ -139,27 +139,27 @@ static void assert_refused(Guest *guest, int device, const char *extent,
                            const char *message)
 {
     g_autoptr(QDict) response = try_plug(guest, device, extent);
-    const char *said;
+    const char *desc;
 
     g_assert_true(qdict_haskey(response, "error"));
-    said = qdict_get_str(qdict_get_qdict(response, "error"), "desc");
-    g_test_message("%s", said);
-    g_assert_true(g_str_has_suffix(said, message));
+    desc = qdict_get_str(qdict_get_qdict(response, "error"), "desc");
+    g_test_message("%s", desc);
+    g_assert_true(g_str_has_suffix(desc, message));
 }
 
-/* Also does what the guest would: eject the device. */
+/* Unplug a device, and eject it in place of the guest. */
 static void unplug(Guest *guest, int device)
 {
     g_autofree char *id = g_strdup_printf("edu%d", device);
 
     qtest_qmp_device_del_send(guest->qts, id);
-    /* QEMU numbers the buses of root ports from the last one on. */
+    /* QEMU numbers the buses of root ports starting with the last one. */
     qtest_outl(guest->qts, EJECT_BUS, NDEVICES - 1 - device);
     qtest_outl(guest->qts, EJECT_SLOTS, 1);
     qtest_qmp_eventwait(guest->qts, "DEVICE_DELETED");
 }
 
-/* What the query says */
+/* Results of queries */
 
 static void assert_nothing(QTestState *qts)
 {
@@ -169,7 +169,7 @@ static void assert_nothing(QTestState *qts)
     shared_dma_assert_info(qts, "vfio-dma", "There is no VFIO container.");
 }
 
-/* Of the only container */
+/* Return the result for the only container. */
 static QDict *query_container(Guest *guest, QDict *arguments)
 {
     g_autoptr(QList) list = shared_dma_query(guest->qts, "x-query-vfio-dma",
@@ -210,7 +210,7 @@ static void check_device(Guest *guest, QDict *info, int device, bool master)
                            master ? "may do DMA" : "may not do DMA");
 }
 
-/* What was populated is the ROM, and it is mapped as a whole, or not at all. */
+/* Check that only the ROM is populated, and whether all of it is mapped. */
 static void check_memory(Guest *guest, QDict *info, bool mapped)
 {
     const uint64_t extents = qdict_get_int(info, "extents");
@@ -230,7 +230,7 @@ static void check_memory(Guest *guest, QDict *info, bool mapped)
                            mapped ? "64 KiB" : "0 B");
 }
 
-/* Where the kernel has no limit, there is QEMU's, unless it is given up. */
+/* Without a kernel limit, QEMU's limit applies, except to extents of a page. */
 static void check_budget(Guest *guest, QDict *info)
 {
     QDict *budget = qdict_get_qdict(info, "budget");
@@ -267,7 +267,7 @@ static void check_master(Guest *guest, int device, bool master)
     check_device(guest, info, device, master);
 }
 
-/* A container listens to the conversions of each RAM block, or none does. */
+/* Check whether a listener is registered with each RAM block, or with none. */
 static void check_listeners(Guest *guest, bool any)
 {
     g_autoptr(QList) blocks = shared_dma_query(guest->qts,
@@ -408,7 +408,7 @@ static void test_reset(const void *backend)
 
 typedef struct Extent {
     const char *value;
-    /* How many the ROM takes. */
+    /* Number of extents that the ROM needs */
     int extents;
 } Extent;
 
@@ -506,7 +506,7 @@ static void check_window(Guest *guest, uint64_t start, int64_t size,
     g_assert_cmpint(qdict_get_bool(window, "more"), ==, max == expected);
 }
 
-/* Eight cells: those of its first half are before the ROM. */
+/* Check eight cells; the first four are below the ROM. */
 static void check_cells(Guest *guest)
 {
     g_autoptr(QDict) info = query_container(
