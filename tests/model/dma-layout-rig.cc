@@ -241,7 +241,7 @@ Rig::Refusal *Rig::find_refusal(uint64_t iova, uint64_t size)
 void Rig::record_refusal(uint64_t iova, uint64_t size, int error)
 {
     Refusal *known = find_refusal(iova, size);
-    const auto told = reported_missing_.find(iova);
+    const auto reported = reported_missing_.find(iova);
 
     if (is_shortage(error)) {
         return;
@@ -249,7 +249,8 @@ void Rig::record_refusal(uint64_t iova, uint64_t size, int error)
     if (known) {
         known->nfailures++;
         known->last_step = nsteps_;
-    } else if (told != reported_missing_.end() && told->second == size) {
+    } else if (reported != reported_missing_.end() &&
+               reported->second == size) {
         refusals_[iova] = {size, 1, nsteps_};
     }
 }

@@ -105,13 +105,13 @@ private:
      */
     Range choose_range(uint8_t flags)
     {
-        const uint64_t border = flags & 2 ? 64 : kGroup;
+        const uint64_t boundary = flags & 2 ? 64 : kGroup;
         uint64_t a = input_.number();
         uint64_t b = input_.number();
 
         if (flags & 4) {
-            a = near_border(a, border);
-            b = near_border(b, border);
+            a = near_boundary(a, boundary);
+            b = near_boundary(b, boundary);
         }
         a %= pair_.npages() + 1;
         b %= pair_.npages() + 1;
@@ -122,9 +122,9 @@ private:
         return {std::min(a, b), std::max(a, b) - std::min(a, b)};
     }
 
-    static uint64_t near_border(uint64_t number, uint64_t border)
+    static uint64_t near_boundary(uint64_t number, uint64_t boundary)
     {
-        return number / 8 * border + number % 8 - 4;
+        return number / 8 * boundary + number % 8 - 4;
     }
 
     void convert(const Range &range, PageState state)

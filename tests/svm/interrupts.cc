@@ -40,7 +40,8 @@ void fill(Gate *gates, const char *stubs)
 extern "C" void hypervisor_interrupt(Frame *frame)
 {
     if (frame->vector < FIRST_INTERRUPT) {
-        tap_bail_out("hypervisor has exception", frame->vector, frame->rip);
+        tap_bail_out("exception in the hypervisor: vector", frame->vector,
+                     frame->rip);
     }
     hypervisor_interrupts[frame->vector] =
         hypervisor_interrupts[frame->vector] + 1;
