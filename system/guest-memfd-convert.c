@@ -5,7 +5,6 @@
  */
 
 #include "qemu/osdep.h"
-#include "qemu/error-report.h"
 #include "qemu/lockable.h"
 #include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
@@ -67,10 +66,10 @@ static int guest_memfd_repopulate_run(GuestMemfdManager *gmm, uint64_t offset,
 
     if (guest_memfd_populate_run(gmm, offset, size, &end)) {
         stat64_add(&gmm->stats.failures, 1);
-        warn_report_once("guest-memfd: shared memory at offset 0x%" PRIx64
-                         " of '%s' is inaccessible to devices until the guest"
-                         " makes it private and shares it again", offset,
-                         memory_region_name(gmm->mr));
+        warn_report_limited("guest-memfd: shared memory at offset 0x%" PRIx64
+                            " of '%s' is inaccessible to devices until the"
+                            " guest makes it private and shares it again",
+                            offset, memory_region_name(gmm->mr));
     }
     return 0;
 }

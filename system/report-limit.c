@@ -12,7 +12,7 @@
 
 #define REPORT_LIMIT_INTERVAL_NS (5 * NANOSECONDS_PER_SECOND)
 
-/* When a message may be reported again, and how often it was suppressed */
+/* Time of the next report of a message, and the number of suppressed ones */
 typedef struct ReportLimit {
     int64_t next_ns;
     unsigned int nsilent;

@@ -127,7 +127,7 @@ GuestMemfdInfoList *qmp_query_guest_memfd(const char *id,
     }
     managers = shared_dma_find_managers(id);
     if (id && !managers) {
-        error_setg(errp, "There is no RAM block '%s' with a guest_memfd", id);
+        error_setg(errp, "there is no RAM block '%s' with a guest_memfd", id);
         return NULL;
     }
     for (GList *it = managers; it; it = it->next) {
@@ -201,7 +201,7 @@ VfioDmaInfoList *qmp_x_query_vfio_dma(const char *qom_path,
     }
     layouts = shared_dma_find_layouts(qom_path);
     if (qom_path && !layouts) {
-        error_setg(errp, "There is no VFIO container '%s'", qom_path);
+        error_setg(errp, "there is no VFIO container '%s'", qom_path);
         return NULL;
     }
     for (GList *it = layouts; it; it = it->next) {

@@ -17,6 +17,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "dma-extent-map.h"
+
 extern "C" {
 #include "hw/vfio/dma-layout-c.h"
 }
@@ -25,7 +27,6 @@ namespace shared_dma {
 
 class DmaBudget {
 public:
-    static constexpr uint64_t kPage = 4096;
     /* Size of a superpage of an IOMMU. */
     static constexpr uint64_t kBlock = UINT64_C(2) << 20;
     /* Size of the largest superpage, and of blocks while the gate is closed. */
@@ -37,10 +38,10 @@ public:
     static constexpr uint64_t kSplitReserve = 64;
     /*
      * Maximum number of extents if the kernel sets no limit.  Each takes about
-     * 100 bytes of QEMU's memory and 400 of the kernel's, together half a GiB.
+     * 100 bytes of QEMU's memory and 450 of the kernel's, together half a GiB.
      */
     static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
-    /* By how many bits block sizes grow with each level of pressure. */
+    /* Number of bits by which block sizes grow with each level of pressure. */
     static constexpr unsigned kGrowthShift = 4;
     /* At this level, a page has grown beyond the largest block. */
     static constexpr unsigned kMaxPressure = 5;
@@ -96,7 +97,7 @@ public:
         uint64_t block = extent_size_;
 
         if (is_fixed()) {
-            return kPage;
+            return DmaExtentMap::kPage;
         }
         if (extent_size_ == DMA_LAYOUT_AUTO) {
             block = gate == DMA_LAYOUT_OPEN ? kBlock : kLargeBlock;

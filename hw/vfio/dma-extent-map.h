@@ -187,7 +187,7 @@ private:
     };
     std::optional<Growing> growing_;
 
-    /* By whether the extents on both sides are mapped. */
+    /* Indexed by whether the extents on both sides are mapped. */
     std::array<uint64_t, 2> nseams_ = {};
     uint64_t nmapped_ = 0;
     uint64_t mapped_size_ = 0;

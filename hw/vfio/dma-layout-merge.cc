@@ -95,10 +95,11 @@ bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
                             uint64_t *gained)
 {
     uint64_t todo = extents_.size();
-    bool is_let = true;
+    bool kernel_ok = true;
     Iterator it = extents_.lower_bound(merge_hand_);
 
-    while (todo && *gained < wanted && extents_.nseams(rule.mapped) && is_let) {
+    while (todo && *gained < wanted && extents_.nseams(rule.mapped) &&
+           kernel_ok) {
         if (it == extents_.end()) {
             it = extents_.begin();
         }
@@ -113,26 +114,31 @@ bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
             const uint64_t more = merge(first, it);
 
             *gained += more;
-            is_let = more != 0;
+            kernel_ok = more != 0;
         }
         todo -= std::min(todo, count);
     }
     merge_hand_ = it == extents_.end() ? 0 : it->first;
-    return is_let;
+    return kernel_ok;
 }
 
 /*
- * Gain at least @wanted entries by merging extents that are, or are not,
- * @mapped.  Returns the number of entries gained.
+ * Gain at least @wanted entries by merging mapped or unmapped extents.  Returns
+ * the number of entries gained.
  */
-uint64_t DmaLayout::merge_some(uint64_t wanted, bool mapped)
+uint64_t DmaLayout::merge_some(uint64_t wanted, Merging merging)
 {
+    const bool mapped = merging == Merging::kMapped;
     const MergeRule rules[] = {
-        {DmaBudget::kBlock, true, mapped},
-        {DmaBudget::kLargeBlock, true, mapped},
-        {DmaBudget::kBlock, false, mapped},
-        {DmaBudget::kLargeBlock, false, mapped},
-        {kUncut, false, mapped},
+        {.block = DmaBudget::kBlock, .joined_only = true, .mapped = mapped},
+        {.block = DmaBudget::kLargeBlock,
+         .joined_only = true,
+         .mapped = mapped},
+        {.block = DmaBudget::kBlock, .joined_only = false, .mapped = mapped},
+        {.block = DmaBudget::kLargeBlock,
+         .joined_only = false,
+         .mapped = mapped},
+        {.block = kUncut, .joined_only = false, .mapped = mapped},
     };
     const uint64_t batch = std::max(wanted, kMergeBatch);
     uint64_t gained = 0;
@@ -160,10 +166,10 @@ void DmaLayout::make_room(uint64_t wanted)
 
     /* Merging unmapped extents needs no calls. */
     if (!is_open() && lack()) {
-        merge_some(lack(), false);
+        merge_some(lack(), Merging::kUnmapped);
     }
     if (lack()) {
-        merge_some(lack(), true);
+        merge_some(lack(), Merging::kMapped);
     }
 }
 

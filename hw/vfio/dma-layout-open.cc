@@ -193,7 +193,7 @@ int DmaLayout::try_open()
 
     ask_for_limit();
     if (extents_.size() > budget_.limit()) {
-        merge_some(extents_.size() - budget_.limit(), false);
+        merge_some(extents_.size() - budget_.limit(), Merging::kUnmapped);
     }
     /* Do not map one by one, at each attempt of a guest, only to fail. */
     const bool is_short = extents_.size() > budget_.hard_limit();

@@ -91,7 +91,7 @@ int DmaLayout::map_or_make_room(uint64_t iova, const DmaExtent &extent)
 
     if (ret == -ENOSPC) {
         ask_for_limit();
-        if (merge_some(1, true)) {
+        if (merge_some(1, Merging::kMapped)) {
             ret = map(iova, extent);
         }
     }
@@ -627,6 +627,8 @@ void DmaLayout::retry_stuck()
         retry_missing();
     }
 }
+
+/* Extent size, statistics, invariants */
 
 int DmaLayout::set_extent_size(uint64_t extent_size)
 {

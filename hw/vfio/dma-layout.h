@@ -139,10 +139,15 @@ private:
     struct MergeRule {
         /* Only within blocks of this size... */
         uint64_t block;
-        /* ...only within streams... */
+        /* ...only within streams, or anywhere... */
         bool joined_only;
         /* ...and either mapped or unmapped extents. */
         bool mapped;
+    };
+    /* Which extents merge_some() may merge */
+    enum class Merging {
+        kUnmapped,
+        kMapped
     };
     /* How to cut the rest of an extent. */
     enum class Pieces {
@@ -181,7 +186,7 @@ private:
     Iterator end_of_run(Iterator first, const MergeRule &rule,
                         uint64_t max) const;
     bool merge_round(const MergeRule &rule, uint64_t wanted, uint64_t *gained);
-    uint64_t merge_some(uint64_t wanted, bool mapped);
+    uint64_t merge_some(uint64_t wanted, Merging merging);
     void make_room(uint64_t wanted);
     void merge_stream(uint64_t last);
 

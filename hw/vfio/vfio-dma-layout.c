@@ -11,6 +11,7 @@
 #include "qemu/cutils.h"
 #include "qemu/error-report.h"
 #include "qemu/lockable.h"
+#include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/address-spaces.h"
 #include "hw/boards.h"
@@ -28,6 +29,9 @@
  * failure there stops the VM.
  */
 #define OTHERS_RESERVE 32
+
+/* Maximum of x-shared-dma-extent in bytes */
+#define MAX_EXTENT_SIZE (1 * TiB)
 
 OBJECT_DEFINE_TYPE(VFIODmaLayout, vfio_dma_layout, VFIO_DMA_LAYOUT, OBJECT)
 
@@ -137,7 +141,7 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
     case DMA_LAYOUT_MISSING:
         trace_vfio_dma_layout_missing(vdl->bcontainer, iova, size);
         if (count) {
-            warn_report_limited("vfio: devices do not reach guest memory 0x%"
+            warn_report_limited("vfio: devices cannot access guest memory 0x%"
                                 PRIx64 "+0x%" PRIx64 " until it can be mapped:"
                                 " %s%s", iova, size, strerror(count),
                                 vfio_dma_layout_hint(vdl->bcontainer, count));
@@ -266,9 +270,9 @@ bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
         vfio_dma_layout_clip(section, &pages);
         return int128_le(pages.size, int128_zero());
     }
-    warn_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
-                        ", which is not at a border of pages",
-                        section->mr->name, start);
+    warn_report_limited("vfio: devices cannot access %s at 0x%" HWADDR_PRIx
+                        ", which is not page-aligned", section->mr->name,
+                        start);
     return true;
 }
 
@@ -279,7 +283,7 @@ int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
         !machine_require_guest_memfd(current_machine)) {
         return ret;
     }
-    error_report_limited("vfio: devices do not reach %s at 0x%" HWADDR_PRIx
+    error_report_limited("vfio: devices cannot access %s at 0x%" HWADDR_PRIx
                          " until it is mapped again: %s%s", section->mr->name,
                          section->offset_within_address_space, strerror(-ret),
                          vfio_dma_layout_hint(bcontainer, -ret));
@@ -298,7 +302,7 @@ static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
     } else if (qemu_strtosz(str, NULL, extent_size) ||
                !is_power_of_2(*extent_size) ||
                *extent_size < qemu_real_host_page_size() ||
-               *extent_size > VFIO_DMA_LAYOUT_MAX_EXTENT) {
+               *extent_size > MAX_EXTENT_SIZE) {
         error_setg(errp, "x-shared-dma-extent: '%s' is neither 'auto' nor"
                    " 'page' nor a power of two from %zuK to 1T", str,
                    (size_t)(qemu_real_host_page_size() / KiB));
@@ -353,7 +357,7 @@ static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
     }
     if (ret) {
         error_setg_errno(errp, -ret, "x-shared-dma-extent=%s: there are not"
-                         " enough IOMMU mappings for what is populated",
+                         " enough IOMMU mappings for the populated memory",
                          wanted ?: "auto");
         return false;
     }

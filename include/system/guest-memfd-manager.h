@@ -142,7 +142,7 @@ int guest_memfd_prepare(const GuestMemfdConversion *conversion);
 /**
  * guest_memfd_commit: complete a prepared conversion
  *
- * Records the new state of the pages.  The former backing stays until
+ * Records the new state of the pages.  The unused backing stays until
  * guest_memfd_free_unused() is called.
  */
 void guest_memfd_commit(const GuestMemfdConversion *conversion);
@@ -150,7 +150,7 @@ void guest_memfd_commit(const GuestMemfdConversion *conversion);
 /**
  * guest_memfd_free_unused: free the backing that a conversion has left unused
  *
- * Frees the former backing of the pages in the range that are in state @to,
+ * Frees the unused backing of the pages in the range that are in state @to,
  * whether this conversion or an earlier one changed them.  A failure is counted
  * and reported; it only wastes memory.  The next conversion of the pages tries
  * again.

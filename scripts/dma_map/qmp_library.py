@@ -17,8 +17,8 @@ def load_qmp(folder: Path) -> ModuleType:
     ImportError if there is neither.
     """
     if 'qemu' not in sys.modules and (folder / 'qemu/qmp').is_dir():
-        # The package qemu is a namespace package: it has a path, but no file
-        spec = importlib.machinery.ModuleSpec('qemu', None, is_package=True)
-        spec.submodule_search_locations = [str(folder / 'qemu')]
+        # Import this one package without changing sys.path for all modules
+        spec = importlib.machinery.PathFinder.find_spec('qemu', [str(folder)])
+        assert spec
         sys.modules['qemu'] = importlib.util.module_from_spec(spec)
     return importlib.import_module('qemu.qmp')

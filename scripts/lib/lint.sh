@@ -32,8 +32,9 @@ list_files()
     fi
 }
 
-# Prints C++ files: .cc files, headers next to a .cc file of the same name, and
-# headers of C++ programs. All other headers are C, in QEMU's own style.
+# Prints C++ files: .cc files, headers next to a .cc file of the same name, the
+# DMA layout's headers, and headers in folders of C++ programs. All other headers
+# are C, in QEMU's own style.
 cpp_files()
 {
     own_files . | while IFS= read -r file; do

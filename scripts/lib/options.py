@@ -22,7 +22,7 @@ def positive(text: str) -> int:
     with contextlib.suppress(ValueError):
         if int(text) > 0:
             return int(text)
-    raise argparse.ArgumentTypeError(f'{text!r} is not an integer >= 1')
+    raise argparse.ArgumentTypeError(f'{text!r} must be an integer >= 1')
 
 
 def not_empty(text: str) -> str:
@@ -72,18 +72,19 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
         Build everything and run all checks with "meson test": style checks,
         unit tests, and tests of guests on nested virtual machines. Missing
-        Debian packages are installed, as root or with sudo. Tests without a
-        QEMU tree are in build/core, the others in build/qemu (suite
-        shared-dma).'''
+        Debian packages are installed, as root or with sudo. Unit tests and
+        qtests that are built in QEMU's tree are in build/qemu (suite
+        shared-dma), all others in build/core.'''
     parser.epilog = '''
         The last line is "N passed, N failed[, N skipped]" and counts single
         test cases. The exit status is 0 if tests were run and none failed.
         Logs are in build/core/meson-logs and build/qemu/meson-logs.'''
-    parser.add_argument('tests', nargs='*', metavar='NAME',
-                        help='run only these tests; "meson test -C build/core '
-                        '--list --suite SUITE" lists them, where SUITE is '
-                        'fast, qemu, nested or soak')
     mode = parser.add_mutually_exclusive_group()
+    mode.add_argument('tests', nargs='*', default=[], metavar='NAME',
+                      help='run only these tests; "meson test -C build/core '
+                      '--list --suite SUITE" lists them, where SUITE is '
+                      'fast, qemu, nested or soak, and "meson test -C '
+                      'build/qemu --list --suite shared-dma" the others')
     mode.add_argument('--fast', action='store_true',
                       help='run only checks that need no QEMU tree')
     mode.add_argument('--sanitize', action='store_true',

@@ -18,7 +18,7 @@ made_from=.made-from
 links_made=.links-made
 
 # The folders of a QEMU tree in which our files are linked
-linked_folders=(include system accel hw target backends monitor qapi
+linked_folders=(include system accel hw target qapi
     tests/qtest tests/shared-dma tests/fuzz tests/model
     tests/unit tests/nested/firmware/program-format.h docs)
 

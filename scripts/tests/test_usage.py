@@ -123,11 +123,12 @@ class Usage(unittest.TestCase):
         for number in ('0', '-1', 'x'):
             with self.subTest(number):
                 self.refuses('scripts/check', f'--jobs={number}',
-                             why='is not an integer >= 1')
+                             why='must be an integer >= 1')
 
     def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
-                        ('--sanitize', '--soak', '1')):
+                        ('--sanitize', '--soak', '1'),
+                        ('--fast', 'split-type1')):
             with self.subTest(options):
                 self.refuses('scripts/check', *options,
                              why='not allowed with argument')
@@ -158,7 +159,7 @@ class OtherSystems(unittest.TestCase):
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False, timeout=60)
 
-    def test_the_way_out_of_a_missing_kernel(self) -> None:
+    def test_kernel_image_is_copied_by_hand(self) -> None:
         result = self.build_kernel()
         self.assertEqual(result.returncode, 1)
         self.assertIn('this is not a Debian system', result.stderr)

@@ -13,6 +13,7 @@
 namespace {
 
 using shared_dma::DmaBudget;
+using shared_dma::DmaExtentMap;
 
 constexpr uint64_t kKiB = UINT64_C(1) << 10;
 constexpr uint64_t kMiB = UINT64_C(1) << 20;
@@ -58,8 +59,8 @@ TEST(DmaBudgetTest, PagesHaveNoReserveAndOnlyTheKernelLimit)
     EXPECT_EQ(budget.limit(), 100u);
     EXPECT_EQ(budget.hard_limit(), 100u);
     EXPECT_EQ(budget.pressure(100), 0u);
-    EXPECT_EQ(budget.block_size(100, DMA_LAYOUT_OPEN), DmaBudget::kPage);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), DmaBudget::kPage);
+    EXPECT_EQ(budget.block_size(100, DMA_LAYOUT_OPEN), DmaExtentMap::kPage);
+    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), DmaExtentMap::kPage);
     budget.set_kernel_limit(DMA_LAYOUT_NO_LIMIT);
     EXPECT_EQ(budget.limit(), DMA_LAYOUT_NO_LIMIT);
 }

@@ -3,7 +3,7 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * tests/nested/iommu-rules checks that the kernel has the same rules.
+ * tests/nested/iommu-replay checks that the kernel has the same rules.
  */
 
 #include "tests/model/iommu-model.h"

@@ -92,7 +92,6 @@ private:
     void finish();
     void let_fail(uint8_t how, const Operands &operands);
     void stop_failures();
-    bool is_failing() const { return failing_ || rig_.stuck_size(); }
 
     /* Operations, and their helpers */
     void populate_range(const Operands &operands, uint64_t iova, uint64_t size);

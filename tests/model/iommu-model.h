@@ -4,7 +4,7 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * Models the results of VFIO's two backends without the kernel, for tests that
- * need very many mappings or failures on demand.  tests/nested/iommu-rules
+ * need very many mappings or failures on demand.  tests/nested/iommu-replay
  * compares the model with the kernel, call by call.
  *
  * Both backends map any number of pages, and unmap only whole mappings.  The

@@ -146,7 +146,7 @@ static void test_nothing(const void *machine)
     qdict_put_str(arguments, "id", RAM_ID);
     shared_dma_assert_query_fails(
         qts, "query-guest-memfd", arguments,
-        "There is no RAM block '" RAM_ID "' with a guest_memfd");
+        "there is no RAM block '" RAM_ID "' with a guest_memfd");
     shared_dma_assert_windows_checked(qts, "query-guest-memfd");
     shared_dma_assert_info(qts, "guest-memfd",
                            "No RAM block has a guest_memfd.");

@@ -290,7 +290,7 @@ static void test_property(void)
     g_autoptr(QDict) response = qtest_qmp(
         qts, "{ 'execute': 'device-list-properties', 'arguments': {"
         " 'typename': 'vfio-pci' } }");
-    const char *type = NULL;
+    const char *type = NULL, *description = NULL;
     const QListEntry *entry;
 
     QLIST_FOREACH_ENTRY(qdict_get_qlist(response, "return"), entry) {
@@ -298,9 +298,12 @@ static void test_property(void)
 
         if (g_str_equal(qdict_get_str(dict, "name"), "x-shared-dma-extent")) {
             type = qdict_get_str(dict, "type");
+            description = qdict_get_try_str(dict, "description");
         }
     }
     g_assert_cmpstr(type, ==, "str");
+    g_assert_nonnull(description);
+    g_assert_nonnull(strstr(description, "IOMMU mappings"));
     qtest_quit(qts);
 }
 
@@ -322,7 +325,7 @@ static void test_nothing(const void *machine)
     g_assert_true(qlist_empty(windows));
     shared_dma_assert_query_fails(qts, "x-query-vfio-dma",
                                   named_container("/machine"),
-                                  "There is no VFIO container '/machine'");
+                                  "there is no VFIO container '/machine'");
     shared_dma_assert_windows_checked(qts, "x-query-vfio-dma");
     qtest_quit(qts);
 }

@@ -9,9 +9,6 @@
 
 #include <stdint.h>
 
-/* Address of the timer's current count, which guests can also read */
-constexpr uint64_t APIC_TIMER_COUNT = 0xfee00390;
-
 void apic_init();
 void apic_end_interrupt();
 /* Request an interrupt with VECTOR_TIMER after @ticks of the APIC's timer. */

@@ -24,7 +24,6 @@ struct Registers {
  * hypervisor, which also map memory 1:1.
  */
 constexpr uint64_t WINDOW_BASE = 0x40000000;
-constexpr unsigned WINDOW_PAGES = 512;
 
 /* All guests use the same VMCB, which the constructor initializes. */
 class Guest {

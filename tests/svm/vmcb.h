@@ -87,7 +87,6 @@ constexpr uint32_t SVM_V_INTR_MASKING = 1U << 24;
 
 constexpr uint32_t SVM_INTERRUPT_SHADOW = 1;
 
-constexpr uint64_t FAULT_PRESENT = 1 << 0;
 constexpr uint64_t FAULT_WRITE = 1 << 1;
 constexpr uint64_t FAULT_USER = 1 << 2;
 constexpr uint64_t FAULT_FETCH = 1 << 4;

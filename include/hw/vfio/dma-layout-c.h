@@ -5,7 +5,7 @@
  *
  * hw/vfio/dma-layout.h explains the structure, its terms and its rules.  A
  * layout is not locked: its owner serializes access.  Addresses and sizes are
- * in bytes, and multiples of the host's page size.
+ * in bytes, and multiples of 4 KiB, the page size of x86 hosts.
  *
  * C++ code includes this inside extern "C", after <cstdint>.
  */

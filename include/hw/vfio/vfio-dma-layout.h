@@ -19,7 +19,6 @@
 #ifndef HW_VFIO_VFIO_DMA_LAYOUT_H
 #define HW_VFIO_VFIO_DMA_LAYOUT_H
 
-#include "qemu/units.h"
 #include "exec/hwaddr.h"
 #include "qom/object.h"
 
@@ -38,9 +37,6 @@ struct VFIODmaLayoutClass {
      */
     VfioDmaInfo *(*query)(VFIODmaLayout *vdl, const SharedDmaWindow *window);
 };
-
-/* Maximum of x-shared-dma-extent in bytes */
-#define VFIO_DMA_LAYOUT_MAX_EXTENT (1 * TiB)
 
 typedef struct VFIOContainerBase VFIOContainerBase;
 typedef struct VFIODevice VFIODevice;

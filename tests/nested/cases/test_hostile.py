@@ -644,7 +644,7 @@ def test_too_high(machines: Machines, backend: str, checks: Checks) -> None:
         check_missing(guest, 'the device may do DMA', layout, own + high,
                       range(high, high + 1))
         failures = layout.failures if layout else 0
-        check_said(guest, f'devices do not reach guest memory {HIGH:#x}+'
+        check_said(guest, f'devices cannot access guest memory {HIGH:#x}+'
                    '0x100000 until it can be mapped: Invalid argument; the '
                    'address may be reserved or too wide')
         guest.go_to_sync()

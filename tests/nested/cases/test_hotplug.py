@@ -260,7 +260,7 @@ def test_short_of_memory(machines: Machines, backend: str, checks: Checks
     with hotplug_guest(machines, backend, checks, True) as guest:
         guest.plug(0)
         said = guest.show_display()
-        guest.check('devices do not reach bochs-display-vram at '
+        guest.check('devices cannot access bochs-display-vram at '
                     '0xe2000000' in said and
                     'Cannot allocate memory' in said,
                     'the memory of a display cannot be mapped, and QEMU warns '

@@ -51,8 +51,8 @@ sync
 '''
 
 _FAILURES = 400
-# QEMU limits events to one every five seconds
-_EVENT_INTERVAL = 6
+# The monitor limits events to one a second
+_EVENT_INTERVAL = 2
 # The number of mappings where the kernel has no limit
 _IOMMUFD_LIMIT = 1 << 20
 _LIMIT = f'''

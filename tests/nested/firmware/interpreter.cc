@@ -341,7 +341,7 @@ bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
     return !counters_.failures;
 }
 
-/* Executes records of the program that the runner chooses by their index. */
+/* Executes records of the program that the harness chooses by their index. */
 void Interpreter::serve(const Context &context, const ProgramRecord &record)
 {
     char line[16];

@@ -13,7 +13,7 @@
 
 /*
  * Executes @records from index @start to the end of the program, and reports
- * to the runner. @has_device: whether there is an edu device; it has been
+ * to the harness. @has_device: whether there is an edu device; it has been
  * initialized.
  */
 void run_program(const ProgramRecord *records, size_t start, bool has_device);

@@ -1,19 +1,19 @@
 /*
- * Test firmware: asks the runner where to start, and executes a program
+ * Test firmware: asks the harness where to start, and executes a program
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * It reports to the runner in lines on the serial port:
+ * It reports to the harness in lines on the serial port:
  *
- *   boot                           the runner answers "start INDEX"
+ *   boot                           the harness answers "start INDEX"
  *   ok LINE failures=0             the record of program line LINE succeeded
  *   fail LINE failures=N           the record failed
  *   note LINE TEXT...              description of one failure
  *   measure LINE ticks=N calls=N   a measured block has ended
- *   audit LINE nonce=N             the audit words are written; the runner
+ *   audit LINE nonce=N             the audit words are written; the harness
  *                                  answers "go"
- *   sync LINE calls=N arrived=N blocked=N      the runner answers "go"
- *   serve LINE                     the runner sends lines "do INDEX", each to
+ *   sync LINE calls=N arrived=N blocked=N      the harness answers "go"
+ *   serve LINE                     the harness sends lines "do INDEX", each to
  *                                  execute a record, and finally "go"
  *   did, cannot                    answer to "do": success or failure
  *   reset LINE calls=N arrived=N blocked=N     "boot" follows
@@ -68,7 +68,7 @@ const ProgramHeader *load_program()
     return header;
 }
 
-/* Asks the runner, which keeps the position in the program across resets. */
+/* Asks the harness, which keeps the position in the program across resets. */
 uint64_t ask_for_start()
 {
     char answer[32];

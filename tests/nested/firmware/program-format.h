@@ -1,7 +1,7 @@
 /*
- * Format of compiled programs, for the runner and the test firmware
+ * Format of compiled programs, for the harness and the test firmware
  *
- * The runner compiles a program into a ProgramHeader, followed by its
+ * The harness compiles a program into a ProgramHeader, followed by its
  * ProgramRecords, and passes it to the firmware as the fw_cfg file
  * opt/org.qemu.shared-dma/program. All fields are little endian.
  *
@@ -62,7 +62,7 @@ enum Opcode : uint16_t {
     OP_MEASURE = 11,
     /* End a block. */
     OP_END = 12,
-    /* Wait until the runner has compared everything. */
+    /* Wait until the harness has compared everything. */
     OP_SYNC = 13,
     /* Reset the machine and continue with the next record. */
     OP_RESET = 14,
@@ -76,7 +76,7 @@ enum Opcode : uint16_t {
     OP_UNPLUG_ALL = 18,
     /*
      * Write a word to each page of the @size bytes at @gpa, and wait until the
-     * runner has inspected the shared memory there.
+     * harness has inspected the shared memory there.
      */
     OP_AUDIT = 19,
     /* Write the value @seed of @size bytes to memory or registers at @gpa. */

@@ -1,5 +1,5 @@
 /*
- * Serial line to the runner: lines of text in both directions
+ * Serial line to the harness: lines of text in both directions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -461,7 +461,7 @@ class _Compiler:
         if 'parallel' in blocks and op not in _IN_PARALLEL:
             raise self.fail(f'"{op}" cannot be in a parallel block')
         if 'measure' in blocks and op in ('sync', 'audit'):
-            raise self.fail('a measured block cannot wait for the runner')
+            raise self.fail('a measured block cannot wait for the harness')
         if blocks and op in _TOP_LEVEL_ONLY:
             raise self.fail(f'"{op}" cannot be in a block')
 

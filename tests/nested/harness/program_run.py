@@ -53,8 +53,8 @@ _EXPECTED_WORDS = re.compile(
     r'recommended|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to |'
     # A ROM that is smaller than a page
-    r'vfio: devices do not reach i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
-    r'not at a border of pages|'
+    r'vfio: devices cannot access i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
+    r'not page-aligned|'
     # Emulated devices with invalid queues
     r'qemu: (?:Guest moved used index|Guest says index |'
     r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')

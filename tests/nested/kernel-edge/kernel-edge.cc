@@ -46,7 +46,7 @@ int do_ioctl(int fd, unsigned long request, void *argument)
     return static_cast<int>(syscall(SYS_ioctl, fd, request, argument));
 }
 
-/* Executes an ioctl, unless the test wants it to fail. */
+/* Executes an ioctl, unless it must fail. */
 int try_ioctl(EdgeKind kind, int fd, unsigned long request, void *argument)
 {
     const uint32_t error = error_of(kind);
@@ -121,7 +121,7 @@ KvmRun *map_run(int fd)
 
 /*
  * Turns an explicit conversion into an implicit one: shows the hypercall as a
- * memory fault. Returns false if the test does not want this.
+ * memory fault. Returns false if the test has not enabled this.
  */
 bool make_memory_fault(KvmRun *run)
 {
