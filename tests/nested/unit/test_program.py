@@ -248,11 +248,11 @@ class CompilerTest(unittest.TestCase):
             self.assert_refused(f'parallel 2\n{op}\nend\n',
                                 'cannot be in a parallel block')
         self.assert_refused('measure M\naudit 64M 4K\nend\n',
-                            'wait for the runner')
+                            'wait for the harness')
         self.assert_refused('virtio-mem 64M\naudit 64M 4K\n',
                             '"audit" is for private memory')
         self.assert_refused('audit 64M 6K\n', 'pages of 4K')
-        self.assert_refused('measure M\nsync\nend\n', 'wait for the runner')
+        self.assert_refused('measure M\nsync\nend\n', 'wait for the harness')
         self.assert_refused('repeat 2\nreset\nend\n', 'cannot be in a block')
 
     def test_shipped_programs(self) -> None:
