@@ -14,6 +14,7 @@
  * these definitions, and no <linux/iommufd.h>.
  */
 constexpr unsigned long KVM_RUN_CALL = 0xae80;
+constexpr unsigned long KVM_SET_REGS_CALL = 0x4090ae82;
 constexpr unsigned long KVM_SET_USER_MEMORY_REGION2_CALL = 0x40a0ae49;
 constexpr unsigned long KVM_SET_MEMORY_ATTRIBUTES_CALL = 0x4020aed2;
 constexpr unsigned long VFIO_SET_IOMMU_CALL = 0x3b66;

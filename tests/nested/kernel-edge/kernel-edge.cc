@@ -119,6 +119,10 @@ KvmRun *map_run(int fd)
     return run;
 }
 
+/* Whether this thread's vCPU has a hypercall that looks like a memory fault. */
+thread_local bool has_hypercall __attribute__((tls_model("initial-exec"))) =
+    false;
+
 /*
  * Turns an explicit conversion into an implicit one: shows the hypercall as a
  * memory fault. Returns false if the test has not enabled this.
@@ -134,6 +138,7 @@ bool make_memory_fault(KvmRun *run)
     const bool to_private = run->hypercall.args[2] & KVM_CALL_MAP_ENCRYPTED;
 
     has_failed = false;
+    has_hypercall = true;
     run->hypercall.ret = 0;
     run->exit_reason = KVM_EXIT_REASON_MEMORY_FAULT;
     run->memory_fault.flags = to_private ? KVM_FAULT_IS_PRIVATE : 0;
@@ -188,6 +193,7 @@ int run_vcpu(int fd, unsigned long request, void *argument)
         return fail(EINVAL);
     }
     has_result = false;
+    has_hypercall = false;
 
     const int ret = do_ioctl(fd, request, argument);
     const int saved_errno = errno;
@@ -201,6 +207,28 @@ int run_vcpu(int fd, unsigned long request, void *argument)
     }
     errno = saved_errno;
     return ret;
+}
+
+/*
+ * Sets the registers of a vCPU.  If its last exit was a hypercall, the kernel
+ * completes that when the vCPU runs next, and goes to the instruction after it.
+ * After a memory fault, the registers are what QEMU sets: after a reset, for
+ * example.  So a hypercall that looks like a fault is completed first.
+ */
+int set_registers(int fd, unsigned long request, void *argument)
+{
+    KvmRun *run = has_hypercall ? map_run(fd) : nullptr;
+
+    if (run) {
+        const uint8_t immediate_exit = run->immediate_exit;
+
+        run->immediate_exit = 1;
+        do_ioctl(fd, KVM_RUN_CALL, nullptr);
+        run->immediate_exit = immediate_exit;
+        has_hypercall = false;
+        has_failed = false;
+    }
+    return do_ioctl(fd, request, argument);
 }
 
 void trace_free(uint64_t gpa, uint64_t size)
@@ -233,6 +261,8 @@ EXPORTED int ioctl(int fd, unsigned long request, ...)
     switch (request) {
     case KVM_RUN_CALL:
         return run_vcpu(fd, request, argument);
+    case KVM_SET_REGS_CALL:
+        return set_registers(fd, request, argument);
     case KVM_SET_MEMORY_ATTRIBUTES_CALL:
         return set_attributes(fd, request, argument);
     case KVM_SET_USER_MEMORY_REGION2_CALL:
