@@ -325,7 +325,7 @@ PLAIN_RING_COMMANDS = [
 ]
 
 OLD_KVM = Refusal('private memory on a KVM without software-protected VMs',
-                  PRIVATE, 'need Linux 6.8 built with '
+                  PRIVATE, 'use Linux 6.8 or later, built with '
                            'CONFIG_KVM_SW_PROTECTED_VM')
 
 
