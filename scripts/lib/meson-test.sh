@@ -61,6 +61,8 @@ build_tests_in_qemu()
     shift
 
     use_ccache
+    # The lists of tests and targets must be those of the present meson.build
+    run_ninja "configuring ${folder#"$repo_root/"}" -C "$folder" build.ninja
     mapfile -t targets < <(/usr/bin/python3 \
         "$(dirname "${BASH_SOURCE[0]}")/qemu_suites.py" targets "$folder" "$@")
     run_ninja "building the tests in ${folder#"$repo_root/"}" -C "$folder" \
