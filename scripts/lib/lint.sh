@@ -41,7 +41,7 @@ cpp_files()
         case $file in
         *.cc) printf '%s\n' "$file" ;;
         hw/vfio/dma-*.h | tests/gtest/*.h | tests/bench/*.h | \
-            tests/fuzz/*.h | tests/model/*.h | \
+            tests/freestanding/*.h | tests/fuzz/*.h | tests/model/*.h | \
             tests/shared-dma/conversion/*.h | tests/nested/firmware/*.h | \
             tests/nested/kernel-edge/*.h | tests/svm/*.h)
             printf '%s\n' "$file"

@@ -9,31 +9,10 @@
 
 #include <stdint.h>
 
-constexpr uint64_t PAGE_SIZE = 4096;
+#include "x86.h"
 
 constexpr uint32_t MSR_EFER = 0xc0000080;
 constexpr uint32_t MSR_VM_HSAVE_PA = 0xc0010117;
-
-static inline void out8(uint16_t port, uint8_t value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
-
-static inline uint64_t read_msr(uint32_t msr)
-{
-    uint32_t low, high;
-
-    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-
-static inline void write_msr(uint32_t msr, uint64_t value)
-{
-    asm volatile("wrmsr"
-                 :
-                 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
-                 : "memory");
-}
 
 static inline uint32_t cpuid_edx(uint32_t leaf)
 {
@@ -67,22 +46,10 @@ static inline uint64_t read_cr4()
     return value;
 }
 
-static inline void relax()
-{
-    asm volatile("pause" : : : "memory");
-}
-
 /* Take the pending physical interrupts. */
 static inline void take_interrupts()
 {
     asm volatile("sti; nop; nop; cli" : : : "memory");
-}
-
-[[noreturn]] static inline void stop()
-{
-    for (;;) {
-        asm volatile("cli; hlt");
-    }
 }
 
 /* Return the object at a physical address; memory is mapped 1:1. */

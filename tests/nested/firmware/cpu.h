@@ -10,13 +10,7 @@
 #include <stdint.h>
 
 #include "layout.h"
-
-constexpr uint64_t PAGE_SIZE = 4096;
-
-static inline void out8(uint16_t port, uint8_t value)
-{
-    asm volatile("outb %0, %1" : : "a"(value), "Nd"(port));
-}
+#include "x86.h"
 
 static inline void out16(uint16_t port, uint16_t value)
 {
@@ -52,22 +46,6 @@ static inline uint32_t in32(uint16_t port)
     return value;
 }
 
-static inline uint64_t read_msr(uint32_t msr)
-{
-    uint32_t low, high;
-
-    asm volatile("rdmsr" : "=a"(low), "=d"(high) : "c"(msr));
-    return (uint64_t)high << 32 | low;
-}
-
-static inline void write_msr(uint32_t msr, uint64_t value)
-{
-    asm volatile("wrmsr"
-                 :
-                 : "c"(msr), "a"((uint32_t)value), "d"((uint32_t)(value >> 32))
-                 : "memory");
-}
-
 static inline uint64_t read_tsc()
 {
     uint32_t low, high;
@@ -84,11 +62,6 @@ static inline uint64_t read_cr2()
     return value;
 }
 
-static inline void relax()
-{
-    asm volatile("pause" : : : "memory");
-}
-
 /*
  * Sleeps until an interrupt arrives. None is lost: the CPU accepts interrupts
  * only after the instruction that follows sti, which is hlt.
@@ -96,13 +69,6 @@ static inline void relax()
 static inline void wait_for_interrupt()
 {
     asm volatile("sti; hlt; cli" : : : "memory");
-}
-
-[[noreturn]] static inline void stop()
-{
-    for (;;) {
-        asm volatile("cli; hlt");
-    }
 }
 
 /* Returns a pointer to guest memory or device registers at @gpa. */

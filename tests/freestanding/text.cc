@@ -1,5 +1,5 @@
 /*
- * The C library functions that the firmware needs
+ * The C library functions that freestanding programs need
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -1,11 +1,11 @@
 /*
- * The C library functions that the firmware needs
+ * The C library functions that freestanding programs need
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef TESTS_NESTED_TEXT_H
-#define TESTS_NESTED_TEXT_H
+#ifndef TESTS_FREESTANDING_TEXT_H
+#define TESTS_FREESTANDING_TEXT_H
 
 #include <stddef.h>
 #include <stdint.h>
