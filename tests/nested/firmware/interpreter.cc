@@ -59,6 +59,8 @@ private:
     void run_range(const Context &context, size_t begin, size_t end);
     void run_block(const Context &context, size_t index);
     void run_simple(const Context &context, const ProgramRecord &record);
+    void run_access(const Context &context, const ProgramRecord &record);
+    void run_with_harness(const Context &context, const ProgramRecord &record);
     static void run_on_cpu(unsigned cpu, void *opaque);
 
     void convert(const Context &context, const ProgramRecord &record);
@@ -378,6 +380,51 @@ bool is_for_first_cpu(uint16_t opcode)
            opcode == OP_MASTER || opcode == OP_PAM;
 }
 
+/* Executes an access to a single value in memory or at a port. */
+void Interpreter::run_access(const Context &context,
+                             const ProgramRecord &record)
+{
+    const uint64_t at = address(record, context.cpu, context.round);
+
+    switch (record.opcode) {
+    case OP_POKE:
+        poke(at, record.size, record.seed);
+        break;
+    case OP_OUT:
+        write_port(at, record.size, record.seed);
+        break;
+    case OP_AWAIT:
+        while (peek(at, record.size) != record.seed) {
+            relax();
+        }
+        break;
+    default:
+        expect_value(context, record);
+    }
+}
+
+/* Executes an operation in which the harness takes part. */
+void Interpreter::run_with_harness(const Context &context,
+                                   const ProgramRecord &record)
+{
+    switch (record.opcode) {
+    case OP_AUDIT:
+        audit(record, address(record, context.cpu, context.round));
+        break;
+    case OP_SYNC:
+        sync(record);
+        break;
+    case OP_SERVE:
+        serve(context, record);
+        break;
+    case OP_RESET:
+        reset(record);
+    default:
+        SerialLine("fatal").word("unknown-opcode").number(record.opcode);
+        stop();
+    }
+}
+
 void Interpreter::run_simple(const Context &context,
                              const ProgramRecord &record)
 {
@@ -411,35 +458,15 @@ void Interpreter::run_simple(const Context &context,
     case OP_PAM:
         pci_set_pam(record.size);
         break;
-    case OP_AUDIT:
-        audit(record, gpa);
-        break;
     case OP_POKE:
-        poke(gpa, record.size, record.seed);
-        break;
-    case OP_AWAIT:
-        while (peek(gpa, record.size) != record.seed) {
-            relax();
-        }
-        break;
-    case OP_OUT:
-        write_port(gpa, record.size, record.seed);
-        break;
     case OP_PEEK:
+    case OP_AWAIT:
+    case OP_OUT:
     case OP_IN:
-        expect_value(context, record);
+        run_access(context, record);
         break;
-    case OP_SYNC:
-        sync(record);
-        break;
-    case OP_SERVE:
-        serve(context, record);
-        break;
-    case OP_RESET:
-        reset(record);
     default:
-        SerialLine("fatal").word("unknown-opcode").number(record.opcode);
-        stop();
+        run_with_harness(context, record);
     }
 }
 
