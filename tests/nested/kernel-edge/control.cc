@@ -1,5 +1,5 @@
 /*
- * Fault injection: the calls that a test wants to fail, and what happened
+ * Fault injection: selects and counts the calls that fail
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -18,7 +18,7 @@ pthread_once_t opened = PTHREAD_ONCE_INIT;
 pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 EdgeControl *control;
 
-/* Maps the control file. Without one no call fails. */
+/* Maps the control file. If there is none, no call fails. */
 void open_control()
 {
     const char *path = getenv("KERNEL_EDGE_CONTROL");
@@ -45,7 +45,7 @@ volatile EdgeControl *locked_control()
 }
 
 /* Counts a call. Returns whether it must fail. */
-bool has_to_fail(volatile EdgeControl *c, EdgeKind kind)
+bool must_fail(volatile EdgeControl *c, EdgeKind kind)
 {
     if (c->mode == EDGE_OFF || !(c->kinds & 1u << kind)) {
         return false;
@@ -70,7 +70,7 @@ uint32_t edge_error(EdgeKind kind)
         volatile uint32_t *errors = &c->error_attributes;
 
         counts[kind] = counts[kind] + 1;
-        if (has_to_fail(c, kind)) {
+        if (must_fail(c, kind)) {
             c->hits = c->hits + 1;
             error = errors[kind];
         }

@@ -1,5 +1,5 @@
 /*
- * Fault injection: the calls that a test wants to fail, and what happened
+ * Fault injection: control of the calls that fail, and counters
  *
  * A test writes an EdgeControl to the file that is named by the environment
  * variable KERNEL_EDGE_CONTROL, at any time. The Python side (edge.py) parses
@@ -32,7 +32,8 @@ enum EdgeMode : uint32_t {
 };
 
 struct EdgeControl {
-    /* Set by the test. An EdgeMode */
+    /* The test sets these fields. */
+    /* An EdgeMode */
     uint32_t mode;
     /* Number of the call that fails, counted from 1 over all kinds in @kinds */
     uint32_t nth;
@@ -52,7 +53,8 @@ struct EdgeControl {
     uint32_t error_free_shared;
     uint32_t error_free_private;
 
-    /* Set by the library. Calls of the kinds in @kinds */
+    /* The library sets these fields. */
+    /* Number of calls of the kinds in @kinds */
     uint32_t calls;
     /* Number of failed calls, and the kind of the first one */
     uint32_t hits;
