@@ -22,12 +22,12 @@ from tests.fake_qemu import FakeQemu, usual
 TOOL = Path(__file__).resolve().parent.parent / 'dma-map-view'
 
 
-class Cells(unittest.TestCase):
+class StripTest(unittest.TestCase):
     def strip(self, qemu: FakeQemu, columns: int = 64, rows: int = 8,
               wanted: Range | None = None) -> Any:
         return make_strip(qemu.snapshot(wanted=wanted), columns, rows, wanted)
 
-    def test_states(self) -> None:
+    def test_cell_states(self) -> None:
         strip = self.strip(usual())
         self.assertEqual(strip.cell_size, 4 * MIB)
         self.assertEqual(len(strip.parts), 1)
@@ -39,24 +39,24 @@ class Cells(unittest.TestCase):
         self.assertEqual(cells[16].share, 1)
         self.assertAlmostEqual(cells[21].share, 1023 / 1024, 5)
 
-    def test_gate_and_missing(self) -> None:
+    def test_unmapped_cell_is_waiting_or_missing(self) -> None:
         for is_open, state in ((False, State.WAITING), (True, State.MISSING)):
             qemu = FakeQemu(shared=[(0, 8 * MIB)],
                             extents=[(0, 8 * MIB, False)], is_open=is_open)
             self.assertEqual(self.strip(qemu).parts[0].cells[0].state, state)
 
-    def test_extent_sizes(self) -> None:
+    def test_state_of_each_extent_size(self) -> None:
         for size, state in ((4 * KIB, State.SMALL), (512 * KIB, State.SMALL),
                             (MIB, State.MIDDLE), (GIB, State.LARGE)):
             qemu = FakeQemu(shared=[(0, size)], extents=[(0, size, True)])
             self.assertEqual(self.strip(qemu).parts[0].cells[0].state, state)
 
-    def test_without_a_device(self) -> None:
+    def test_without_device(self) -> None:
         cells = self.strip(FakeQemu(shared=[(0, 4 * MIB)])).parts[0].cells
         self.assertEqual([cell.state for cell in cells[:2]],
                          [State.SHARED, State.PRIVATE])
 
-    def test_memory_above_the_hole(self) -> None:
+    def test_memory_above_4_gib(self) -> None:
         qemu = FakeQemu(3 * GIB, [(2 * GIB, 4 * KIB)])
         strip = self.strip(qemu)
         self.assertEqual([part.start for part in strip.parts],
@@ -64,14 +64,14 @@ class Cells(unittest.TestCase):
         self.assertEqual(strip.parts[1].cells[0].state, State.SHARED)
         self.assertEqual(strip.parts[0].cells[0].state, State.PRIVATE)
 
-    def test_each_page_can_be_seen(self) -> None:
+    def test_single_shared_page_is_shown(self) -> None:
         for gpa in (0, 123 * MIB + 4 * KIB, 2 * GIB - 4 * KIB):
             qemu = FakeQemu(shared=[(gpa, 4 * KIB)])
             cells = self.strip(qemu).parts[0].cells
             shown = [index for index, cell in enumerate(cells) if cell.share]
             self.assertEqual(shown, [gpa // (4 * MIB)])
 
-    def test_odd_sizes(self) -> None:
+    def test_memory_size_not_divisible_by_cells(self) -> None:
         memory = 100 * MIB + 4 * KIB
         for columns, rows in ((1, 1), (7, 3), (64, 8), (176, 8)):
             qemu = FakeQemu(memory, [(0, memory)])
@@ -79,7 +79,7 @@ class Cells(unittest.TestCase):
             for cell in strip.parts[0].cells:
                 self.assertAlmostEqual(cell.share, 1, 4)
 
-    def test_small_last_cell(self) -> None:
+    def test_last_cell_smaller_than_others(self) -> None:
         # All cells of a run share the same size; the last cell is smaller
         snapshot = FakeQemu(20 * KIB, [(0, 4 * KIB)]).snapshot()
         snapshot['guest-memfd'][0]['windows'] = [
@@ -98,14 +98,14 @@ class Cells(unittest.TestCase):
         self.assertEqual([cell.share for cell in private], [7 / 8])
         self.assertEqual(strip.parts[0].cells.index(private[0]), 128)
 
-    def test_a_tebibyte(self) -> None:
+    def test_tebibyte_guest(self) -> None:
         qemu = usual(1 << 40)
         strip = self.strip(qemu)
         self.assertLessEqual(len(strip.parts[0].cells), 8 * 64)
         self.assertEqual(strip.parts[0].cells[0].state, State.MIDDLE)
         self.assertEqual(qemu.largest_answer, QUERY_CELLS)
 
-    def test_virtio_mem(self) -> None:
+    def test_virtio_mem_without_guest_memfd(self) -> None:
         qemu = FakeQemu(extents=[(4 * GIB, 2 * MIB, True)])
         qemu.has_memfd = False
         strip = self.strip(qemu)
@@ -113,12 +113,12 @@ class Cells(unittest.TestCase):
                           for cell in part.cells},
                          {State.MIDDLE, State.HOLE})
 
-    def test_few_rows(self) -> None:
+    def test_join_near_limits_number_of_parts(self) -> None:
         parts = [Range(i << 40, (i << 40) + (i + 1) * MIB) for i in range(20)]
         self.assertEqual(len(join_near(parts)), 8)
 
 
-class Text(unittest.TestCase):
+class TextTest(unittest.TestCase):
     def looks(self) -> list[Look]:
         return [Look(width, height, colour, unicode)
                 for width in range(20, 201)
@@ -130,7 +130,7 @@ class Text(unittest.TestCase):
         empty.has_memfd = False
         return [usual(), usual(1 << 40), FakeQemu(), empty]
 
-    def test_it_fits(self) -> None:
+    def test_output_fits_terminal(self) -> None:
         for qemu in self.qemus():
             snapshot = qemu.snapshot()
             for look in self.looks():
@@ -142,7 +142,7 @@ class Text(unittest.TestCase):
                     self.assertLessEqual(sum(len(text) for text, _ in line),
                                          look.width)
 
-    def test_letters_alone_tell_it(self) -> None:
+    def test_ascii_output(self) -> None:
         text = plain_text(render(usual().snapshot(), {}, {}, Look(80)))
         self.assertTrue(text.isascii())
         self.assertIn('0x0 ................MMMMMkMMMMMMMMMM......', text)
@@ -151,19 +151,19 @@ class Text(unittest.TestCase):
                      'map 40', '65460 of 65500 entries left', '2M: 31'):
             self.assertIn(word, text)
 
-    def test_shades(self) -> None:
+    def test_unicode_shades(self) -> None:
         qemu = FakeQemu(shared=[(0, MIB), (4 * MIB, 4 * MIB)])
         text = plain_text(render(qemu.snapshot(), {}, {},
                                  Look(80, None, True, True)))
         self.assertIn('0x0 ▒█·', text)
 
-    def test_nothing_there(self) -> None:
+    def test_no_guest_memfd_and_no_container(self) -> None:
         text = plain_text(render(self.qemus()[3].snapshot(), {}, {},
                                  Look(80)))
         self.assertIn('No RAM block has a guest_memfd', text)
         self.assertIn('there is no VFIO container', text)
 
-    def test_sentences_are_not_cut(self) -> None:
+    def test_messages_are_wrapped(self) -> None:
         note = '0x1000+0x2000 was not converted to shared: No space left'
         text = plain_text(render(self.qemus()[3].snapshot(), {}, {}, Look(30),
                                  note))
@@ -171,7 +171,7 @@ class Text(unittest.TestCase):
                          'there is no VFIO container.'):
             self.assertIn(sentence, text.replace('\n', ' '))
 
-    def test_one_range(self) -> None:
+    def test_singular_and_plural_range(self) -> None:
         qemu = FakeQemu(shared=[(0, MIB)])
         text = plain_text(render(qemu.snapshot(), {}, {}, Look(80)))
         self.assertIn('shared 1 MiB in 1 range ', text)
@@ -179,7 +179,7 @@ class Text(unittest.TestCase):
         text = plain_text(render(qemu.snapshot(), {}, {}, Look(80)))
         self.assertIn('shared 2 MiB in 2 ranges ', text)
 
-    def test_failures(self) -> None:
+    def test_last_failure_without_control_characters(self) -> None:
         snapshot = usual().snapshot()
         snapshot['guest-memfd'][0]['last-failure'] = {
             'offset': 4096, 'size': 8192, 'to-private': False,
@@ -187,7 +187,7 @@ class Text(unittest.TestCase):
         text = plain_text(render(snapshot, {}, {}, Look(80)))
         self.assertIn('0x1000+0x2000 to shared: No space?[2J left', text)
 
-    def test_rates(self) -> None:
+    def test_rates_of_counters(self) -> None:
         qemu = usual()
         before = qemu.snapshot(100)
         qemu.conversions += 25
@@ -200,13 +200,13 @@ class Text(unittest.TestCase):
         rates = make_rates(before, qemu.snapshot(102))
         self.assertEqual(min(rates.values()), 0)
 
-    def test_sizes(self) -> None:
+    def test_size_text(self) -> None:
         for size, text in ((0, '0'), (4096, '4 KiB'), (MIB - 1, '1 MiB'),
                            (64 * MIB + 65536, '64.1 MiB'), (1 << 40, '1 TiB'),
                            (5 << 39, '2.5 TiB')):
             self.assertEqual(size_text(size), text)
 
-    def test_windows(self) -> None:
+    def test_parse_window(self) -> None:
         self.assertEqual(parse_window('0x1000+4K'), Range(4096, 8192))
         self.assertEqual(parse_window('4G+1g'), Range(4 * GIB, 5 * GIB))
         for text in ('', '1', '0+0', '1+4K', '0+x', '-4K+8K',
@@ -215,14 +215,14 @@ class Text(unittest.TestCase):
                 parse_window(text)
 
 
-class Pictures(unittest.TestCase):
-    def test_well_formed_and_stable(self) -> None:
+class PictureTest(unittest.TestCase):
+    def test_svg_is_well_formed_and_deterministic(self) -> None:
         several = usual().snapshot()
         several['vfio-dma'].append({**several['vfio-dma'][0],
                                     'qom-path': '/machine/b[1]'})
         for snapshot in (usual().snapshot(), usual(1 << 40).snapshot(),
                          FakeQemu().snapshot(), several,
-                         Text().qemus()[3].snapshot()):
+                         TextTest().qemus()[3].snapshot()):
             guest = {'name': 'a <b> & "c" \x01'}
             text = picture(snapshot, guest)
             root = ElementTree.fromstring(text)
@@ -236,7 +236,7 @@ class Pictures(unittest.TestCase):
             for info in snapshot['vfio-dma']:
                 self.assertIn(container_name(info), text)
 
-    def test_nothing_leaves_the_picture(self) -> None:
+    def test_rectangles_are_inside_the_picture(self) -> None:
         root = ElementTree.fromstring(picture(usual(1 << 40).snapshot(), {}))
         height = float(root.get('height') or 0)
         for element in root.iter('{http://www.w3.org/2000/svg}rect'):
@@ -247,14 +247,14 @@ class Pictures(unittest.TestCase):
             self.assertLessEqual(right, 800)
             self.assertLessEqual(bottom, height)
 
-    def test_cells_are_there(self) -> None:
+    def test_rectangles_of_full_and_partial_cells(self) -> None:
         text = picture(usual().snapshot(), {})
         self.assertRegex(text, r'width="50" height="16" class="middle"')
         # The cell is partly shared, so it is not filled completely
         self.assertRegex(text, r'width="10" height="12" class="small"')
 
 
-class Sessions(unittest.TestCase):
+class SessionTest(unittest.TestCase):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -269,21 +269,21 @@ class Sessions(unittest.TestCase):
                 recorder.add(snapshot)
         return Session({'name': 'x'}, snapshots)
 
-    def test_it_comes_back(self) -> None:
+    def test_recorded_session_is_read_back(self) -> None:
         self.assertEqual(self.record(), read_session(self.path))
 
-    def test_it_is_small(self) -> None:
+    def test_size_of_recorded_snapshot(self) -> None:
         self.record(1)
         self.assertLess(self.path.stat().st_size, 4 * KIB)
 
-    def test_cut_at_the_end(self) -> None:
+    def test_incomplete_last_snapshot_is_dropped(self) -> None:
         kept = self.record()
         text = self.path.read_text(encoding='utf-8')
         self.path.write_text(text[:-20], encoding='utf-8')
         self.assertEqual(read_session(self.path).snapshots,
                          kept.snapshots[:-1])
 
-    def test_no_sessions(self) -> None:
+    def test_invalid_files_are_rejected(self) -> None:
         for text in ('', '{}\n', 'x\n', '[]\n', '{"dma-map-view":1}\n',
                      '{"dma-map-view":1}\n{}\n{}\n',
                      '{"dma-map-view":2}\n{}\n'):
@@ -298,7 +298,7 @@ class Sessions(unittest.TestCase):
                                     'none: No such file or directory$'):
             read_session(self.path.with_name('none'))
 
-    def test_the_tool_replays_it(self) -> None:
+    def test_replay_as_text_and_svg(self) -> None:
         self.record()
         result = subprocess.run(
             [sys.executable, str(TOOL), '--replay', str(self.path),

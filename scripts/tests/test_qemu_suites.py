@@ -9,8 +9,8 @@ from lib.qemu_suites import (FAILED, GREEN, SKIPPED, WHOLE, Comparison,
                              parse_log, parse_tap)
 
 
-class Tap(unittest.TestCase):
-    def test_states(self) -> None:
+class ParseTapTest(unittest.TestCase):
+    def test_results_of_test_points(self) -> None:
         self.assertEqual(parse_tap('1..4\n'
                                    'ok 1 /a\n'
                                    'not ok 2 /b\n'
@@ -21,19 +21,19 @@ class Tap(unittest.TestCase):
                          {'/a': GREEN, '/b': FAILED, '/c': SKIPPED,
                           '/d': SKIPPED})
 
-    def test_numbers_are_no_part_of_a_name(self) -> None:
+    def test_number_is_not_part_of_name(self) -> None:
         self.assertEqual(parse_tap('ok 1 - /a/1'), parse_tap('ok 2 /a/1'))
 
-    def test_nested_points_count(self) -> None:
+    def test_subtests_are_included(self) -> None:
         self.assertEqual(parse_tap('    not ok 1 /a/b'), {'/a/b': FAILED})
 
-    def test_the_worse_of_two_counts(self) -> None:
+    def test_failure_overrides_success_of_same_name(self) -> None:
         for text in ('ok 1 /a\nnot ok 2 /a', 'not ok 1 /a\nok 2 /a'):
             self.assertEqual(parse_tap(text), {'/a': FAILED})
 
 
-class Log(unittest.TestCase):
-    def test_results(self) -> None:
+class ParseLogTest(unittest.TestCase):
+    def test_results_of_programs_and_subtests(self) -> None:
         def record(name: str, result: str, **more: str) -> str:
             return json.dumps({'name': name, 'result': result, **more}) + '\n'
 
@@ -47,13 +47,13 @@ class Log(unittest.TestCase):
                           'qtest-x86_64/d': {WHOLE: FAILED}})
 
 
-class Comparing(unittest.TestCase):
+class ComparisonTest(unittest.TestCase):
     def regressions(self, before: str | None, after: str | None) -> list:
         def results(state: str | None) -> dict:
             return {'t': {WHOLE: GREEN, **({'/a': state} if state else {})}}
         return Comparison(results(before), results(after)).regressions
 
-    def test_green_must_stay_green(self) -> None:
+    def test_regressions_of_passed_tests(self) -> None:
         self.assertEqual(self.regressions(GREEN, GREEN), [])
         for state in (FAILED, SKIPPED):
             self.assertEqual(self.regressions(GREEN, state),
@@ -61,16 +61,16 @@ class Comparing(unittest.TestCase):
         self.assertEqual(self.regressions(GREEN, None),
                          [('t', '/a', 'missing')])
 
-    def test_what_was_not_green_need_not_be(self) -> None:
+    def test_no_regression_unless_passed_before(self) -> None:
         for before in (FAILED, SKIPPED, None):
             for after in (GREEN, FAILED, SKIPPED, None):
                 self.assertEqual(self.regressions(before, after), [])
 
-    def test_a_program_that_is_gone(self) -> None:
+    def test_missing_program_is_a_regression(self) -> None:
         comparison = Comparison({'t': {WHOLE: GREEN}}, {})
         self.assertEqual(comparison.regressions, [('t', WHOLE, 'missing')])
 
-    def test_own_tests(self) -> None:
+    def test_added_tests_are_own_tests(self) -> None:
         comparison = Comparison(
             {'t': {WHOLE: GREEN}},
             {'t': {WHOLE: GREEN, '/new': FAILED}, 'u': {WHOLE: GREEN}})

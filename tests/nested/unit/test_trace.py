@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the replay of the kernel's trace."""
+"""Tests of the replay of trace events of the kernel."""
 
 import random
 import unittest
@@ -33,7 +33,7 @@ def edge_line(number: int, word: str, gpa: int, size: int) -> str:
 
 class MapReplayTest(unittest.TestCase):
 
-    def test_counts_events(self) -> None:
+    def test_event_counters(self) -> None:
         maps = MapReplay()
         maps.map(0x1000, 0x3000)
         maps.map(0x4000, 0x1000)
@@ -52,7 +52,7 @@ class MapReplayTest(unittest.TestCase):
                           maps.total_events), (0, 2, 2))
         self.assertEqual(maps.mapped().total(), 0)
 
-    def test_unmap_over_several(self) -> None:
+    def test_unmap_of_several_mappings(self) -> None:
         maps = MapReplay()
         for at in range(8):
             maps.map(at * 0x1000, 0x1000)
@@ -61,7 +61,7 @@ class MapReplayTest(unittest.TestCase):
                          [(0, 0x1800), (0x5800, 0x8000)])
         self.assertEqual(maps.live_events, 5)
 
-    def test_counts_events_in_a_range(self) -> None:
+    def test_event_counter_of_a_range(self) -> None:
         maps = MapReplay()
         maps.map(0x1000, 0x3000)
         maps.map(0x4000, 0x1000)
@@ -72,7 +72,7 @@ class MapReplayTest(unittest.TestCase):
                 (0x1fff, 0x4001, 2), (0x2000, 0x3000, 0), (0, 0x8000, 3)):
             self.assertEqual(maps.live_events_in(start, end), expected)
 
-    def test_refuses_what_cannot_be(self) -> None:
+    def test_rejects_overlapping_map_and_unmapped_unmap(self) -> None:
         maps = MapReplay()
         maps.map(0x1000, 0x2000)
         for start in (0, 0x1000, 0x2000):
@@ -83,7 +83,7 @@ class MapReplayTest(unittest.TestCase):
         with self.assertRaises(TraceError):
             maps.unmap(0x2000, 0x2000)
 
-    def test_mapped_in(self) -> None:
+    def test_mapped_parts_of_a_range(self) -> None:
         maps = MapReplay()
         maps.map(0x1000, 0x3000)
         maps.map(0x6000, 0x1000)
@@ -91,7 +91,7 @@ class MapReplayTest(unittest.TestCase):
                          [(0x3000, 0x4000), (0x6000, 0x7000)])
         self.assertEqual(list(maps.mapped_in(0x4000, 0x6000)), [])
 
-    def test_against_sets(self) -> None:
+    def test_random_events_compared_with_sets(self) -> None:
         rng = random.Random(2)
         maps = MapReplay()
         owner: dict[int, int] = {}
@@ -114,9 +114,9 @@ class MapReplayTest(unittest.TestCase):
 class EdgeReplayTest(unittest.TestCase):
 
     def play(self, *events: tuple[str, int, int]) -> TraceReplay:
-        """Replay events in this order, each for a range of pages.
+        """Replay (word, first page, number of pages) events in order.
 
-        There is a memory slot of 64 pages.
+        The guest has one memory slot of 64 pages.
         """
         replay = TraceReplay()
         replay.feed(edge_line(0, 'slot', 0, 64 << 12))
@@ -163,30 +163,30 @@ class EdgeReplayTest(unittest.TestCase):
             '0x9000+0x1000 is private while mapped: '
             'IntervalSet([(0x9000, 0xa000)])'])
 
-    def test_what_was_exposed(self) -> None:
+    def test_take_exposures_returns_texts_and_memory(self) -> None:
         edge = self.play(('map', 9, 2), ('free', 8, 2), ('free', 10, 2)).edge
         texts, memory = edge.take_exposures()
         self.assertEqual(len(texts), 2)
         self.assertEqual(memory, IntervalSet([(0x9000, 0xb000)]))
         self.assertEqual(edge.take_exposures(), ([], IntervalSet()))
 
-    def test_backing(self) -> None:
+    def test_backed_memory(self) -> None:
         edge = self.play(('map', 8, 4), ('unmap', 8, 4), ('free', 9, 2),
                          ('attaching', 0, 0), ('map', 0, 1),
                          ('unmap', 0, 1), ('attached', 0, 0)).edge
         self.assertEqual(edge.backed, IntervalSet([(0x8000, 0x9000),
                                                    (0xb000, 0xc000)]))
 
-    def test_conversion_that_fails(self) -> None:
+    def test_failed_conversion(self) -> None:
         replay = self.play(('private', 8, 1), ('private', 8, 4),
                            ('kept', 8, 4), ('map', 9, 3))
         self.assertEqual(replay.edge.private, IntervalSet([(0x8000, 0x9000)]))
         self.assertEqual(replay.edge.exposures, [])
 
-    def test_memory_that_is_gone(self) -> None:
+    def test_removed_slot_may_be_mapped(self) -> None:
         self.check([], ('private', 0, 64), ('gone', 0, 64), ('map', 8, 4))
 
-    def test_attributes_stay(self) -> None:
+    def test_attributes_outlive_removed_slot(self) -> None:
         replay = self.play(('private', 0, 64), ('gone', 0, 64),
                            ('shared', 4, 1), ('map', 8, 1), ('private', 8, 1),
                            ('unmap', 8, 1), ('slot', 2, 30))
@@ -197,14 +197,14 @@ class EdgeReplayTest(unittest.TestCase):
             ('private', 0, 64), ('gone', 0, 64), ('map', 8, 1),
             ('slot', 0, 64)).edge.exposures), 1)
 
-    def test_conversion_that_fails_out_of_sight(self) -> None:
+    def test_failed_conversion_outside_slots(self) -> None:
         replay = self.play(('gone', 0, 32), ('private', 31, 1),
                            ('private', 30, 4), ('kept', 30, 4),
                            ('slot', 0, 32))
         self.assertEqual(replay.edge.private,
                          IntervalSet([(0x1f000, 0x20000)]))
 
-    def test_pages_of_the_kernel(self) -> None:
+    def test_mappings_while_container_is_attached(self) -> None:
         test = [('map', 0, 2), ('unmap', 0, 2)]
         self.check([], ('private', 0, 64), ('attaching', 0, 0), *test,
                    ('attached', 0, 0))
@@ -212,7 +212,7 @@ class EdgeReplayTest(unittest.TestCase):
             ('private', 0, 64), ('attaching', 0, 0), ('attached', 0, 0),
             *test).edge.exposures), 1)
 
-    def test_order_of_processors(self) -> None:
+    def test_events_are_sorted_by_time(self) -> None:
         replay = TraceReplay()
         replay.feed(edge_line(2, 'private', 0x1000, 0x1000))
         replay.feed(map_line(0, 0x1000, 0x1000))
@@ -220,7 +220,7 @@ class EdgeReplayTest(unittest.TestCase):
         replay.feed(marker_line(3, 'marker 1'))
         self.assertEqual(replay.edge.exposures, [])
 
-    def test_unknown_word(self) -> None:
+    def test_unknown_event_is_an_error(self) -> None:
         replay = TraceReplay()
         replay.feed(edge_line(1, 'other', 0x1000, 0x1000))
         replay.feed(marker_line(2, 'marker 1'))
@@ -229,7 +229,7 @@ class EdgeReplayTest(unittest.TestCase):
 
 class TraceReplayTest(unittest.TestCase):
 
-    def test_stream(self) -> None:
+    def test_events_up_to_a_marker(self) -> None:
         replay = TraceReplay()
         self.assertIsNone(replay.feed(map_line(1, 0x4000000, 8192)))
         self.assertIsNone(replay.feed(unmap_line(2, 0x4000000, 4096, 4096)))
@@ -237,7 +237,7 @@ class TraceReplayTest(unittest.TestCase):
         self.assertEqual(list(replay.maps.mapped()), [(0x4001000, 0x4002000)])
         self.assertEqual((replay.errors, replay.lost), ([], 0))
 
-    def test_order_of_processors(self) -> None:
+    def test_events_are_sorted_by_time(self) -> None:
         replay = TraceReplay()
         replay.feed(unmap_line(2, 0x1000, 4096, 4096))
         replay.feed(map_line(3, 0x1000, 4096, 1))
@@ -246,14 +246,14 @@ class TraceReplayTest(unittest.TestCase):
         self.assertEqual(list(replay.maps.mapped()), [(0x1000, 0x2000)])
         self.assertEqual(replay.errors, [])
 
-    def test_unmapped_size_counts(self) -> None:
+    def test_unmap_removes_unmapped_size(self) -> None:
         replay = TraceReplay()
         replay.feed(map_line(1, 0x200000, 0x200000))
         replay.feed(unmap_line(2, 0x200000, 0x1000, 0x200000))
         replay.feed(marker_line(3, 'marker 1'))
         self.assertEqual(replay.maps.mapped().total(), 0)
 
-    def test_missing_line_is_seen(self) -> None:
+    def test_missing_line_is_detected(self) -> None:
         lines = [map_line(1, 0x1000, 4096), unmap_line(2, 0x1000, 4096, 4096),
                  map_line(3, 0x1000, 4096), unmap_line(4, 0x1000, 4096, 4096)]
         for missing in range(len(lines)):
@@ -263,12 +263,12 @@ class TraceReplayTest(unittest.TestCase):
             replay.feed(marker_line(5, 'marker 1'))
             self.assertTrue(replay.errors or replay.maps.mapped().total())
 
-    def test_lost_events(self) -> None:
+    def test_lost_events_are_counted(self) -> None:
         replay = TraceReplay()
         replay.feed('CPU:1 [LOST 123 EVENTS]')
         self.assertEqual(replay.lost, 123)
 
-    def test_unknown_line(self) -> None:
+    def test_unknown_line_is_an_error(self) -> None:
         replay = TraceReplay()
         replay.feed('something else')
         self.assertEqual(len(replay.errors), 1)
