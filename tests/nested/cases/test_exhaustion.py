@@ -39,14 +39,14 @@ fill SMALL 4M seed 1
 fill LARGE 16M seed 2
 sync
 
-# In one request, which has to be undone as a whole
+# A failed request is undone as a whole.
 share LARGE 16M expect ENOMEM
 verify LARGE 16M seed 2
 dma-to LARGE 64 seed 3 blocked
 dma-from SMALL 4K seed 1 arrives
 sync
 
-# Up to what there is, and no page more
+# Sharing succeeds up to the limit, and fails for the next page.
 share OTHER 13M chunk 1M
 share OTHER+13M 960K-4K
 share OTHER+32M 4K expect ENOMEM
@@ -55,7 +55,7 @@ unshare OTHER 16M
 verify SMALL 4M seed 1
 sync
 
-# As often and as fast as it goes
+# Two vCPUs repeat failing requests as fast as they can.
 parallel 2
     repeat 300
         share LARGE+cpu*32M 16M expect ENOMEM
@@ -64,7 +64,7 @@ end
 verify LARGE 16M seed 2
 sync
 
-# What is given back can be used for what failed.
+# After other memory is unlocked, the failed request succeeds.
 unshare SMALL 4M
 share LARGE 16M
 dma-to LARGE+16M-4K 4K seed 4 arrives
@@ -90,9 +90,9 @@ class LockedLimit(ProgramRun):
             usage.pinned == usage.locked == expected,
             f'line {line}, sync: pinned and charged memory equals shared '
             f'memory: {expected >> 10} KiB', f'{layout}\n{usage}')
-        said = l2.stderr()
-        self.checks.check(said.count('\n') < _MAX_LINES,
-                          f'line {line}, sync: QEMU has not said much', said)
+        output = l2.stderr()
+        self.checks.check(output.count('\n') < _MAX_LINES,
+                          f'line {line}, sync: QEMU printed few lines', output)
 
     def at_end(self, l1: L1Machine, l2: L2Machine) -> None:
         self.checks.check(measure(l1).pinned == 0,
@@ -100,7 +100,7 @@ class LockedLimit(ProgramRun):
                           str(measure(l1)))
 
 
-# Too few huge pages, which are not reserved
+# There are too few huge pages, and QEMU does not reserve them.
 _POOL_MIB = 8
 _POOL = f'''
 memory 64M
@@ -128,13 +128,13 @@ class SmallPool(ProgramRun):
         l2.command = l2.command.replace('hugetlb=on', 'hugetlb=on,reserve=off')
 
     def at_sync(self, l1: L1Machine, l2: L2Machine, line: int) -> None:
-        said = l2.stderr()
-        self.checks.check(said.count('\n') < _MAX_LINES,
-                          f'line {line}, sync: QEMU has not said much', said)
+        output = l2.stderr()
+        self.checks.check(output.count('\n') < _MAX_LINES,
+                          f'line {line}, sync: QEMU printed few lines', output)
 
 
-# All memory not owned by the firmware. While it is converted in one request,
-# it uses memory for both states.
+# All memory except the firmware's. While one request converts it, it uses
+# memory for both states.
 _RAM_MIB = 128
 _WHOLE = f'''
 memory {_RAM_MIB}M
@@ -150,8 +150,8 @@ unshare AREA SIZE chunk 2M
 share AREA SIZE chunk 2M
 '''
 
-# Extents that cannot be merged. With a memfd backend, all of QEMU's anonymous
-# memory is its own.
+# Extents that cannot be merged. With a memfd backend, QEMU's anonymous memory
+# does not include the guest's.
 _EXTENTS_COUNT = 4096
 _EXTENTS = f'''
 memory {_RAM_MIB}M
@@ -289,15 +289,15 @@ def test_cgroup_large_enough(machines: Machines, backend: str, checks: Checks
     guest.end()
 
 
-def test_cgroup_of_mappings(machines: Machines, backend: str, checks: Checks
-                            ) -> None:
+def test_cgroup_mappings(machines: Machines, backend: str, checks: Checks
+                         ) -> None:
     """Measure the memory that each mapping uses."""
     guest = CgroupGuest(machines, backend, _EXTENTS, None, checks)
     kernel: list[int] = []
     own: list[int] = []
 
     def at_sync() -> None:
-        # The kernel sums up its counters per processor at intervals
+        # The kernel adds up its per-CPU counters at intervals
         guest.l1.check('sleep 5')
         kernel.append(guest.value('stat:kernel'))
         own.append(guest.value('stat:anon'))

@@ -42,7 +42,7 @@ memory 512M
 let DIMM = {DIMM_BASE}
 let SIZE = {DIMM_SIZE}
 let SCRATCH = 32M
-# ACPI's memory hotplug: which slot, and what to do
+# ACPI memory hotplug registers: slot selector and control
 let SELECT = 0xa00
 let CONTROL = 0xa14
 let EJECT = 8
@@ -51,7 +51,7 @@ share SCRATCH 4K
 scratch SCRATCH
 master on
 repeat 3
-    # Nothing is there, or not any more.
+    # The DIMM is not plugged.
     unshare DIMM 4K expect EINVAL
     unshare DIMM SIZE expect EINVAL
     share DIMM 64M
@@ -68,8 +68,8 @@ repeat 3
     verify DIMM+4M 1M seed 2
     unshare DIMM+SIZE-64K 128K expect EINVAL
     unshare DIMM+SIZE 4K expect EINVAL
-    sync # compare, and ask for it back
-    # Others convert while one vCPU ejects it.
+    sync # compare, request the unplug
+    # One vCPU ejects the DIMM while the others convert its memory.
     parallel 4
         repeat 20
             share DIMM+192M+cpu*1M+i*4K 4K
@@ -80,7 +80,7 @@ repeat 3
             share DIMM+192M+cpu*1M+i*4K 4K
         end
     end
-    sync # wait until it is gone, compare
+    sync # wait for the unplug, compare
     share DIMM 4K
     unshare DIMM 4K expect EINVAL
     unshare DIMM+SIZE-4K 4K expect EINVAL
@@ -100,7 +100,7 @@ let CONFIG_DATA = 0xcfc
 let PORT = 0x80002000
 let DEVICE = 0x80010000
 let REGISTERS = 0xe1000000
-# ACPI's PCI hotplug: which bus, by QEMU's number, and which slots
+# ACPI PCI hotplug registers: QEMU's number of the bus, and a mask of slots
 let EJECT_BUS = 0xcd0
 let EJECT_SLOTS = 0xcc8
 
@@ -124,7 +124,7 @@ repeat 2
     unshare REGISTERS+64K 4K expect EINVAL
     peek REGISTERS 0x010000ed
     share AREA+1M 1M chunk 4K
-    sync # compare, and ask for it back
+    sync # compare, request the unplug
     out EJECT_BUS 0
     parallel 4
         repeat 20
@@ -139,7 +139,7 @@ repeat 2
             unshare AREA+4M+cpu*1M+i*4K 4K
         end
     end
-    sync # wait until it is gone, compare
+    sync # wait for the unplug, compare
     share REGISTERS 1M
     unshare REGISTERS 1M expect EINVAL
     unshare AREA+1M 1M
@@ -265,7 +265,8 @@ PORT_OPTIONS = ('-device', 'pcie-root-port,id=port0,addr=4,chassis=1')
 # if only one is possible
 Harm = tuple[str, str]
 
-# Its code, its first instruction, its stacks and variables, and all memory
+# Conversions of the firmware's code, its first instruction, its stacks and
+# variables, and of all memory
 OWN_FIRMWARE: tuple[Harm, ...] = (
     ('unshare ROM 64K', ''), ('unshare ROM+60K 4K', ''), ('share 0 16M', ''),
     ('share 0 2G', ''))

@@ -77,15 +77,15 @@ parallel 4
     master on
     dma-to TARGET+4K 4K seed {seed} arrives
     repeat {count}
-        # Interleaved, and each other page of each four
+        # Interleaved pages: each vCPU converts one of every four.
         share COMB+cpu*4K+i*16K 4K
         unshare COMB+4M+cpu*4K+i*16K 4K
-        # Neighbours that change at the same time
+        # Neighbouring pages
         unshare PAIRS+cpu*4K 4K
         share PAIRS+cpu*4K 4K
-        # The same for all, and ranges that overlap
+        # Overlapping ranges
         share OVERLAP+cpu*8K+i*8K 32K
-        # In both RAM blocks, from either side, and over their border
+        # Both RAM blocks, towards their border and across it
         share BORDER-4M+i*8K 8K
         share BORDER+4M-i*8K 8K
         unshare BORDER-32K-i*4K 64K+{count}*8K
