@@ -7,6 +7,7 @@
 #include "guest.h"
 
 #include "cpu.h"
+#include "descriptors.h"
 #include "interrupts.h"
 #include "layout.h"
 

@@ -8,6 +8,7 @@
 
 #include "apic.h"
 #include "cpu.h"
+#include "descriptors.h"
 #include "tap.h"
 
 volatile unsigned hypervisor_interrupts[VECTORS];

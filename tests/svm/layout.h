@@ -1,5 +1,5 @@
 /*
- * Addresses and selectors that the start code and the C++ code share
+ * Addresses and vectors that the start code and the C++ code share
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -15,19 +15,13 @@
 /* Page below 1 MiB where the other vCPU starts in real mode. */
 #define TRAMPOLINE_BASE 0x8000
 
-/* Selectors in the descriptor table of start.S. */
-#define SELECTOR_CODE32 0x08
-#define SELECTOR_DATA   0x10
-#define SELECTOR_CODE64 0x18
-
 #define STACK_SIZE 0x4000
 
 /* Vectors of the hypervisor's interrupts. */
 #define VECTOR_TIMER 0x30
 #define VECTOR_IPI   0x31
 
-/* Distance between entry points in bytes. */
-#define STUB_SIZE 16
-#define VECTORS   256
+/* Number of vectors that have entry points. */
+#define VECTORS 256
 
 #endif

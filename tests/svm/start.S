@@ -5,23 +5,15 @@
  */
 
 #include "layout.h"
+#include "start-macros.S"
 
-#define CR0_PE         0x00000001
-#define CR0_NE         0x00000020
-#define CR0_WP         0x00010000
-#define CR0_PG         0x80000000
-#define CR0_CD_NW      0x60000000
-#define CR4_PAE        0x00000020
 #define CR4_OSXSAVE    0x00040000
-#define MSR_EFER       0xc0000080
-#define EFER_LME       0x00000100
 #define EFER_NXE       0x00000800
 #define EFER_SVME      0x00001000
 
 /* Present, writable, user, accessed; and dirty, large page */
 #define PAGE_TABLE     0x027
 #define PAGE_LARGE     0x0e7
-#define GIB            0x40000000
 
 #define BOOT_OFFSET    0xf000
 
@@ -29,13 +21,8 @@
     .code16
 boot:
 start16:
-    cli
-    lgdtl   %cs:(boot_gdt_pointer - boot + BOOT_OFFSET)
-    movl    %cr0, %eax
-    andl    $~CR0_CD_NW, %eax
-    orl     $CR0_PE, %eax
-    movl    %eax, %cr0
-    ljmpl   $SELECTOR_CODE32, $(boot32 - IMAGE_BASE + ROM_BASE)
+    ENTER_PROTECTED_MODE(boot_gdt_pointer - boot + BOOT_OFFSET,
+                         boot32 - IMAGE_BASE + ROM_BASE)
 
 boot_gdt_pointer:
     .word   gdt_end - gdt - 1
@@ -43,9 +30,7 @@ boot_gdt_pointer:
 
     .code32
 boot32:
-    movw    $SELECTOR_DATA, %ax
-    movw    %ax, %ds
-    movw    %ax, %es
+    LOAD_DATA_SEGMENTS
     cld
     movl    $ROM_BASE, %esi
     movl    $IMAGE_BASE, %edi
@@ -72,13 +57,7 @@ reset:
     .code16
     .globl  trampoline
 trampoline:
-    cli
-    lgdtl   %cs:(trampoline_gdt_pointer - trampoline)
-    movl    %cr0, %eax
-    andl    $~CR0_CD_NW, %eax
-    orl     $CR0_PE, %eax
-    movl    %eax, %cr0
-    ljmpl   $SELECTOR_CODE32, $other_cpu32
+    ENTER_PROTECTED_MODE(trampoline_gdt_pointer - trampoline, other_cpu32)
 trampoline_gdt_pointer:
     .word   gdt_end - gdt - 1
     .long   gdt
@@ -90,23 +69,11 @@ other_cpu32:
     movl    $other_stack_end, %esp
     movl    $other_cpu_main, %ebx
 start32:
-    movw    $SELECTOR_DATA, %ax
-    movw    %ax, %ds
-    movw    %ax, %es
-    movw    %ax, %ss
+    LOAD_DATA_SEGMENTS
     lgdtl   gdt_pointer
     movl    $(CR4_PAE | CR4_OSXSAVE), %eax
     movl    %eax, %cr4
-    movl    $page_map, %eax
-    movl    %eax, %cr3
-    movl    $MSR_EFER, %ecx
-    rdmsr
-    orl     $(EFER_LME | EFER_NXE | EFER_SVME), %eax
-    wrmsr
-    movl    %cr0, %eax
-    orl     $(CR0_PG | CR0_WP | CR0_NE), %eax
-    movl    %eax, %cr0
-    ljmpl   $SELECTOR_CODE64, $start64
+    ENTER_LONG_MODE($page_map, EFER_NXE | EFER_SVME, CR0_WP | CR0_NE, start64)
 
     .code64
 start64:
@@ -118,46 +85,11 @@ start64:
     jmp     1b
 
 /*
- * Entry points of all vectors, STUB_SIZE bytes each. They give all frames the
- * same layout (struct Frame). The hypervisor and its guest have different
- * handlers.
+ * Entry points of all vectors, which give all frames the same layout (struct
+ * Frame). The hypervisor and its guest have different handlers.
  */
-    .macro  STUBS handler
-    .set    vector, 0
-    .rept   VECTORS
-    .balign STUB_SIZE
-    /* Vectors 8, 10-14, 17, 21, 29 and 30 come with an error code. */
-    .if vector > 31 || !((1 << (vector & 31)) & 0x60227d00)
-    pushq   $0
-    .endif
-    pushq   $vector
-    jmp     \handler
-    .set    vector, vector + 1
-    .endr
-    .endm
-
     .macro  HANDLER function
-    pushq   %rax
-    pushq   %rcx
-    pushq   %rdx
-    pushq   %rsi
-    pushq   %rdi
-    pushq   %r8
-    pushq   %r9
-    pushq   %r10
-    pushq   %r11
-    leaq    72(%rsp), %rdi
-    cld
-    call    \function
-    popq    %r11
-    popq    %r10
-    popq    %r9
-    popq    %r8
-    popq    %rdi
-    popq    %rsi
-    popq    %rdx
-    popq    %rcx
-    popq    %rax
+    CALL_FROM_INTERRUPT \function
     addq    $16, %rsp
     iretq
     .endm
@@ -165,14 +97,14 @@ start64:
     .globl  hypervisor_stubs
     .balign STUB_SIZE
 hypervisor_stubs:
-    STUBS   hypervisor_common
+    STUBS   VECTORS, hypervisor_common
 hypervisor_common:
     HANDLER hypervisor_interrupt
 
     .globl  guest_stubs
     .balign STUB_SIZE
 guest_stubs:
-    STUBS   guest_common
+    STUBS   VECTORS, guest_common
 guest_common:
     HANDLER guest_interrupt
 
@@ -240,10 +172,7 @@ vm_enter:
     .data
     .balign 8
 gdt:
-    .quad   0
-    .quad   0x00cf9b000000ffff      /* SELECTOR_CODE32 */
-    .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
-    .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
+    GDT_ENTRIES
 gdt_end:
 gdt_pointer:
     .word   gdt_end - gdt - 1
@@ -256,11 +185,7 @@ gdt_pointer:
 page_map:
     .quad   1f + PAGE_TABLE
     .balign 4096
-1:  .set    gib, 0
-    .rept   4
-    .quad   gib * GIB + PAGE_LARGE
-    .set    gib, gib + 1
-    .endr
+1:  GIB_PAGES 4, PAGE_LARGE
     .balign 4096
 
     .section .stacks, "aw", @nobits

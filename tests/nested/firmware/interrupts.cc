@@ -8,6 +8,7 @@
 
 #include "apic.h"
 #include "cpu.h"
+#include "descriptors.h"
 #include "serial.h"
 
 extern "C" char exception_stubs[];
@@ -16,8 +17,6 @@ extern "C" char wake_stub[];
 namespace {
 
 constexpr unsigned EXCEPTIONS = 32;
-/* start.S aligns the stubs to this. */
-constexpr unsigned EXCEPTION_STUB_SIZE = 16;
 constexpr uint16_t PRESENT_INTERRUPT_GATE = 0x8e00;
 
 struct Gate {
@@ -55,7 +54,7 @@ void set_gate(unsigned vector, const char *entry)
 void interrupts_init()
 {
     for (unsigned i = 0; i < EXCEPTIONS; i++) {
-        set_gate(i, exception_stubs + i * EXCEPTION_STUB_SIZE);
+        set_gate(i, exception_stubs + i * STUB_SIZE);
     }
     set_gate(WAKE_VECTOR, wake_stub);
     interrupts_load();

@@ -1,5 +1,5 @@
 /*
- * Addresses and selectors that the startup code and the C++ code share
+ * Addresses and sizes that the startup code and the C++ code share
  *
  * The ROM ends at 4 GiB, but the code is linked 2 GiB lower, so that the small
  * code model can address both the ROM and the RAM below 2 GiB. The page tables
@@ -16,11 +16,6 @@
 
 /* Direct map of all guest-physical addresses below 512 GiB */
 #define DIRECT_MAP_BASE 0x8000000000
-
-/* Selectors in the GDT of start.S */
-#define SELECTOR_CODE32 0x08
-#define SELECTOR_DATA   0x10
-#define SELECTOR_CODE64 0x18
 
 /* Page below 1 MiB where the other vCPUs start in real mode */
 #define TRAMPOLINE_BASE 0x8000

@@ -17,23 +17,16 @@
  */
 
 #include "layout.h"
+#include "start-macros.S"
 
-#define CR0_PE              0x00000001
-#define CR0_WP              0x00010000
-#define CR0_PG              0x80000000
-#define CR0_CD_NW           0x60000000
-#define CR4_PAE             0x00000020
 #define MSR_APIC_BASE       0x1b
 #define APIC_BASE_FIRST     0x00000100
-#define MSR_EFER            0xc0000080
-#define EFER_LME            0x00000100
 #define CPUID_FEATURES      1
 #define CPUID_APIC_ID_SHIFT 24
 
 /* Present, writable, accessed; and dirty, large page */
 #define PAGE_TABLE          0x023
 #define PAGE_LARGE          0x0e3
-#define GIB                 0x40000000
 
 /* Offsets of the other tables from the first one, and the total size */
 #define LOW_MAP             0x1000
@@ -48,20 +41,11 @@
     .code16
     .globl start16
 start16:
-    cli
-    lgdtl   %cs:(gdt_pointer - start16)
-    movl    %cr0, %eax
-    andl    $~CR0_CD_NW, %eax
-    orl     $CR0_PE, %eax
-    movl    %eax, %cr0
-    ljmpl   $SELECTOR_CODE32, $(start32 + ROM_LINK_OFFSET)
+    ENTER_PROTECTED_MODE(gdt_pointer - start16, start32 + ROM_LINK_OFFSET)
 
     .balign 8
 gdt:
-    .quad   0
-    .quad   0x00cf9b000000ffff      /* SELECTOR_CODE32 */
-    .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
-    .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
+    GDT_ENTRIES
 gdt_end:
 /* Written only to find out whether the ROM is writable */
 rom_word:
@@ -75,12 +59,7 @@ start16_end:
     .text
     .code32
 start32:
-    movw    $SELECTOR_DATA, %ax
-    movw    %ax, %ds
-    movw    %ax, %es
-    movw    %ax, %ss
-    movw    %ax, %fs
-    movw    %ax, %gs
+    LOAD_DATA_SEGMENTS
     movl    $CR4_PAE, %eax
     movl    %eax, %cr4
     movl    $MSR_APIC_BASE, %ecx
@@ -105,16 +84,7 @@ start32:
     movl    $ram_page_map, page_map_pointer
 
 enable_paging:
-    movl    page_map_pointer, %eax
-    movl    %eax, %cr3
-    movl    $MSR_EFER, %ecx
-    rdmsr
-    orl     $EFER_LME, %eax
-    wrmsr
-    movl    %cr0, %eax
-    orl     $(CR0_PG | CR0_WP), %eax
-    movl    %eax, %cr0
-    ljmpl   $SELECTOR_CODE64, $start64
+    ENTER_LONG_MODE(page_map_pointer, 0, CR0_WP, start64)
 
     .code64
 start64:
@@ -152,24 +122,13 @@ stop:
     jmp     stop
 
 /*
- * Entry points of the exceptions, EXCEPTION_STUB_SIZE bytes each. They give all
- * vectors the same stack frame (struct ExceptionFrame).
+ * Entry points of the exceptions, which give all of them the same stack frame
+ * (struct ExceptionFrame)
  */
     .globl exception_stubs
-    .balign 16
+    .balign STUB_SIZE
 exception_stubs:
-    .set vector, 0
-    .rept 32
-    .balign 16
-    /* The CPU pushes an error code for vectors 8, 10-14, 17, 21, 29 and 30. */
-    .if !((1 << vector) & 0x60227d00)
-    pushq   $0
-    .endif
-    pushq   $vector
-    jmp     exception_common
-    .set vector, vector + 1
-    .endr
-
+    STUBS   32, exception_common
 exception_common:
     movq    %rsp, %rdi
     cld
@@ -179,26 +138,7 @@ exception_common:
 /* Entry point of the interrupt that ends a hlt. */
     .globl wake_stub
 wake_stub:
-    pushq   %rax
-    pushq   %rcx
-    pushq   %rdx
-    pushq   %rsi
-    pushq   %rdi
-    pushq   %r8
-    pushq   %r9
-    pushq   %r10
-    pushq   %r11
-    cld
-    call    handle_wake
-    popq    %r11
-    popq    %r10
-    popq    %r9
-    popq    %r8
-    popq    %rdi
-    popq    %rsi
-    popq    %rdx
-    popq    %rcx
-    popq    %rax
+    CALL_FROM_INTERRUPT handle_wake
     iretq
 
 /*
@@ -219,11 +159,7 @@ page_map:
     .quad   3 * GIB + PAGE_LARGE
     .balign 4096
     /* DIRECT_MAP */
-    .set gib, 0
-    .rept 512
-    .quad   gib * GIB + PAGE_LARGE
-    .set gib, gib + 1
-    .endr
+    GIB_PAGES 512, PAGE_LARGE
 
     .section .stacks, "aw", @nobits
     .balign 16
