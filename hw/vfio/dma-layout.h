@@ -137,14 +137,14 @@ private:
 
     /* The extents to merge, see merge_some(). */
     struct MergeRule {
-        /* Only within blocks of this size... */
+        /* Merge only within blocks of this size... */
         uint64_t block;
         /* ...only within streams, or anywhere... */
         bool joined_only;
         /* ...and either mapped or unmapped extents. */
         bool mapped;
     };
-    /* Which extents merge_some() may merge */
+    /* The extents that merge_some() may merge */
     enum class Merging {
         kUnmapped,
         kMapped

@@ -6,7 +6,7 @@
 # shellcheck source=scripts/lib/core.sh
 source "$(dirname "${BASH_SOURCE[0]}")/core.sh"
 
-# For count_results
+# Evaluated by count_results
 results=()
 failed_steps=0
 

@@ -214,7 +214,7 @@ static void G_GNUC_PRINTF(1, 2) report(const char *fmt, ...)
     va_end(ap);
 }
 
-/* Of a million reports for each format, few are printed. */
+/* Few of a million reports are printed for each format. */
 static void test_reports(void)
 {
     GString *many;

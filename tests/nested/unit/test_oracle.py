@@ -168,7 +168,7 @@ class OracleTest(RefusalTest):
             'parallel 2\nshare 64M+cpu*4K 4K\n'
             'unshare 64M+4K+cpu*4K 4K\nend\n',
             'which vCPU comes first: the state of 0x4001000')
-        # Of three vCPUs, the first and the last agree
+        # The first and the last of three vCPUs agree
         self.assert_refused(
             'parallel 3\nshare 64M+4K 4K\nunshare 64M+cpu*4K 4K\nend\n',
             'which vCPU comes first: the state of 0x4001000')

@@ -84,7 +84,7 @@ void conv_move_window(unsigned int place);
 void conv_reset(void);
 void conv_query(unsigned int number);
 
-/* For checks, while no other thread runs */
+/* These are called by checks, while no other thread runs. */
 unsigned int conv_place(void);
 bool conv_is_registered(unsigned int container, unsigned int window);
 bool conv_page_is_shared(unsigned int block, unsigned int page);

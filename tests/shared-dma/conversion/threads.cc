@@ -3,8 +3,8 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * For ThreadSanitizer.  Steps are chosen at random; the checks do not depend on
- * the order of threads.
+ * ThreadSanitizer looks for data races.  Steps are chosen at random; the checks
+ * do not depend on the order of threads.
  */
 
 #include <cstdio>
