@@ -83,7 +83,7 @@ class Server(threading.Thread):
 
 @unittest.skipUnless((LIBRARY / 'qemu/qmp').is_dir(),
                      "QEMU's Python library: scripts/build-qemu unpacks it")
-class Live(unittest.TestCase):
+class LiveTest(unittest.TestCase):
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
@@ -106,19 +106,19 @@ class Live(unittest.TestCase):
         self.assertEqual(status, 1)
         self.assertIn('No such file or directory. Start QEMU', words)
 
-    def test_another_client(self) -> None:
+    def test_socket_in_use(self) -> None:
         self.serve(greets=False)
         status, words = self.run_tool()
         self.assertEqual(status, 1)
         self.assertIn('Is another client connected?', words)
 
-    def test_another_qemu(self) -> None:
+    def test_qemu_without_query_guest_memfd(self) -> None:
         self.serve(knows=False)
         status, words = self.run_tool()
         self.assertEqual(status, 1)
         self.assertIn('this QEMU has no query-guest-memfd', words)
 
-    def test_picture_and_record(self) -> None:
+    def test_svg_and_record(self) -> None:
         self.serve()
         still, kept = (self.path.with_suffix(name)
                        for name in ('.svg', '.jsonl'))
@@ -161,20 +161,20 @@ class Live(unittest.TestCase):
                          shown.count('\x1b[?1049l'))
         self.assertNotIn('Traceback', shown)
 
-    def test_q_quits(self) -> None:
+    def test_quit_key(self) -> None:
         status, shown = self.in_terminal(
             lambda server, pid, terminal: os.write(terminal, b'q'))
         self.assertEqual(status, 0, shown)
         self.check_restored(shown)
         self.assertTrue(re.search('█', shown))
 
-    def test_interrupted(self) -> None:
+    def test_interrupt_key(self) -> None:
         status, shown = self.in_terminal(
             lambda server, pid, terminal: os.write(terminal, b'\x03'))
         self.assertEqual(status, 0, shown)
         self.check_restored(shown)
 
-    def test_qemu_gone(self) -> None:
+    def test_qemu_ends(self) -> None:
         status, shown = self.in_terminal(
             lambda server, pid, terminal: server.end())
         self.assertEqual(status, 0, shown)

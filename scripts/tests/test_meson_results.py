@@ -57,7 +57,7 @@ GTEST = '''<?xml version="1.0" encoding="UTF-8"?>
 '''
 
 
-class Counting(unittest.TestCase):
+class CountFilesTest(unittest.TestCase):
     """Counts of failed cases, with the installed meson."""
 
     def setUp(self) -> None:
@@ -82,7 +82,7 @@ class Counting(unittest.TestCase):
             ['/usr/bin/meson', *arguments], cwd=self.root, check=False,
             stdin=subprocess.DEVNULL, capture_output=True).returncode
 
-    def test_each(self) -> None:
+    def test_counts_of_each_protocol(self) -> None:
         log = self.root / 'build/meson-logs/testlog.junit.xml'
         for name, (_, _, wanted) in TESTS.items():
             with self.subTest(name):
@@ -91,7 +91,7 @@ class Counting(unittest.TestCase):
                 if status:
                     self.assertIn('failed', wanted)
 
-    def test_all_together(self) -> None:
+    def test_counts_of_all_tests(self) -> None:
         self.run_meson('test', '-C', 'build')
         total: Counter[str] = Counter()
         for _, _, wanted in TESTS.values():

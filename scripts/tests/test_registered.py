@@ -17,9 +17,9 @@ TESTS = (('tests/gtest', '*-test.cc', 'tests/gtest'),
          ('scripts/tests', 'test_*.py', 'scripts'))
 
 
-class Registered(unittest.TestCase):
+class RegistrationTest(unittest.TestCase):
 
-    def test_each_file(self) -> None:
+    def test_files_are_named_in_meson_build(self) -> None:
         for folder, pattern, owner in TESTS:
             text = (ROOT / owner / 'meson.build').read_text(encoding='utf-8')
             words = set(re.findall(r"'(?:\w+/)*([\w-]+)(?:\.cc)?'", text))

@@ -59,9 +59,9 @@ def help_of(path: Path) -> subprocess.CompletedProcess[str]:
     return execute(path, '--help')
 
 
-class Usage(unittest.TestCase):
+class UsageTest(unittest.TestCase):
 
-    def test_there_are_scripts(self) -> None:
+    def test_scripts_are_found(self) -> None:
         names = {path.name for path in scripts()}
         self.assertLessEqual({'build-qemu', 'check', 'demo', 'dma-map-view',
                               'run', 'build-kernel'}, names)
@@ -100,7 +100,7 @@ class Usage(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), (2, ''))
         self.assertIn(why, result.stderr)
 
-    def test_value_is_missing(self) -> None:
+    def test_missing_values_are_rejected(self) -> None:
         self.assertEqual(
             {str(path.relative_to(ROOT)) for path in filter(is_shell,
                                                             scripts())},
@@ -111,7 +111,7 @@ class Usage(unittest.TestCase):
                     self.refuses(name, option,
                                  why=f'{option}: expected one argument')
 
-    def test_empty_values_are_none(self) -> None:
+    def test_empty_values_are_rejected(self) -> None:
         for name, option in (('scripts/build-qemu', '--qemu-source'),
                              ('scripts/qemu-suites', '--counts'),
                              ('tests/nested/build-kernel', '--config')):
@@ -119,13 +119,13 @@ class Usage(unittest.TestCase):
                 self.refuses(name, f'{option}=',
                              why=f'{option}: must not be empty')
 
-    def test_wrong_numbers(self) -> None:
+    def test_invalid_numbers_are_rejected(self) -> None:
         for number in ('0', '-1', 'x'):
             with self.subTest(number):
                 self.refuses('scripts/check', f'--jobs={number}',
                              why='must be an integer >= 1')
 
-    def test_options_that_contradict(self) -> None:
+    def test_contradictory_options_are_rejected(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
                         ('--sanitize', '--soak', '1'),
                         ('--fast', 'split-type1')):
@@ -134,7 +134,7 @@ class Usage(unittest.TestCase):
                              why='not allowed with argument')
 
 
-class OtherSystems(unittest.TestCase):
+class OtherSystemsTest(unittest.TestCase):
     """Runs a copy of the scripts without Debian's package tools."""
 
     def setUp(self) -> None:
@@ -159,7 +159,7 @@ class OtherSystems(unittest.TestCase):
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False, timeout=60)
 
-    def test_kernel_image_is_copied_by_hand(self) -> None:
+    def test_existing_kernel_image_is_used(self) -> None:
         result = self.build_kernel()
         self.assertEqual(result.returncode, 1)
         self.assertIn('this is not a Debian system', result.stderr)
@@ -172,13 +172,13 @@ class OtherSystems(unittest.TestCase):
         self.assertEqual(image.read_bytes(), b'kernel')
 
 
-class L1Init(unittest.TestCase):
+class L1InitTest(unittest.TestCase):
     """l1-init must refuse to run on a user's machine, where it would mount."""
 
-    def test_cannot_be_typed(self) -> None:
+    def test_l1_init_is_not_executable(self) -> None:
         self.assertFalse(os.access(L1_INIT, os.X_OK))
 
-    def test_refuses(self) -> None:
+    def test_l1_init_refuses_to_run(self) -> None:
         # This user could not mount, even if the check were missing
         nobody = 65534 if os.geteuid() == 0 else None
         with L1_INIT.open(encoding='utf-8') as script:

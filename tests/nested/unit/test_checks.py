@@ -12,7 +12,7 @@ from harness.l1 import L1Error, L1Hung
 
 class ChecksTest(unittest.TestCase):
 
-    def test_goes_on_after_a_failure(self) -> None:
+    def test_failed_check_is_recorded(self) -> None:
         checks = Checks()
         self.assertFalse(checks.check(False, 'bad', 'why'))
         self.assertTrue(checks.check(True, 'good', 'unused'))
@@ -21,7 +21,7 @@ class ChecksTest(unittest.TestCase):
         self.assertEqual([result.name for result in checks.failures], ['bad'])
         self.assertEqual(checks.failed, 1)
 
-    def test_can_be_followed(self) -> None:
+    def test_callback_receives_each_line(self) -> None:
         lines: list[str] = []
         checks = Checks(lines.append)
         checks.check(True, 'good', 'unused')
@@ -57,13 +57,13 @@ class TapTest(unittest.TestCase):
             'TAP version 13', 'ok 1 - good of its kind', '# two', '# lines',
             'not ok 2 - bad', '# why', '# so', '1..2'])
 
-    def test_all_good(self) -> None:
+    def test_no_failure(self) -> None:
         checks = Checks()
         checks.check(True, 'good')
         self.tap.add_all(checks)
         self.assertTrue(self.tap.finish())
 
-    def test_nothing_is_a_failure(self) -> None:
+    def test_no_checks_is_a_failure(self) -> None:
         self.assertFalse(self.tap.finish())
         self.assertEqual(self.lines(), ['TAP version 13',
                                         'Bail out! nothing was tested'])

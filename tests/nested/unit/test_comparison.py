@@ -45,10 +45,10 @@ class FailureTest(unittest.TestCase):
                          'why')
         self.assertEqual(qemu_message('\n'), '')
 
-    def test_all_is_right(self) -> None:
+    def test_no_failure(self) -> None:
         self.assertEqual(describe_failure(True, []), '')
 
-    def test_qemu_ends(self) -> None:
+    def test_qemu_ends_with_message(self) -> None:
         failures = [failed('the level 2 machine works',
                            f'QEMU ended with status 1\n{DEVICE_ERROR}\n')]
         message = 'vfio 0000:00:02.0: no room: Device or resource busy'
@@ -57,7 +57,7 @@ class FailureTest(unittest.TestCase):
         self.assertEqual(describe_failure(True, failures),
                          f'breaks off: {message}')
 
-    def test_qemu_ends_silently(self) -> None:
+    def test_qemu_ends_without_message(self) -> None:
         failures = [failed('the level 2 machine works',
                            'QEMU ended with status 1\n')]
         self.assertEqual(describe_failure(False, failures),
@@ -70,7 +70,7 @@ class FailureTest(unittest.TestCase):
         self.assertEqual(describe_failure(True, failures),
                          'stands still: QMP command quit : TimeoutError')
 
-    def test_conversion_fails(self) -> None:
+    def test_failed_conversion(self) -> None:
         call = '16 hypercall cpu=0 gpa=0x10 pages=0x7f ret=-28 expected=0'
         failures = [failed('line 16, sync: 1 conversion calls',
                            'guest says 0'),
@@ -79,20 +79,20 @@ class FailureTest(unittest.TestCase):
         self.assertEqual(describe_failure(True, failures),
                          'fails, ENOSPC: line 16, gpa=0x10 pages=0x7f')
 
-    def test_qemu_ends_after_a_failure(self) -> None:
+    def test_qemu_ends_after_failed_conversion(self) -> None:
         failures = [failed('line 16: share 16M 1G', '16 hypercall cpu=0 '
                            'gpa=0x10 pages=0x7f ret=-28 expected=0'),
                     failed('the level 2 machine works',
                            'QEMU ended\nqemu: why')]
         self.assertEqual(describe_failure(True, failures), 'breaks off: why')
 
-    def test_level_1_breaks(self) -> None:
+    def test_level_1_error(self) -> None:
         self.assertEqual(
             describe_failure(False, [failed('the level 1 machine works',
                                      'level 1: no file\nmore')]),
             'no result: level 1: no file')
 
-    def test_anything_else(self) -> None:
+    def test_other_failed_check(self) -> None:
         self.assertEqual(
             describe_failure(True, [failed('no event was lost',
                                            '5 were lost')]),
@@ -106,12 +106,12 @@ class CellTest(unittest.TestCase):
         self.assertEqual(entries(State(2, 99, 34, 40), before), '32')
         self.assertEqual(entries(State(2, 99, 34, 40)), '34')
 
-    def test_map_events_stand_in(self) -> None:
+    def test_map_events_replace_unknown_entries(self) -> None:
         before = State(1, 17, None, 4)
         self.assertEqual(entries(State(2, 99, None, 40), before), '36*')
         self.assertEqual(entries(State(2, 99, None, 40)), '40*')
 
-    def test_no_entries_are_known(self) -> None:
+    def test_unknown_entries(self) -> None:
         self.assertEqual(entries(State(2, 99, None, None)), '-')
         self.assertEqual(entries(State(2, 99, None, 4),
                                  State(1, 17, None, None)), '-')
@@ -139,14 +139,14 @@ class CellTest(unittest.TestCase):
 
 class TableTest(unittest.TestCase):
 
-    def test_runs_are_needed_once(self) -> None:
+    def test_runs_are_unique(self) -> None:
         runs = row('instructions', ('type1', 'iommufd')).runs()
         self.assertEqual(len(runs), len(set(runs)))
         # Three without a device, four for each backend
         self.assertEqual(len(runs), 3 + 2 * 4)
         self.assertTrue(all(run.icount for run in runs))
 
-    def test_programs_can_be_run(self) -> None:
+    def test_programs_are_valid(self) -> None:
         for line in all_rows():
             for run in line.runs():
                 with self.subTest(run=str(run)):
@@ -156,7 +156,7 @@ class TableTest(unittest.TestCase):
                     if not line.is_long:
                         check_program(program, run.backend)
 
-    def test_before_mastering_others_are_taken_off(self) -> None:
+    def test_other_entries_are_subtracted(self) -> None:
         line = next(line for line in row('entries').lines
                     if 'before bus mastering' in line.label)
         outcomes = {
@@ -209,7 +209,7 @@ class TableTest(unittest.TestCase):
              'conversions beside PAM; type1': '99 in 60 s',
              'times PAM was switched; type1': '12 in 60 s'})
 
-    def test_stalls_of_a_run_that_broke(self) -> None:
+    def test_stalls_of_a_failed_run(self) -> None:
         lines = row('stalls').lines
         outcomes: Outcomes = {
             run: outcome(failure='breaks off: why') if run.program.endswith(
@@ -219,7 +219,7 @@ class TableTest(unittest.TestCase):
                          {line.label for line in lines
                           if 'PAM' in line.label})
 
-    def test_side_by_side(self) -> None:
+    def test_table_of_three_qemus(self) -> None:
         run = Run('share-2g', 'type1')
         states = [State(1, 9, 1018, 1020)]
         table = format_table([row('guest-2g')], {
@@ -239,7 +239,7 @@ class TableTest(unittest.TestCase):
             '',
             '[1] does not start: too old'])
 
-    def test_no_notes(self) -> None:
+    def test_table_without_notes(self) -> None:
         run = Run('share-2g', 'type1')
         table = format_table([row('guest-2g')], {
             'ours': {run: outcome([State(1, 9, 1018, 1020)])}})

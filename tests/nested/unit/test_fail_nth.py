@@ -17,7 +17,7 @@ def scenarios(text: str, most: int = 100) -> list[Scenario]:
 
 class ScenarioTest(unittest.TestCase):
 
-    def test_states(self) -> None:
+    def test_setup_and_step_of_each_scenario(self) -> None:
         found = scenarios('share 64M 2M\nmaster on\nunshare 64M+4K 4K\n'
                           'master off\nshare 64M 1M')
         self.assertEqual([(each.setup, each.step) for each in found], [
@@ -37,12 +37,12 @@ class ScenarioTest(unittest.TestCase):
             64 * MIB + offset for cpu in (0, MIB) for offset in (
                 cpu, cpu + 4 * KIB, cpu + 16 * KIB, cpu + 20 * KIB)])
 
-    def test_what_makes_no_call_is_left_out(self) -> None:
+    def test_steps_without_system_calls_are_skipped(self) -> None:
         self.assertEqual(len(scenarios(
             'share 64M 4K\nshare 64M 4K\nshare BAR 1M\nshare ROM 4K\n'
             'unshare 64M pages 0 expect EINVAL\nmaster off')), 1)
 
-    def test_the_same_is_not_done_twice(self) -> None:
+    def test_equal_scenarios_are_merged(self) -> None:
         self.assertEqual(len(scenarios(
             'repeat 5\nshare 64M 4K\nunshare 64M 4K\nend')), 2)
 
@@ -53,17 +53,17 @@ class ScenarioTest(unittest.TestCase):
         self.assertEqual(second.setup, (MASTER_ON,))
         self.assertEqual(third.setup, (MASTER_OFF,))
 
-    def test_only_the_first(self) -> None:
+    def test_limit_of_scenarios(self) -> None:
         self.assertEqual(len(scenarios('repeat 50\nshare 64M+i*8K 4K\nend',
                                        7)), 7)
 
-    def test_refused(self) -> None:
+    def test_unsupported_programs_are_rejected(self) -> None:
         for text in ('virtio-mem 1G', 'implicit on\nshare 64M 4K',
                      'results snp\nshare 64M 4K', 'sync'):
             with self.assertRaises(ProgramError):
                 scenarios(text)
 
-    def test_program(self) -> None:
+    def test_serving_program(self) -> None:
         machine = compile_program('memory 512M', 'text').machine
         program = serving_program(machine, [MASTER_ON, share(64 * MIB, MIB)])
         same = compile_program(

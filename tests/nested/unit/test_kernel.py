@@ -23,9 +23,9 @@ class ReleaseTest(unittest.TestCase):
             file.flush()
             return kernel_release(Path(file.name))
 
-    def test_release(self) -> None:
+    def test_release_of_kernel_image(self) -> None:
         self.assertEqual(self._release(b'HdrS'), '7.3.4')
 
-    def test_another_file(self) -> None:
+    def test_other_file_is_rejected(self) -> None:
         with self.assertRaises(MissingError):
             self._release(b'\0\0\0\0')

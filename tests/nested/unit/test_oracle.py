@@ -78,7 +78,7 @@ class ParallelDmaTest(RefusalTest):
         self.assert_refused(
             f'{start}parallel 2\n{inside}\nend\n', reason)
 
-    def test_is_done_once(self) -> None:
+    def test_dma_is_done_by_one_vcpu(self) -> None:
         oracle, events, _ = run(
             self.START + 'parallel 3\n'
             'dma-to 64M 64 seed 1 arrives\ndma-to 65M 64 seed 1 blocked\n'
@@ -89,14 +89,14 @@ class ParallelDmaTest(RefusalTest):
         self.assertEqual(events[-1].faults, [Fault(65 * MIB, True)])
         self.assertTrue(oracle.master)
 
-    def test_is_left_alone(self) -> None:
+    def test_rejects_conversion_of_dma_target(self) -> None:
         for what in ('dma-to 64M 64 seed 1 arrives\nshare 63M+cpu*1M 4K',
                      'dma-to 70M 64 seed 1 blocked\nunshare 69M+cpu*1M 4K',
                      'dma-to 64M 64 seed 1 arrives\nshare 31M+cpu*1M 4K'):
             self.refused(self.START, what, 'another vCPU converts or fills|'
                          'read or written at')
 
-    def test_mapping_is_left_alone(self) -> None:
+    def test_rejects_split_of_dma_mapping(self) -> None:
         # The shared memory there is contiguous with the target
         what = 'dma-to 64M 64 seed 1 arrives\nunshare 64M+cpu*64K 4K'
         reason = 'its mapping could be split during DMA'
@@ -109,7 +109,7 @@ class ParallelDmaTest(RefusalTest):
         run('shared-dma-extent page\n' + self.START + 'parallel 2\n'
             'dma-to 64M 64 seed 1 arrives\nunshare 64M+4K+cpu*64K 4K\nend\n')
 
-    def test_merges(self) -> None:
+    def test_rejects_merge_of_dma_mapping(self) -> None:
         inside = 'dma-to 64M 64 seed 1 arrives\nshare 66M+cpu*8K 4K'
         run(self.START + f'parallel 2\n{inside}\nend\n')
         self.refused('dma-entry-limit 100\n' + self.START, inside,
@@ -197,7 +197,7 @@ class OracleTest(RefusalTest):
         self.assert_refused('audit 64M+8 4K\n', 'not the start of a page')
         self.assert_refused('audit 1M 4K\n', 'not RAM for programs')
 
-    def test_audit_destroys(self) -> None:
+    def test_audit_overwrites_memory(self) -> None:
         text = 'fill 64M 4K seed 1\naudit 64M-4K 8K\n'
         verify = 'verify 64M 64 seed 1\n'
         self.assert_refused(text + verify, 'an audit has written to 0x4000000')
@@ -221,12 +221,12 @@ class OracleTest(RefusalTest):
                 self.assert_refused(f'{op} {bad}\n', 'must return -22')
         self.assert_refused('share 64M 4K expect EINVAL\n', 'must return 0')
 
-    def test_nothing_there(self) -> None:
+    def test_unbacked_addresses(self) -> None:
         for nothing in ('1T 4K', 'BAR 1M', '0-4K pages 1', 'HIGH_END 4K'):
             self.assertEqual(final(f'share {nothing}\n'), [])
             self.assertEqual(final(f'unshare {nothing} expect EINVAL\n'), [])
 
-    def test_over_the_end(self) -> None:
+    def test_range_across_end_of_memory(self) -> None:
         self.assertEqual(final('share LOW_END-4K pages 2\n'),
                          [(2 * GIB - 4096, 2 * GIB)])
         self.assertEqual(
@@ -234,10 +234,10 @@ class OracleTest(RefusalTest):
                   'unshare LOW_END-8K pages 3 expect EINVAL\n'),
             [(2 * GIB - 4096, 2 * GIB)])
 
-    def test_other_errors_change_nothing(self) -> None:
+    def test_failed_conversion_changes_nothing(self) -> None:
         self.assertEqual(final('share 64M 4K expect ENOSPC\n'), [])
 
-    def test_firmware_is_left_alone(self) -> None:
+    def test_rejects_access_to_firmware(self) -> None:
         self.assert_refused('share 1M 4K\n', 'belongs to the firmware')
         self.assert_refused('unshare ROM 4K\n', 'belongs to the firmware')
         self.assert_refused('fill 1M 8 seed 1\n', 'not RAM for programs')
@@ -299,7 +299,7 @@ class OracleTest(RefusalTest):
         program = compile_program(self.SETUP, 'text')
         self.assertEqual(list(Oracle(program, False).run())[-1].word, 'done')
 
-    def test_dma_that_contradicts(self) -> None:
+    def test_rejects_wrong_dma_expectations(self) -> None:
         self.assert_refused(self.SETUP + 'dma-to 64M 8 seed 1 blocked\n',
                             'must arrive')
         self.assert_refused(self.SETUP + 'dma-to 80M 8 seed 1 arrives\n',
@@ -332,7 +332,7 @@ class OracleTest(RefusalTest):
             self.SETUP + 'reset\nshare 64M 4K\n'
             'dma-to 64M 8 seed 1 arrives\n', 'scratch')
 
-    def test_peak(self) -> None:
+    def test_peak_of_shared_and_touched_memory(self) -> None:
         oracle, _, _ = run('share 64M 2M\nunshare 64M 2M\n'
                            'fill 64M 1M seed 1\n')
         self.assertEqual(oracle.peak_shared, 2 * MIB + 65536)

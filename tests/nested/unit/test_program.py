@@ -63,7 +63,7 @@ class CompilerTest(unittest.TestCase):
                          ('unshare', 0x4002001, 3, 0, -errno.EINVAL))
         self.assertEqual(done.op, 'done')
 
-    def test_packed(self) -> None:
+    def test_packed_program(self) -> None:
         program = compile_text('cpus 3\nverify 32M 4K zero\n')
         data = program.pack()
         header = HEADER.unpack(data[:HEADER.size])

@@ -58,7 +58,7 @@ def test_it(checks):
     checks.check(True, 'two')
 '''), (0, ['ok 1 - one', 'ok 2 - two', '1..2']))
 
-    def test_a_check_fails(self) -> None:
+    def test_failed_check(self) -> None:
         self.assertEqual(self.run_tests('''
 def test_it(checks):
     checks.check(False, 'one', 'why')
@@ -66,7 +66,7 @@ def test_it(checks):
 '''), (1, ['not ok 1 - one', 'ok 2 - two', '1..2']))
         self.assertIn('# why', self.out)
 
-    def test_a_test_without_checks_is_a_point(self) -> None:
+    def test_each_test_without_checks_is_a_point(self) -> None:
         self.assertEqual(self.run_tests('''
 import pytest
 def test_good(): print('noise')
@@ -76,14 +76,14 @@ def test_left_out(): pass
 '''), (1, ['ok 1 - test_it.py::test_good', 'not ok 2 - test_it.py::test_bad',
            'ok 3 - test_it.py::test_left_out # SKIP no device', '1..3']))
 
-    def test_an_error_after_checks(self) -> None:
+    def test_exception_after_checks(self) -> None:
         self.assertEqual(self.run_tests('''
 def test_it(checks):
     checks.check(True, 'one')
     raise ValueError('broken')
 '''), (1, ['ok 1 - one', 'not ok 2 - test_it.py::test_it', '1..2']))
 
-    def test_fixtures_fail(self) -> None:
+    def test_failing_fixtures(self) -> None:
         self.assertEqual(self.run_tests('''
 import pytest
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_late(late): pass
            'ok 2 - test_it.py::test_late',
            'not ok 3 - test_it.py::test_late: teardown', '1..3']))
 
-    def test_no_check_was_made(self) -> None:
+    def test_unused_checks_fixture_is_a_failure(self) -> None:
         self.assertEqual(self.run_tests('def test_it(checks): pass'),
                          (1, ['not ok 1 - test_it.py::test_it', '1..1']))
 
@@ -113,12 +113,12 @@ def test_late(late): pass
         self.assertNotEqual(status, 0)
         self.assertEqual(points, ['Bail out! nothing was tested'])
 
-    def test_the_first_attempt_does_not_count(self) -> None:
+    def test_hung_test_is_repeated(self) -> None:
         self.assertEqual(self.run_tests(HANGS_ONCE),
                          (0, ['ok 1 - attempt 2', '1..1']))
         self.assertIn('# repeated, because the level 1 machine hung: stood '
                       'still', self.out)
 
-    def test_the_second_hang_is_a_failure(self) -> None:
+    def test_second_hang_is_a_failure(self) -> None:
         self.assertEqual(self.run_tests(HANGS), (
             1, ['ok 1 - began', 'not ok 2 - test_it.py::test_hangs', '1..2']))

@@ -28,11 +28,11 @@ class RandomProgramTest(unittest.TestCase):
                 self.assertEqual(random_program(seed, CALLS, backend),
                                  random_program(seed, CALLS, backend))
 
-    def test_another_seed_another_program(self) -> None:
+    def test_seeds_give_different_programs(self) -> None:
         self.assertEqual(len({random_program(seed, CALLS, 'type1')
                               for seed in range(20)}), 20)
 
-    def test_backends_differ_in_the_limit_only(self) -> None:
+    def test_backends_differ_only_in_entry_limit(self) -> None:
         def lines(seed: int, backend: str) -> list[str]:
             text = random_program(seed, CALLS, backend)
             return [line for line in text.splitlines()
@@ -40,7 +40,7 @@ class RandomProgramTest(unittest.TestCase):
         for seed in range(20):
             self.assertEqual(lines(seed, 'type1'), lines(seed, 'iommufd'))
 
-    def test_all_are_right(self) -> None:
+    def test_programs_are_valid_and_use_all_operations(self) -> None:
         """The oracle accepts the programs, and they have all operations."""
         words = set()
         for seed in range(SEEDS):
@@ -54,7 +54,7 @@ class RandomProgramTest(unittest.TestCase):
              'master', 'off', 'pam', 'EINVAL', 'sync', 'audit', 'reset',
              'blocks', 'page', 'dma-entry-limit'}, words)
 
-    def test_follows_what_is_shared(self) -> None:
+    def test_generator_and_oracle_agree_on_final_state(self) -> None:
         """The generator and the oracle agree about the state at the end."""
         for seed in range(40):
             generator = Generator(seed, CALLS, 'type1')
@@ -68,7 +68,7 @@ class RandomProgramTest(unittest.TestCase):
                      if oracle.shared.covers(page, page + PAGE_SIZE)},
                     {page for page, shared in pages.items() if shared})
 
-    def test_devices_only_where_they_can_be(self) -> None:
+    def test_iommufd_programs(self) -> None:
         """Parallel blocks can have DMA, and iommufd has no limit."""
         blocks = 0
         for seed in range(50):

@@ -32,7 +32,7 @@ class RegistrationTest(unittest.TestCase):
         assert match, variable
         return set(re.findall(r"'([^']+)'", match[1]))
 
-    def test_each_test_case(self) -> None:
+    def test_parametrized_programs_are_registered(self) -> None:
         both = self.names('nested_programs')
         programs = {f'{name}-{backend}' for name in both
                     for backend in ('type1', 'iommufd')} | \
@@ -48,13 +48,13 @@ class RegistrationTest(unittest.TestCase):
                  for name in collected() if name.startswith('test_programs.')}
         self.assertEqual(found, expected)
 
-    def test_each_module(self) -> None:
+    def test_modules_are_registered(self) -> None:
         found = {path.stem for path in (NESTED / 'cases').glob('test_*.py')}
         self.assertEqual(found - {'test_programs'}, {
             f'test_{name}' for name in self.names('nested_cases') |
             self.names('nested_cases_by_backend')})
 
-    def test_those_by_backend_have_nothing_else(self) -> None:
+    def test_cases_by_backend_name_their_backend(self) -> None:
         modules = {f'test_{name}.py' for name
                    in self.names('nested_cases_by_backend')}
         seen = 0
@@ -64,7 +64,7 @@ class RegistrationTest(unittest.TestCase):
                 self.assertRegex(name, 'type1|iommufd')
         self.assertTrue(seen)
 
-    def test_those_that_take_long_exist(self) -> None:
+    def test_long_tests_exist(self) -> None:
         known = {name.replace('_', '-') for name
                  in self.names('nested_cases')} | {
             f'{name.replace("_", "-")}-{backend}' for name

@@ -75,10 +75,10 @@ class SummaryTest(unittest.TestCase):
             summarize('query-status', IDLE, [0.5, 0.001, 0.002]),
             Latency('query-status', IDLE, 2.0, 500.0, [500.0, 1.0, 2.0]))
 
-    def test_median_of_an_even_number(self) -> None:
+    def test_median_of_even_count(self) -> None:
         self.assertEqual(summarize('x', BUSY, [0.004, 0.001]).median, 2.5)
 
-    def test_vcpus_are_summed_up(self) -> None:
+    def test_statistics_are_summed_over_vcpus(self) -> None:
         self.assertEqual(
             sum_up([{'stats': [{'name': 'hypercalls', 'value': 1},
                                {'name': 'io_exits', 'value': 10}]},
@@ -100,7 +100,7 @@ class TimingTest(unittest.TestCase):
     def play_block(self, guest: Any) -> None:
         self.bench._expect(guest, self.parallel)
 
-    def test_what_a_qemu_does_not_have_is_not_asked(self) -> None:
+    def test_unsupported_commands_are_skipped(self) -> None:
         guest: Any = Guest(self.clock, {'query-status': 0.125, 'quit': 1})
         self.bench.at_sync(mock.Mock(), guest, 1)
         latency, = self.bench.figures.latencies
@@ -108,14 +108,14 @@ class TimingTest(unittest.TestCase):
                          ('query-status', IDLE))
         self.assertEqual((latency.median, latency.longest), (125.0, 125.0))
 
-    def test_time_is_up(self) -> None:
+    def test_time_limit_ends_sampling(self) -> None:
         guest: Any = Guest(self.clock, {'query-status': 7.0,
                                         'query-guest-memfd': 4.0})
         self.bench.at_sync(mock.Mock(), guest, 1)
         self.assertEqual([len(latency.times) for latency
                           in self.bench.figures.latencies], [2, 2])
 
-    def test_times_until_qemu_stood_still_are_kept(self) -> None:
+    def test_latencies_before_a_stall_are_kept(self) -> None:
         guest: Any = Guest(self.clock, {'query-status': 0.25,
                                         'query-guest-memfd': 0.25})
         guest.answers_left = 4
@@ -132,7 +132,7 @@ class TimingTest(unittest.TestCase):
                           in self.bench.figures.latencies], [BUSY])
         self.assertEqual(self.bench.figures.load, Load(80.0, 7, 5))
 
-    def test_guest_comes_to_its_end_too_early(self) -> None:
+    def test_guest_ends_early(self) -> None:
         guest: Any = Guest(self.clock, {'query-status': 60.0})
         guest.line = 'ok 3 failures=0'
         with self.assertRaisesRegex(L2Error, 'sends "ok 3 failures=0"'):
@@ -144,5 +144,5 @@ class TimingTest(unittest.TestCase):
         with self.assertRaisesRegex(L2Error, 'internal-error'):
             self.play_block(guest)
 
-    def test_kernel_is_not_followed(self) -> None:
+    def test_kernel_edge_is_not_watched(self) -> None:
         self.assertFalse(self.bench._watches_edge)
