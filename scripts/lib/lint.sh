@@ -57,7 +57,7 @@ cpp_files()
 
 c_files()
 {
-    own_files . | grep -E '\.[ch]$' | grep -vxF -f <(cpp_files)
+    own_files . | grep -E '\.([ch]|c\.inc)$' | grep -vxF -f <(cpp_files)
 }
 
 # Prints all files that can have comments, except patches of QEMU's files
