@@ -83,6 +83,7 @@
     PLAIN   SVM_EXIT_LDTR_WRITE, "LLDT", lldt %ax
     PLAIN   SVM_EXIT_TR_WRITE, "LTR", ltr %ax
     PLAIN   SVM_EXIT_RDTSC, "RDTSC", rdtsc
+    PLAIN   SVM_EXIT_RDTSCP, "RDTSCP", rdtscp
     PLAIN   SVM_EXIT_RDPMC, "RDPMC", rdpmc
     PLAIN   SVM_EXIT_PUSHF, "PUSHF", pushfq
     PLAIN   SVM_EXIT_POPF, "POPF", popfq
@@ -131,6 +132,13 @@ CODE    guest_sel_write_mov
 CODE    guest_sel_write_end
     vmmcall
 
+CODE    guest_rdtsc
+    rdtsc
+    vmmcall
+CODE    guest_rdtscp
+    rdtscp
+    vmmcall
+
 CODE    guest_load
     movb    (%rbx), %al
     .skip   15, 0x90
@@ -169,6 +177,14 @@ CODE    guest_wait
     movl    (%rbx), %eax
 1:  cmpl    %eax, (%rbx)
     je      1b
+    vmmcall
+
+/* Wait until the word at %rbx is not 0, enable interrupts, and exit. */
+CODE    guest_wait_sti
+    cmpl    $0, (%rbx)
+    je      guest_wait_sti
+    sti
+    nop
     vmmcall
 
 /* Increment the word at %rbx, wait until the one at %r12 is equal, and exit. */

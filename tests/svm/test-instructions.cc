@@ -33,8 +33,8 @@ struct Instruction {
 };
 
 extern "C" const Instruction instructions[], instructions_end[];
-extern "C" const char guest_sel_write[], guest_sel_write_mov[],
-    guest_sel_write_end[];
+extern "C" const char guest_rdtsc[], guest_rdtscp[], guest_sel_write[],
+    guest_sel_write_mov[], guest_sel_write_end[];
 
 Vmcb run(const Instruction &instruction)
 {
@@ -94,6 +94,18 @@ const Instruction *test_same_name(const Instruction *first)
     return end;
 }
 
+/* @code is not the instruction of @intercept, but a similar one. */
+void test_not_intercepted(const char *name, const char *code,
+                          uint64_t intercept)
+{
+    Guest guest(code);
+
+    guest.vmcb().intercept |= intercept;
+    guest.run();
+    Test(name, "no exit")
+        .equal("exit code", guest.vmcb().exit_code, SVM_EXIT_VMMCALL);
+}
+
 void test_selective_write(const char *name, uint64_t change, bool exits)
 {
     Guest guest(guest_sel_write);
@@ -135,6 +147,10 @@ void test_instructions()
     for (const Instruction *i = instructions; i != instructions_end;) {
         i = test_same_name(i);
     }
+    test_not_intercepted("RDTSC with the intercept of RDTSCP", guest_rdtsc,
+                         SVM_INTERCEPT_RDTSCP);
+    test_not_intercepted("RDTSCP with the intercept of RDTSC", guest_rdtscp,
+                         SVM_INTERCEPT_RDTSC);
     test_selective_write("selective write of cr0", CR0_CD | CR0_NW, true);
     test_selective_write("selective write of cr0, TS only", CR0_TS, false);
 }

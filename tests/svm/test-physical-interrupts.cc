@@ -16,12 +16,13 @@
 namespace {
 
 constexpr uint8_t FIRST_CPU = 0;
+constexpr uint8_t VECTOR_VIRTUAL = 0x51;
 
 constexpr unsigned INTERRUPTS = 200;
 /* Number of runs after which an interrupt is considered lost */
 constexpr unsigned MOST_RUNS = 200000;
 
-extern "C" const char guest_vmmcall[], guest_wait[];
+extern "C" const char guest_vmmcall[], guest_wait[], guest_wait_sti[];
 
 /* Never changes, so the guest waits until the interrupt. */
 volatile uint32_t word;
@@ -68,6 +69,32 @@ void test_intercept()
 }
 
 /*
+ * The guest receives a physical interrupt, and only then enables interrupts,
+ * so that it also receives the virtual one that was pending all the time.
+ */
+void test_virtual_stays_pending()
+{
+    Guest guest(guest_wait_sti);
+    const Vmcb &vmcb = guest.vmcb();
+
+    guest.vmcb().interrupt_control =
+        SVM_V_IRQ | SVM_V_INTR_MASKING | SVM_V_IGNORE_TPR;
+    guest.vmcb().interrupt_vector = VECTOR_VIRTUAL;
+    guest.registers.rbx = address_of(&guest_events.count[VECTOR_TIMER]);
+    guest.host_interrupts = true;
+    apic_start_timer(100000);
+    guest.run();
+    apic_end_interrupt();
+    Test("physical interrupt", "virtual interrupt still pending after it")
+        .equal("exit code", vmcb.exit_code, SVM_EXIT_VMMCALL)
+        .equal("number of physical interrupts",
+               guest_events.count[VECTOR_TIMER], 1)
+        .equal("number of virtual interrupts",
+               guest_events.count[VECTOR_VIRTUAL], 1)
+        .equal("V_IRQ", !!(vmcb.interrupt_control & SVM_V_IRQ), false);
+}
+
+/*
  * The other vCPU sends interrupts one after another, while each VMRUN requests
  * a virtual interrupt.
  */
@@ -99,5 +126,6 @@ void test_physical_interrupts()
 {
     test_global_interrupt_flag();
     test_intercept();
+    test_virtual_stays_pending();
     test_all_arrive();
 }

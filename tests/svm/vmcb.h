@@ -45,6 +45,7 @@
 #define SVM_EXIT_STGI         0x84
 #define SVM_EXIT_CLGI         0x85
 #define SVM_EXIT_SKINIT       0x86
+#define SVM_EXIT_RDTSCP       0x87
 #define SVM_EXIT_ICEBP        0x88
 #define SVM_EXIT_WBINVD       0x89
 #define SVM_EXIT_MONITOR      0x8a
@@ -68,9 +69,11 @@
 constexpr uint64_t SVM_INTERCEPT_CR0_SELECTED = 1ULL << 5;
 constexpr uint64_t SVM_INTERCEPT_VINTR = 1ULL << 4;
 constexpr uint64_t SVM_INTERCEPT_INTR = 1ULL << 0;
+constexpr uint64_t SVM_INTERCEPT_RDTSC = 1ULL << 14;
 constexpr uint64_t SVM_INTERCEPT_CPUID = 1ULL << 18;
 constexpr uint64_t SVM_INTERCEPT_VMRUN = 1ULL << 32;
 constexpr uint64_t SVM_INTERCEPT_VMMCALL = 1ULL << 33;
+constexpr uint64_t SVM_INTERCEPT_RDTSCP = 1ULL << 39;
 
 constexpr uint32_t SVM_EVENT_VALID = 1U << 31;
 constexpr uint32_t SVM_EVENT_HAS_ERROR = 1U << 11;
