@@ -43,7 +43,8 @@ cpp_files()
         hw/vfio/dma-*.h | tests/gtest/*.h | tests/bench/*.h | \
             tests/freestanding/*.h | tests/fuzz/*.h | tests/model/*.h | \
             tests/shared-dma/conversion/*.h | tests/nested/firmware/*.h | \
-            tests/nested/kernel-edge/*.h | tests/svm/*.h)
+            tests/nested/kernel-edge/*.h | tests/nested/loader/*.h | \
+            tests/svm/*.h)
             printf '%s\n' "$file"
             ;;
         *.h)

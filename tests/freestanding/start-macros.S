@@ -57,8 +57,8 @@
     .macro  GDT_ENTRIES
     .quad   0
     .quad   0x00cf9b000000ffff      /* SELECTOR_CODE32 */
-    .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
     .quad   0x00af9b000000ffff      /* SELECTOR_CODE64 */
+    .quad   0x00cf93000000ffff      /* SELECTOR_DATA */
     .endm
 
 /* Entries of a page table that maps the first @count GiB 1:1 */

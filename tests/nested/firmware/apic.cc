@@ -1,6 +1,5 @@
 /*
- * Local APIC in x2APIC mode: its registers are MSRs, so the host never has to
- * decode instructions that access memory
+ * Local APIC in x2APIC mode, in which its registers are MSRs
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */

@@ -109,7 +109,9 @@ int64_t request(const ProgramRecord &record, uint64_t gpa, uint64_t pages)
     case OP_UNPLUG_ALL:
         return virtio_mem_unplug_all();
     default:
-        return map_gpa_range(gpa, pages, record.opcode == OP_UNSHARE);
+        return map_gpa_range(gpa, pages,
+                             record.opcode == OP_UNSHARE ? PageState::Private
+                                                         : PageState::Shared);
     }
 }
 

@@ -50,19 +50,20 @@ constexpr uint64_t PROGRAM_MAX_SIZE = FIRMWARE_RAM_END - PROGRAM_BASE;
 const ProgramHeader *load_program()
 {
     ProgramHeader *header = at_gpa<ProgramHeader>(PROGRAM_BASE);
-    const int64_t size =
-        fw_cfg_read_file(PROGRAM_FILE, header, PROGRAM_MAX_SIZE);
+    FwCfgItem file;
 
-    if (size < (int64_t)sizeof(*header)) {
+    if (!fw_cfg_init() || !fw_cfg_find(PROGRAM_FILE, &file) ||
+        file.size < sizeof(*header)) {
         fatal("no-program");
     }
-    if (size > (int64_t)PROGRAM_MAX_SIZE) {
+    if (file.size > PROGRAM_MAX_SIZE) {
         fatal("program-too-large");
     }
+    fw_cfg_read(file.key, header, file.size);
     if (header->magic != PROGRAM_MAGIC || header->version != PROGRAM_VERSION ||
         header->record_size != sizeof(ProgramRecord) ||
-        size != (int64_t)(sizeof(*header) +
-                          (uint64_t)header->records * sizeof(ProgramRecord))) {
+        file.size != sizeof(*header) +
+                         (uint64_t)header->records * sizeof(ProgramRecord)) {
         fatal("wrong-program-version");
     }
     return header;
@@ -97,7 +98,7 @@ extern "C" void firmware_main()
     if (cpus > MAX_CPUS) {
         fatal("too-many-cpus");
     }
-    if (!smp_init(cpus, header->plain)) {
+    if (!smp_init(cpus)) {
         fatal("cpus-did-not-start");
     }
 

@@ -8,13 +8,13 @@
 
 #include "apic.h"
 #include "cpu.h"
-#include "hypercall.h"
 #include "interrupts.h"
-#include "text.h"
 
-extern "C" const char start16[], start16_end[];
+extern "C" const char wake_stub[];
 
 namespace {
+
+constexpr uint8_t WAKE_VECTOR = 0x40;
 
 /* Generous limit for the start of all vCPUs, even on a slow host */
 constexpr uint64_t START_TSC_TICKS = 60'000'000'000;
@@ -63,19 +63,15 @@ void take_part(unsigned cpu)
 
 } // namespace
 
-bool smp_init(unsigned cpus, bool plain)
+bool smp_init(unsigned cpus)
 {
+    interrupts_set_handler(WAKE_VECTOR, wake_stub);
     apic_enable();
     if (cpus == 1) {
         return true;
     }
 
-    /* The trampoline must be shared, see start.S. */
-    if (!plain && map_gpa_range(TRAMPOLINE_BASE, 1, false)) {
-        return false;
-    }
-    memcpy(at_gpa<char>(TRAMPOLINE_BASE), start16, start16_end - start16);
-    apic_start_others(TRAMPOLINE_BASE);
+    apic_start_others(IMAGE_BASE);
 
     const uint64_t begin = read_tsc();
 
@@ -85,7 +81,7 @@ bool smp_init(unsigned cpus, bool plain)
         }
         relax();
     }
-    return plain || map_gpa_range(TRAMPOLINE_BASE, 1, true) == 0;
+    return true;
 }
 
 void smp_run(unsigned cpus, void (*function)(unsigned cpu, void *opaque),
@@ -118,4 +114,9 @@ extern "C" void other_cpu_main(unsigned cpu)
         jobs_seen++;
         take_part(cpu);
     }
+}
+
+extern "C" void handle_wake()
+{
+    apic_end_of_interrupt();
 }

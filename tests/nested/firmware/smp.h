@@ -9,9 +9,9 @@
 
 /*
  * Starts the other vCPUs and waits until all @cpus run. Returns false if some
- * do not start. @plain: the guest has no private memory.
+ * do not start.
  */
-bool smp_init(unsigned cpus, bool plain);
+bool smp_init(unsigned cpus);
 
 /*
  * Calls @job with the number of the vCPU and @opaque on vCPUs 0 to @cpus - 1,

@@ -38,6 +38,7 @@ class Built:
     qemu_python: Path
     kernel: Path
     firmware: Path
+    loader: Path
     audit_pages: Path
     edge: Path
 
@@ -66,6 +67,7 @@ def find_built(build: Path, kernel: Path | None = None) -> Built:
               'use the image of a kernel' if kernel else
               'tests/nested/build-kernel builds it'),
         _find(build / 'core/tests/nested/nested-firmware.bin', _HOW_CORE),
+        _find(build / 'core/tests/nested/loader/linux-loader.bin', _HOW_CORE),
         _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE),
         _find(edge_library(build), _HOW_CORE))
 

@@ -4,10 +4,10 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef TESTS_NESTED_SPINLOCK_H
-#define TESTS_NESTED_SPINLOCK_H
+#ifndef TESTS_FREESTANDING_SPINLOCK_H
+#define TESTS_FREESTANDING_SPINLOCK_H
 
-#include "cpu.h"
+#include "x86.h"
 
 class Spinlock {
 public:

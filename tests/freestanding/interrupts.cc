@@ -1,21 +1,20 @@
 /*
- * Handlers of exceptions, which end the run, and of the wake-up interrupt
+ * Interrupt descriptor table, and the handler of exceptions, which ends the run
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "interrupts.h"
 
-#include "apic.h"
-#include "cpu.h"
 #include "descriptors.h"
 #include "serial.h"
+#include "x86.h"
 
 extern "C" char exception_stubs[];
-extern "C" char wake_stub[];
 
 namespace {
 
+constexpr unsigned VECTORS = 256;
 constexpr unsigned EXCEPTIONS = 32;
 constexpr uint16_t PRESENT_INTERRUPT_GATE = 0x8e00;
 
@@ -33,9 +32,11 @@ struct [[gnu::packed]] TablePointer {
     uint64_t base;
 };
 
-Gate gates[WAKE_VECTOR + 1];
+Gate gates[VECTORS];
 
-void set_gate(unsigned vector, const char *entry)
+} // namespace
+
+void interrupts_set_handler(uint8_t vector, const char *entry)
 {
     const uint64_t offset = reinterpret_cast<uint64_t>(entry);
 
@@ -49,14 +50,11 @@ void set_gate(unsigned vector, const char *entry)
     };
 }
 
-} // namespace
-
 void interrupts_init()
 {
     for (unsigned i = 0; i < EXCEPTIONS; i++) {
-        set_gate(i, exception_stubs + i * STUB_SIZE);
+        interrupts_set_handler(i, exception_stubs + i * STUB_SIZE);
     }
-    set_gate(WAKE_VECTOR, wake_stub);
     interrupts_load();
 }
 
@@ -89,9 +87,4 @@ extern "C" void handle_exception(const ExceptionFrame *frame)
         .field_hex("rip", frame->rip)
         .field_hex("cr2", read_cr2())
         .field_hex("rsp", frame->rsp);
-}
-
-extern "C" void handle_wake()
-{
-    apic_end_of_interrupt();
 }

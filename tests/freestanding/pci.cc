@@ -6,7 +6,7 @@
 
 #include "pci.h"
 
-#include "cpu.h"
+#include "x86.h"
 
 namespace {
 

@@ -1,13 +1,13 @@
 /*
- * Serial line to the harness: lines of text in both directions
+ * Serial port COM1: lines of text in both directions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
 #include "serial.h"
 
-#include "cpu.h"
 #include "spinlock.h"
+#include "x86.h"
 
 namespace {
 

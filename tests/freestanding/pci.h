@@ -4,8 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef TESTS_NESTED_PCI_H
-#define TESTS_NESTED_PCI_H
+#ifndef TESTS_FREESTANDING_PCI_H
+#define TESTS_FREESTANDING_PCI_H
 
 #include <stdint.h>
 

@@ -1,11 +1,11 @@
 /*
- * Serial line to the harness: lines of text in both directions
+ * Serial port COM1: lines of text in both directions
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
 
-#ifndef TESTS_NESTED_SERIAL_H
-#define TESTS_NESTED_SERIAL_H
+#ifndef TESTS_FREESTANDING_SERIAL_H
+#define TESTS_FREESTANDING_SERIAL_H
 
 #include <stddef.h>
 #include <stdint.h>
