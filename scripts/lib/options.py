@@ -104,11 +104,12 @@ def check(parser: argparse.ArgumentParser) -> None:
 
 def demo(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Run a guest with private memory and an assigned PCI device, and show
-        that the device can access only the memory that the guest shares. No
-        special hardware is needed: QEMU emulates the host, with its processor
-        and IOMMU. The demo builds QEMU and a small Linux kernel for this host,
-        and installs missing Debian packages (as root or with sudo).'''
+        Run Linux in a guest with private memory. Its disk and its network card
+        are PCI devices that vfio-pci assigns, which can access only the memory
+        that the guest shares. No special hardware is needed: QEMU emulates the
+        host, with its processor, IOMMU and devices. The demo builds QEMU and a
+        small Linux kernel, and installs missing Debian packages (as root or
+        with sudo).'''
     parser.epilog = '''
         The first run takes about 20 minutes on two cores, later runs take
         seconds. Results are in build/demo. The exit status is 0 if all steps
@@ -138,16 +139,16 @@ def qemu_suites(parser: argparse.ArgumentParser) -> None:
 def build_kernel(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
         Build build/nested/bzImage, the Linux kernel of the emulated host on
-        which the nested tests run QEMU, from Debian 13's linux-source-6.12. An
-        image that was built earlier from the same source and configuration is
-        reused. Missing Debian packages are installed, as root or with
-        sudo.'''
+        which the nested tests run QEMU and of guests, from Debian 13's
+        linux-source-6.12. An image that was built earlier from the same source
+        and configuration is reused. Missing Debian packages are installed, as
+        root or with sudo.'''
     parser.epilog = f'''
         Images are cached in {os.environ.get('cache_dir', '~/.cache')}/kernel.
         '''
     parser.add_argument('--config', type=not_empty, metavar='FILE',
                         help='kernel options that differ from allnoconfig '
-                        '(default: tests/nested/l1.config)')
+                        '(default: tests/nested/kernel.config)')
     add_jobs(parser, 'compilers')
     add_update(parser)
 

@@ -144,7 +144,7 @@ class OtherSystemsTest(unittest.TestCase):
         shutil.copytree(ROOT / 'scripts', self.root / 'scripts')
         nested = self.root / 'tests/nested'
         nested.mkdir(parents=True)
-        for name in ('build-kernel', 'l1.config'):
+        for name in ('build-kernel', 'kernel.config'):
             shutil.copy(ROOT / 'tests/nested' / name, nested)
         tools = self.root / 'tools'
         tools.mkdir()
