@@ -15,6 +15,7 @@ core_dir=$build_dir/core
 need_bench_packages()
 {
     need_packages seabios qemu-system-data busybox-static binutils iproute2 \
+        fio ethtool kexec-tools \
         python3 python3-pytest
 }
 

@@ -111,8 +111,8 @@ def demo(parser: argparse.ArgumentParser) -> None:
         small Linux kernel, and installs missing Debian packages (as root or
         with sudo).'''
     parser.epilog = '''
-        The first run takes about 20 minutes on two cores, later runs take
-        seconds. Results are in build/demo. The exit status is 0 if all steps
+        The first run takes about 20 minutes on two cores, later runs take two
+        minutes. Results are in build/demo. The exit status is 0 if all steps
         succeeded.'''
 
 

@@ -19,7 +19,7 @@ from lib import options as shell_options
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FOLDERS = (ROOT / 'scripts', ROOT / 'tests/nested')
-L1_INIT = ROOT / 'tests/nested/l1-init'
+INIT = ROOT / 'tests/nested/init'
 
 OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
 # Options of shell scripts that need a value
@@ -59,9 +59,9 @@ def help_of(path: Path) -> subprocess.CompletedProcess[str]:
     return execute(path, '--help')
 
 
-class UsageTest(unittest.TestCase):
+class Usage(unittest.TestCase):
 
-    def test_scripts_are_found(self) -> None:
+    def test_there_are_scripts(self) -> None:
         names = {path.name for path in scripts()}
         self.assertLessEqual({'build-qemu', 'check', 'demo', 'dma-map-view',
                               'run', 'build-kernel'}, names)
@@ -100,7 +100,7 @@ class UsageTest(unittest.TestCase):
         self.assertEqual((result.returncode, result.stdout), (2, ''))
         self.assertIn(why, result.stderr)
 
-    def test_missing_values_are_rejected(self) -> None:
+    def test_value_is_missing(self) -> None:
         self.assertEqual(
             {str(path.relative_to(ROOT)) for path in filter(is_shell,
                                                             scripts())},
@@ -111,7 +111,7 @@ class UsageTest(unittest.TestCase):
                     self.refuses(name, option,
                                  why=f'{option}: expected one argument')
 
-    def test_empty_values_are_rejected(self) -> None:
+    def test_empty_values_are_none(self) -> None:
         for name, option in (('scripts/build-qemu', '--qemu-source'),
                              ('scripts/qemu-suites', '--counts'),
                              ('tests/nested/build-kernel', '--config')):
@@ -119,13 +119,13 @@ class UsageTest(unittest.TestCase):
                 self.refuses(name, f'{option}=',
                              why=f'{option}: must not be empty')
 
-    def test_invalid_numbers_are_rejected(self) -> None:
+    def test_wrong_numbers(self) -> None:
         for number in ('0', '-1', 'x'):
             with self.subTest(number):
                 self.refuses('scripts/check', f'--jobs={number}',
                              why='must be an integer >= 1')
 
-    def test_contradictory_options_are_rejected(self) -> None:
+    def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
                         ('--sanitize', '--soak', '1'),
                         ('--fast', 'split-type1')):
@@ -134,7 +134,7 @@ class UsageTest(unittest.TestCase):
                              why='not allowed with argument')
 
 
-class OtherSystemsTest(unittest.TestCase):
+class OtherSystems(unittest.TestCase):
     """Runs a copy of the scripts without Debian's package tools."""
 
     def setUp(self) -> None:
@@ -159,7 +159,7 @@ class OtherSystemsTest(unittest.TestCase):
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False, timeout=60)
 
-    def test_existing_kernel_image_is_used(self) -> None:
+    def test_kernel_image_is_copied_by_hand(self) -> None:
         result = self.build_kernel()
         self.assertEqual(result.returncode, 1)
         self.assertIn('this is not a Debian system', result.stderr)
@@ -172,22 +172,22 @@ class OtherSystemsTest(unittest.TestCase):
         self.assertEqual(image.read_bytes(), b'kernel')
 
 
-class L1InitTest(unittest.TestCase):
-    """l1-init must refuse to run on a user's machine, where it would mount."""
+class InitTest(unittest.TestCase):
+    """/init must refuse to run on a user's machine, where it would mount."""
 
-    def test_l1_init_is_not_executable(self) -> None:
-        self.assertFalse(os.access(L1_INIT, os.X_OK))
+    def test_init_is_not_executable(self) -> None:
+        self.assertFalse(os.access(INIT, os.X_OK))
 
-    def test_l1_init_refuses_to_run(self) -> None:
+    def test_refuses(self) -> None:
         # This user could not mount, even if the check were missing
         nobody = 65534 if os.geteuid() == 0 else None
-        with L1_INIT.open(encoding='utf-8') as script:
+        with INIT.open(encoding='utf-8') as script:
             result = subprocess.run(
                 ['/bin/sh', '-s', '--', '--help'], stdin=script, cwd='/',
                 capture_output=True, text=True, check=False, timeout=60,
                 user=nobody)
         self.assertEqual((result.returncode, result.stdout), (2, ''))
-        self.assertRegex(result.stderr, '^l1-init is /init of .*\n$')
+        self.assertRegex(result.stderr, '^init is /init of .*\n$')
 
 
 if __name__ == '__main__':

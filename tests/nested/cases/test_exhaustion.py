@@ -13,6 +13,7 @@ from collections.abc import Callable
 
 from harness.checks import Checks
 from harness.firmware import Firmware
+from harness.guest_options import program_guest
 from harness.initramfs import find_tool
 from harness.l1 import L1Machine
 from harness.l2 import L2Error, L2Machine
@@ -195,7 +196,8 @@ class CgroupGuest:
         limit = f'{limit_mib}M' if limit_mib else 'max'
         self.l1.check(f'mkdir {_CGROUP} && '
                       f'echo {limit} >{_CGROUP}/memory.max')
-        self.l2 = L2Machine(self.l1, program.machine, bdf, backend)
+        self.l2 = L2Machine(
+            self.l1, program_guest(program.machine, bdf, backend))
         self.l2.run_in_shell(f'echo 0 >{_CGROUP}/cgroup.procs')
         self.syncs = 0
 

@@ -15,6 +15,7 @@ from harness.checks import Checks
 from harness.edge import CONSTANTS as CONSTANTS_EDGE
 from harness.edge import Edge
 from harness.firmware import Firmware
+from harness.guest_options import program_guest
 from harness.l1 import L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, wait_until
 from harness.program import MIB, Program, compile_program
@@ -42,7 +43,7 @@ memory 512M
 let DIMM = {DIMM_BASE}
 let SIZE = {DIMM_SIZE}
 let SCRATCH = 32M
-# ACPI memory hotplug registers: slot selector and control
+# ACPI's memory hotplug: which slot, and what to do
 let SELECT = 0xa00
 let CONTROL = 0xa14
 let EJECT = 8
@@ -51,7 +52,7 @@ share SCRATCH 4K
 scratch SCRATCH
 master on
 repeat 3
-    # The DIMM is not plugged.
+    # Nothing is there, or not any more.
     unshare DIMM 4K expect EINVAL
     unshare DIMM SIZE expect EINVAL
     share DIMM 64M
@@ -68,8 +69,8 @@ repeat 3
     verify DIMM+4M 1M seed 2
     unshare DIMM+SIZE-64K 128K expect EINVAL
     unshare DIMM+SIZE 4K expect EINVAL
-    sync # compare, request the unplug
-    # One vCPU ejects the DIMM while the others convert its memory.
+    sync # compare, and ask for it back
+    # Others convert while one vCPU ejects it.
     parallel 4
         repeat 20
             share DIMM+192M+cpu*1M+i*4K 4K
@@ -80,7 +81,7 @@ repeat 3
             share DIMM+192M+cpu*1M+i*4K 4K
         end
     end
-    sync # wait for the unplug, compare
+    sync # wait until it is gone, compare
     share DIMM 4K
     unshare DIMM 4K expect EINVAL
     unshare DIMM+SIZE-4K 4K expect EINVAL
@@ -100,7 +101,7 @@ let CONFIG_DATA = 0xcfc
 let PORT = 0x80002000
 let DEVICE = 0x80010000
 let REGISTERS = 0xe1000000
-# ACPI PCI hotplug registers: QEMU's number of the bus, and a mask of slots
+# ACPI's PCI hotplug: which bus, by QEMU's number, and which slots
 let EJECT_BUS = 0xcd0
 let EJECT_SLOTS = 0xcc8
 
@@ -124,7 +125,7 @@ repeat 2
     unshare REGISTERS+64K 4K expect EINVAL
     peek REGISTERS 0x010000ed
     share AREA+1M 1M chunk 4K
-    sync # compare, request the unplug
+    sync # compare, and ask for it back
     out EJECT_BUS 0
     parallel 4
         repeat 20
@@ -139,7 +140,7 @@ repeat 2
             unshare AREA+4M+cpu*1M+i*4K 4K
         end
     end
-    sync # wait for the unplug, compare
+    sync # wait until it is gone, compare
     share REGISTERS 1M
     unshare REGISTERS 1M expect EINVAL
     unshare AREA+1M 1M
@@ -265,8 +266,7 @@ PORT_OPTIONS = ('-device', 'pcie-root-port,id=port0,addr=4,chassis=1')
 # if only one is possible
 Harm = tuple[str, str]
 
-# Conversions of the firmware's code, its first instruction, its stacks and
-# variables, and of all memory
+# Its ROM, its first instruction; its code, stacks and variables; all memory
 OWN_FIRMWARE: tuple[Harm, ...] = (
     ('unshare ROM 64K', ''), ('unshare ROM+60K 4K', ''), ('share 0 16M', ''),
     ('share 0 2G', ''))
@@ -430,7 +430,8 @@ def hostile_guest(
                         iommu_options=iommu_options)
     l1.check(command)
     bdf = bind_edu(l1)
-    l2 = L2Machine(l1, program.machine, bdf if is_plugged else None, backend)
+    l2 = L2Machine(l1, program_guest(
+        program.machine, bdf if is_plugged else None, backend))
     l2.add_options(*options)
     guest = Guest(name, l1, l2, bdf, program, checks)
     if implicit or has_edge:

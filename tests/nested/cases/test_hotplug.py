@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from harness.checks import Checks
+from harness.guest_options import (FIRMWARE_PATH, PROGRAM_PATH,
+                                   program_guest)
 from harness.initramfs import find_tool
 from harness.l1 import EDU, L1Machine
-from harness.l2 import FIRMWARE_PATH, PID_PATH, PROGRAM_PATH, L2Machine
+from harness.l2 import PID_PATH, L2Machine
 from harness.pci import (BASE_ADDRESS, COMMAND, COMMAND_MASTER, COMMAND_MEMORY,
                          PRIMARY_BUS, PciBus)
 from harness.program import ESB_SLOT, GIB, MIB, PAGE_SIZE, Machine
@@ -145,7 +147,7 @@ def hotplug_guest(machines: Machines, backend: str, checks: Checks,
         **find_tool('prlimit', 'util-linux')},
         devices=len(_PORT_SLOTS) - 1, options=_BRIDGED)
     bdfs = bind_edus(l1, len(_PORT_SLOTS))
-    l2 = L2Machine(l1, Machine(memory=_MEMORY), None, 'none')
+    l2 = L2Machine(l1, program_guest(Machine(memory=_MEMORY), None, 'none'))
     l2.add_options('-S', '-object', 'iommufd,id=iommufd0')
     for port, slot in enumerate(_PORT_SLOTS):
         l2.add_options('-device', f'pcie-root-port,id=port{port},'

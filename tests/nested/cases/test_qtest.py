@@ -12,9 +12,9 @@ import shlex
 import pytest
 
 from harness.checks import Checks
+from harness.guest_options import FIRMWARE_PATH
 from harness.initramfs import program_files
 from harness.l1 import L1Machine
-from harness.l2 import FIRMWARE_PATH
 from harness.program_run import bind_edus
 from harness.session import Machines, check_complaints
 

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 
 from harness.checks import Checks
+from harness.guest_options import FIRMWARE_PATH, PROGRAM_PATH
 from harness.initramfs import find_tool
 from harness.l1 import L1Machine
-from harness.l2 import FIRMWARE_PATH, PROGRAM_PATH
 from harness.program import compile_program
 from harness.program_run import bind_edus
 from harness.session import Machines

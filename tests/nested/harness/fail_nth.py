@@ -19,6 +19,7 @@ from itertools import count
 from harness.checks import Checks
 from harness.edge import CONSTANTS, KINDS, Edge
 from harness.firmware import Firmware
+from harness.guest_options import program_guest
 from harness.intervals import IntervalSet
 from harness.l1 import L1Machine
 from harness.l2 import PID_PATH, L2Error, L2Machine
@@ -389,7 +390,7 @@ def serving_guest(machines: Machines, machine: Machine, backend: str,
     if machine.dma_entry_limit:
         l1.check(f'echo {machine.dma_entry_limit} >/sys/module/'
                  'vfio_iommu_type1/parameters/dma_entry_limit')
-    l2 = L2Machine(l1, machine, bind_edu(l1), backend)
+    l2 = L2Machine(l1, program_guest(machine, bind_edu(l1), backend))
     edge = Edge(l1, True)
     l2.environment = edge.environment
     guest = Guest(l1, l2, edge, guest_ram(machine), steps)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Create initial RAM file systems for the level 1 machine."""
+"""Create initial RAM file systems for the machines that run Linux."""
 
 import hashlib
 import os
@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from harness import NESTED
@@ -18,7 +18,7 @@ from harness import NESTED
 BLOBS = ('kvmvapic.bin', 'linuxboot_dma.bin')
 BLOB_DIRS = (Path('/usr/share/qemu'), Path('/usr/share/seabios'))
 
-INIT = NESTED / 'l1-init'
+INIT = NESTED / 'init'
 
 # Number of images to keep in the cache, for runs with alternating QEMUs
 _KEPT_IMAGES = 4
@@ -112,13 +112,18 @@ def program_files(path: Path) -> dict[str, bytes]:
     return {f'/bin/{path.name}': path.read_bytes(), **files}
 
 
-def find_tool(name: str, package: str) -> dict[str, bytes]:
-    """Return the files of a program of this machine, with its libraries."""
+def find_program(name: str, package: str) -> Path:
+    """Return the path of a program of this machine."""
     path = shutil.which(name, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
     if path is None:
         raise MissingError(f'there is no {name}: install the package '
                            f'{package}')
-    return program_files(Path(path))
+    return Path(path)
+
+
+def find_tool(name: str, package: str) -> dict[str, bytes]:
+    """Return the files of a program of this machine, with its libraries."""
+    return program_files(find_program(name, package))
 
 
 def _stripped(binary: Path) -> bytes:
@@ -136,22 +141,23 @@ def _key(paths: Iterable[Path]) -> str:
     return key.hexdigest()[:16]
 
 
-def _prune(folder: Path) -> None:
-    images = sorted(folder.glob('l1-*.cpio'), key=lambda p: p.stat().st_mtime)
+def _prune(folder: Path, prefix: str) -> None:
+    images = sorted(folder.glob(f'{prefix}-*.cpio'),
+                    key=lambda p: p.stat().st_mtime)
     for path in images[:-_KEPT_IMAGES]:
         path.unlink(missing_ok=True)
 
 
-def base_image(qemu: Path, cache: Path) -> Path:
-    """Return the image with the files that all runs have in common.
+def _cached_image(cache: Path, prefix: str, paths: Sequence[Path],
+                  add_files: Callable[[Archive], None]) -> Path:
+    """Return an image with init, busybox, and the files that are added.
 
-    The image is created if the folder @cache does not have it.
+    It is created if the folder @cache does not have it.
+
+    @paths: the contents of these files decide whether an image can be reused
     """
     busybox = find_busybox()
-    blobs = [find_blob(name) for name in BLOBS]
-    libraries = _libraries(qemu)
-    key = _key([INIT, busybox, qemu, *blobs, *libraries])
-    image = cache / f'l1-{key}.cpio'
+    image = cache / f'{prefix}-{_key([INIT, busybox, *paths])}.cpio'
     if image.exists():
         image.touch()
         return image
@@ -161,18 +167,46 @@ def base_image(qemu: Path, cache: Path) -> Path:
         archive.add_dir(folder)
     archive.add_file('init', INIT.read_bytes())
     archive.add_file('bin/busybox', busybox.read_bytes())
-    archive.add_file('bin/qemu', _stripped(qemu))
-    for path in libraries:
-        archive.add_file(str(path), path.read_bytes())
-    for path in blobs:
-        archive.add_file(f'firmware/{path.name}', path.read_bytes())
+    add_files(archive)
 
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(dir=cache, delete=False) as file:
         file.write(archive.finish())
     os.rename(file.name, image)
-    _prune(cache)
+    _prune(cache, prefix)
     return image
+
+
+def base_image(qemu: Path, cache: Path) -> Path:
+    """Return the image with what all level 1 machines have in common."""
+    blobs = [find_blob(name) for name in BLOBS]
+    libraries = _libraries(qemu)
+
+    def add_files(archive: Archive) -> None:
+        archive.add_file('bin/qemu', _stripped(qemu))
+        for path in libraries:
+            archive.add_file(str(path), path.read_bytes())
+        for path in blobs:
+            archive.add_file(f'firmware/{path.name}', path.read_bytes())
+    return _cached_image(cache, 'l1', [qemu, *blobs, *libraries], add_files)
+
+
+def guest_image(tools: Mapping[str, str], cache: Path) -> Path:
+    """Return the image for Linux guests, with programs of this machine.
+
+    @tools: the programs, and the packages that have them
+    """
+    programs = [find_program(name, package)
+                for name, package in tools.items()]
+    libraries = {library for path in programs for library in _libraries(path)}
+
+    def add_files(archive: Archive) -> None:
+        for path in programs:
+            archive.add_file(f'bin/{path.name}', path.read_bytes())
+        for path in sorted(libraries):
+            archive.add_file(str(path), path.read_bytes())
+    return _cached_image(cache, 'guest', [*programs, *sorted(libraries)],
+                         add_files)
 
 
 def run_image(base: Path, files: dict[str, bytes], out: Path) -> None:

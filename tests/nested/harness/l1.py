@@ -3,30 +3,38 @@
 """The level 1 machine: an emulated KVM host with an IOMMU and a device."""
 
 import re
-import select
 import shlex
 import socket
 import subprocess
-import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.initramfs import BLOB_DIRS
+from harness.lines import L1Error, LineSocket
+from harness.shell import Shell, ShellTimeout
 
 # Numbers of the virtio serial ports
 CONTROL_PORT = 1
 SERIAL_PORT = 2
 QMP_PORT = 3
 TRACE_PORT = 4
+GUEST_PORT = 5
 
 _PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
-          TRACE_PORT: 'trace'}
+          TRACE_PORT: 'trace', GUEST_PORT: 'guest'}
 
 # The device to assign
 EDU = 'edu,dma_mask=0xffffffffffffffff'
 
-_BOOT_TIMEOUT = 60
+# On a busy machine, the kernel first calibrates its TSC badly, and corrects it
+# later. KVM must not conclude that a guest's TSC differs from its own: without
+# TSC scaling, it would then calculate as if the TSC stood still, and timers of
+# the guest would not expire.
+_KERNEL_ARGUMENTS = ('console=ttyS0 tsc=reliable no_timer_check quiet '
+                     'loglevel=5 panic=-1 kvm.tsc_tolerance_ppm=1000000')
+
+_BOOT_TIMEOUT = 180
 _COMMAND_TIMEOUT = 60
 _QUIT_TIMEOUT = 10
 
@@ -35,14 +43,10 @@ _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'write (?P<write>[01])')
 
 # Kernel messages that report a problem
-_COMPLAINT = re.compile(
+COMPLAINT = re.compile(
     r'WARNING:|BUG:|Oops|Kernel panic|kernel BUG|Call Trace|'
     r'blocked for more than|general protection|detected stall|'
     r'list_(?:add|del) corruption|refcount_t:|UBSAN:|soft lockup')
-
-
-class L1Error(Exception):
-    """The level 1 machine has failed."""
 
 
 class L1Hung(L1Error):
@@ -52,68 +56,6 @@ class L1Hung(L1Error):
 def port_path(port: int) -> str:
     """Return the device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
-
-
-class LineSocket:
-    """Sends and receives lines on a socket."""
-
-    def __init__(self, sock: socket.socket, name: str) -> None:
-        self._sock = sock
-        self._name = name
-        self._data = b''
-
-    def read_line(self, timeout: float) -> str | None:
-        """Return the next line, or None after @timeout seconds."""
-        end = time.monotonic() + timeout
-        while b'\n' not in self._data:
-            left = max(0.0, end - time.monotonic())
-            if not select.select([self._sock], [], [], left)[0]:
-                return None
-            data = self._sock.recv(1 << 16)
-            if not data:
-                raise L1Error(f'the {self._name} line was closed: the '
-                              'level 1 machine has ended')
-            self._data += data
-        line, _, self._data = self._data.partition(b'\n')
-        return line.decode(errors='replace').rstrip('\r')
-
-    def write_line(self, line: str) -> None:
-        self._sock.sendall(line.encode() + b'\n')
-
-
-class StreamReader(threading.Thread):
-    """Reads the lines of a stream in a thread, as fast as possible."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        super().__init__(daemon=True)
-        self._sock = sock
-        self._condition = threading.Condition()
-        self._lines: list[str] = []
-        self._closed = False
-
-    def run(self) -> None:
-        rest = b''
-        while True:
-            try:
-                data = self._sock.recv(1 << 20)
-            except OSError:
-                data = b''
-            *lines, rest = (rest + data).split(b'\n')
-            with self._condition:
-                self._lines += [line.decode(errors='replace')
-                                for line in lines]
-                self._closed = not data
-                self._condition.notify()
-                if self._closed:
-                    return
-
-    def take(self, timeout: float) -> list[str]:
-        """Return the lines so far; wait if there are none."""
-        with self._condition:
-            self._condition.wait_for(lambda: self._lines or self._closed,
-                                     timeout)
-            lines, self._lines = self._lines, []
-            return lines
 
 
 class L1Machine:
@@ -133,8 +75,7 @@ class L1Machine:
             '-no-reboot', '-machine', 'q35,kernel-irqchip=split',
             '-cpu', 'EPYC,+svm,+npt,+decodeassists', '-m', f'{memory_mib}M',
             '-kernel', str(kernel), '-initrd', str(initrd),
-            '-append', 'console=ttyS0 tsc=reliable no_timer_check quiet '
-                       'loglevel=5 panic=-1 ' + kernel_arguments,
+            '-append', f'{_KERNEL_ARGUMENTS} {kernel_arguments}',
             '-serial', f'file:{self._console}',
             '-device', 'intel-iommu,intremap=on' + iommu_options,
             '-trace', f'vtd_dmar_fault,file={self._faults}',
@@ -163,7 +104,8 @@ class L1Machine:
         try:
             self.sockets = {port: self._connect(name)
                             for port, name in _PORTS.items()}
-            self._control = LineSocket(self.sockets[CONTROL_PORT], 'control')
+            self._control = Shell(LineSocket(self.sockets[CONTROL_PORT],
+                                             'control'))
             self._wait_ready()
         except BaseException:
             self.kill()
@@ -187,14 +129,11 @@ class L1Machine:
             time.sleep(0.01)
 
     def _wait_ready(self) -> None:
-        end = time.monotonic() + _BOOT_TIMEOUT
         try:
-            while time.monotonic() < end:
-                if self._control.read_line(1) == '@ready':
-                    return
-        except L1Error:
-            pass
-        raise L1Hung(f'the level 1 machine does not boot: {self._ended()}')
+            self._control.wait_ready(_BOOT_TIMEOUT)
+        except (L1Error, ShellTimeout) as error:
+            raise L1Hung('the level 1 machine does not boot: '
+                         f'{self._ended()}') from error
 
     def _ended(self) -> str:
         """Describe QEMU's status, and the last output of QEMU and Linux."""
@@ -207,19 +146,10 @@ class L1Machine:
     def run(self, command: str, timeout: float = _COMMAND_TIMEOUT
             ) -> tuple[int, str]:
         """Execute a shell command. Returns its status and output."""
-        self._control.write_line(command)
-        end = time.monotonic() + timeout
-        lines = []
-        while True:
-            line = self._control.read_line(max(0.0, end - time.monotonic()))
-            if line is None:
-                raise L1Hung(f'level 1: no answer to: {command}')
-            # The output before the mark may lack an end of line
-            output, mark, status = line.rpartition('@end ')
-            if mark:
-                lines += [output] if output else []
-                return int(status), '\n'.join(lines)
-            lines.append(line)
+        try:
+            return self._control.run(command, timeout)
+        except ShellTimeout as error:
+            raise L1Hung(f'level 1: {error}') from error
 
     def check(self, command: str) -> str:
         """Execute a shell command that must succeed. Returns its output."""
@@ -240,7 +170,7 @@ class L1Machine:
     def complaints(self) -> list[str]:
         """Return lines of the kernel's log that report a problem."""
         return [line for line in self.console().splitlines()
-                if _COMPLAINT.search(line)]
+                if COMPLAINT.search(line)]
 
     def check_stalled(self) -> None:
         """Raise L1Hung if a processor has stalled."""
@@ -277,7 +207,7 @@ class L1Machine:
 
     def power_off(self) -> None:
         if self.is_running():
-            self._control.write_line('poweroff -f')
+            self._control.send('poweroff -f')
             try:
                 self._process.wait(_QUIT_TIMEOUT)
             except subprocess.TimeoutExpired as error:

@@ -6,20 +6,18 @@ import importlib
 import select
 import shlex
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dma_map.qmp_library import load_qmp
+from harness.guest_options import DISK_PATH, FIRST_DEVICE, ROM_PATH
 from harness.intervals import IntervalSet
-from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, LineSocket, port_path
-from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
-from harness.wire import PROGRAM_FILE
+from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, port_path
+from harness.lines import LineSocket
 
 # Files in the level 1 machine
-FIRMWARE_PATH = '/firmware/nested-firmware.bin'
-PROGRAM_PATH = '/firmware/program.bin'
 AUDIT_PATH = '/bin/audit-pages'
 PID_PATH = '/run/qemu-pid'
 _STDERR_PATH = '/run/qemu-stderr'
@@ -28,18 +26,6 @@ _AUDIT_COPY_PATH = '/run/audit'
 
 # Number of bytes to copy at a time, to the level 1 machine's memory
 _AUDIT_PIECE = 64 << 20
-
-# Memory backends, by their names in programs
-_BACKENDS = {
-    'ram': 'memory-backend-ram',
-    'ram-shared': 'memory-backend-ram,share=on',
-    'memfd': 'memory-backend-memfd',
-    'memfd-private': 'memory-backend-memfd,share=off',
-    'hugetlb': f'memory-backend-memfd,hugetlb=on,hugetlbsize={HUGE_PAGE}',
-}
-
-# QEMU's name of the device that a guest has from the start
-FIRST_DEVICE = 'edu0'
 
 # q35's ACPI hotplug
 _EJECT_SLOTS = 0xcc8
@@ -90,76 +76,16 @@ class Layout:
     splits: int
     merges: int
     failures: int
-
-
-# Emulated devices, by their names in programs. virtio devices have the legacy
-# interface, which is off by default in guests with private memory. The disk is
-# slow, so that requests take a while; the network is a socket that sends to
-# itself. The watchdog has 16 bytes of registers and a ROM of 1 KiB, both
-# smaller than a page.
-_LEGACY = 'disable-modern=on,disable-legacy=off,iommu_platform=off'
-_DISK_PATH = '/run/disk'
-_DISK_REQUESTS_PER_SECOND = 100
-_NET_PATH = '/run/net'
-_ROM_PATH = '/run/rom'
-_DEVICES = {
-    'virtio-blk': [
-        '-drive', f'if=none,id=disk,format=raw,file={_DISK_PATH},'
-                  f'throttling.iops-total={_DISK_REQUESTS_PER_SECOND}',
-        '-device', f'virtio-blk-pci,drive=disk,{_LEGACY}'],
-    'virtio-net': [
-        '-netdev', f'dgram,id=net,local.type=unix,local.path={_NET_PATH},'
-                   f'remote.type=unix,remote.path={_NET_PATH}',
-        '-device', f'virtio-net-pci,netdev=net,romfile=,{_LEGACY}'],
-    'i6300esb': [
-        '-device', f'i6300esb,addr={ESB_SLOT:#x},romfile={_ROM_PATH}'],
-}
-
-
-def _private_guest(machine: Machine) -> list[str]:
-    return ['-machine', 'q35,kernel-irqchip=split,'
-                        'confidential-guest-support=sp0',
-            '-object', 'sw-protected-vm,id=sp0',
-            '-m', f'{machine.memory >> 20}M']
-
-
-def _plain_guest(machine: Machine) -> list[str]:
-    """Return options for a guest with virtio-mem and no private memory.
-
-    Without SMM, its memory map is the same as that of guests with private
-    memory. It may read unplugged memory.
-    """
-    maximum = machine.memory + machine.vmem_size
-    return ['-machine', 'q35,kernel-irqchip=split,smm=off',
-            '-m', f'{machine.memory >> 20}M,slots=1,maxmem={maximum >> 20}M',
-            '-object', f'memory-backend-ram,id=vmem,size={machine.vmem_size}',
-            '-device', 'virtio-mem-pci,memdev=vmem,'
-                       f'requested-size={machine.vmem_size},'
-                       f'block-size={machine.vmem_block},'
-                       'unplugged-inaccessible=off']
-
-
-def _backends(machine: Machine) -> list[str]:
-    """Return options for memory backends other than the default."""
-    if machine.blocks == 1 and machine.backing == BACKINGS[0]:
-        return []
-    size = (machine.memory >> 20) // machine.blocks
-    command = []
-    for block in range(machine.blocks):
-        command += ['-object', f'{_BACKENDS[machine.backing]},id=ram{block},'
-                               f'size={size}M']
-        if machine.blocks > 1:
-            command += ['-numa', f'node,memdev=ram{block}']
-    if machine.blocks == 1:
-        command += ['-machine', 'memory-backend=ram0']
-    return command
+    map_calls: int
+    unmap_calls: int
 
 
 class L2Machine:
     """Starts QEMU in the level 1 machine, and controls QEMU and the guest."""
 
-    def __init__(self, l1: L1Machine, machine: Machine, bdf: str | None,
-                 backend: str) -> None:
+    def __init__(self, l1: L1Machine, options: Sequence[str]) -> None:
+        """@options: QEMU's options for the guest, see harness/guest_options
+        """
         self._l1 = l1
         self._qmp: Any = None
         self._library: Any = None
@@ -167,32 +93,14 @@ class L2Machine:
         # Environment variables for QEMU
         self.environment: dict[str, str] = {}
         self.serial = LineSocket(l1.sockets[SERIAL_PORT], 'serial')
-        command = [
+        self.command = shlex.join([
             'qemu', '-L', '/firmware', '-nodefaults', '-no-user-config',
-            '-name', 'debug-threads=on',
-            '-display', 'none', '-vga', 'none', '-accel', 'kvm',
-            '-cpu', 'host', '-smp', str(machine.cpus),
-            *(_plain_guest(machine) if machine.is_plain
-              else _private_guest(machine)),
-            '-bios', FIRMWARE_PATH,
-            '-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
+            '-name', 'debug-threads=on', '-display', 'none', '-vga', 'none',
+            '-accel', 'kvm', '-cpu', 'host',
             '-chardev', f'pipe,id=serial,path={port_path(SERIAL_PORT)}',
             '-serial', 'chardev:serial',
             '-chardev', f'pipe,id=qmp,path={port_path(QMP_PORT)}',
-            '-mon', 'chardev=qmp,mode=control',
-        ]
-        command += _backends(machine)
-        for name in machine.devices:
-            command += _DEVICES[name]
-        if bdf:
-            device = f'vfio-pci,id={FIRST_DEVICE},host={bdf}'
-            if backend == 'iommufd':
-                command += ['-object', 'iommufd,id=iommufd0']
-                device += ',iommufd=iommufd0'
-            if machine.shared_dma_extent:
-                device += f',x-shared-dma-extent={machine.shared_dma_extent}'
-            command += ['-device', device]
-        self.command = shlex.join(command)
+            '-mon', 'chardev=qmp,mode=control', *options])
 
     def add_options(self, *options: str) -> None:
         """Add options for QEMU; must be called before start()."""
@@ -213,8 +121,8 @@ class L2Machine:
         environment = ' '.join(f'{name}={shlex.quote(value)}' for name, value
                                in self.environment.items())
         self._l1.check(
-            f'rm -f {_STATUS_PATH}; truncate -s 1M {_DISK_PATH}; '
-            f'truncate -s 1K {_ROM_PATH}; '
+            f'rm -f {_STATUS_PATH}; truncate -s 1M {DISK_PATH}; '
+            f'truncate -s 1K {ROM_PATH}; '
             f'({environment} {self.command} >{_STDERR_PATH} 2>&1 & '
             f'echo $! >{PID_PATH}; '
             f'wait $!; echo $? >{_STATUS_PATH}) </dev/null >/dev/null 2>&1 &')
@@ -364,7 +272,8 @@ class L2Machine:
                        info['open'], info['extents'], info['populated-size'],
                        info['mapped-size'], info['missing-size'],
                        info['stuck-size'], info['splits'], info['merges'],
-                       info['failures'])
+                       info['failures'], info['map-calls'],
+                       info['unmap-calls'])
                 for info in self.execute('x-query-vfio-dma')]
 
     def layout(self) -> Layout | None:

@@ -10,6 +10,7 @@ import errno
 import re
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from harness import NESTED
 from harness.wire import CONSTANTS, HEADER, RECORD
@@ -211,7 +212,7 @@ class _Compiler:
     def fail(self, message: str) -> ProgramError:
         return ProgramError(f'{self._file}:{self._line}: {message}')
 
-    def _set_machine(self, **values: int | str | tuple[str, ...]) -> None:
+    def _set_machine(self, **values: Any) -> None:
         """Set values of the machine, except those set by the caller."""
         machine = replace(self._machine, **values)
         self._machine = replace(

@@ -20,6 +20,7 @@ from dma_map.query import Recorder, take_snapshot
 from harness.checks import Checks
 from harness.edge import Edge
 from harness.figures import Figures, Measurement, State, VmemState
+from harness.guest_options import program_guest
 from harness.intervals import IntervalSet
 from harness.l1 import L1Error, L1Hung, L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, Manager
@@ -79,7 +80,8 @@ class Options:
     record: Path | None = None
 
 
-def _describe(intervals: IntervalSet) -> str:
+def describe(intervals: IntervalSet) -> str:
+    """Return the first intervals of a set as text."""
     shown = [f'{start:#x}-{end - 1:#x}' for start, end in intervals]
     more = len(shown) - _SHOWN
     return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
@@ -204,8 +206,8 @@ class ProgramRun:
                 f'exactly the {pages} shared pages' if must == may else
                 f'the {pages} required pages, and no others than the '
                 f'{may.total() // PAGE_SIZE} allowed ones'),
-            f'not mapped: {_describe(missing)}\n'
-            f'mapped, but should not be: {_describe(excess)}\n' +
+            f'not mapped: {describe(missing)}\n'
+            f'mapped, but should not be: {describe(excess)}\n' +
             '\n'.join(self.replay.errors[:_SHOWN]))
         self.replay.errors.clear()
 
@@ -221,8 +223,8 @@ class ProgramRun:
             not both and not neither,
             f'{name}: KVM has all memory private except for the same '
             f'{shared.total() // PAGE_SIZE} pages',
-            f'private, but should not be: {_describe(both)}\n'
-            f'shared, but should not be: {_describe(neither)}')
+            f'private, but should not be: {describe(both)}\n'
+            f'shared, but should not be: {describe(neither)}')
         self.checks.check(
             not edge.exposures,
             f'{name}: so far no page was mapped while it was private, or when '
@@ -338,8 +340,8 @@ class ProgramRun:
             pages == expected,
             f'{name}: KVM has the same {expected.total() // PAGE_SIZE} of '
             f'{size // PAGE_SIZE} pages shared',
-            f'private, but should not be: {_describe(expected.minus(pages))}\n'
-            f'shared, but should not be: {_describe(pages.minus(expected))}')
+            f'private, but should not be: {describe(expected.minus(pages))}\n'
+            f'shared, but should not be: {describe(pages.minus(expected))}')
 
     def _note_shared(self) -> None:
         pages = self.oracle.shared.total() // PAGE_SIZE
@@ -494,7 +496,7 @@ class ProgramRun:
         mapped = self.replay.maps.mapped()
         self.checks.check(not mapped.total() and not self.replay.errors,
                           'nothing is mapped after QEMU has ended',
-                          f'still mapped: {_describe(mapped)}\n' +
+                          f'still mapped: {describe(mapped)}\n' +
                           '\n'.join(self.replay.errors[:_SHOWN]))
         self._compare_freed()
         stats = l1.check(f'cat {TRACING}/per_cpu/cpu*/stats')
@@ -573,7 +575,8 @@ class ProgramRun:
 
     def _run_on(self, l1: L1Machine) -> None:
         bdf = self._set_up(l1)
-        l2 = L2Machine(l1, self.program.machine, bdf, self.options.backend)
+        l2 = L2Machine(l1, program_guest(self.program.machine, bdf,
+                                         self.options.backend))
         if self._watches_edge or self.program.machine.implicit or \
                 self._is_strict:
             self._edge = Edge(l1, self._watches_edge)

@@ -13,10 +13,10 @@ from pathlib import Path
 from harness import NESTED
 from harness.checks import Checks
 from harness.edge import EDGE_PATH, edge_library
+from harness.guest_options import FIRMWARE_PATH, PROGRAM_PATH
 from harness.initramfs import MissingError, base_image, run_image
 from harness.l1 import L1Error, L1Machine
-from harness.l2 import (AUDIT_PATH, FIRMWARE_PATH, PROGRAM_PATH, L2Error,
-                        L2Machine)
+from harness.l2 import AUDIT_PATH, L2Error, L2Machine
 from harness.oracle import Oracle
 from harness.program import MIB, Program
 from harness.program_run import Options, ProgramRun

@@ -121,7 +121,7 @@ class EdgeReplay:
         self.private = IntervalSet()
         # Ranges of memory slots, and private memory without a slot: KVM keeps
         # attributes when a slot is removed
-        self._slots = IntervalSet()
+        self.slots = IntervalSet()
         self._hidden = IntervalSet()
         # Memory that was allocated, because it was mapped, and not freed
         self.backed = IntervalSet()
@@ -171,7 +171,7 @@ class EdgeReplay:
 
     def _make_private(self, parts: IntervalSet) -> None:
         visible = IntervalSet(slot for part in parts
-                              for slot in self._slots.clipped(*part))
+                              for slot in self.slots.clipped(*part))
         for part in visible:
             self.private.add(*part)
         for part in parts.minus(visible):
@@ -186,7 +186,7 @@ class EdgeReplay:
         return taken
 
     def _set_private(self, start: int, size: int, maps: MapReplay) -> None:
-        for part in self._slots.clipped(start, start + size):
+        for part in self.slots.clipped(start, start + size):
             self._check_not_mapped(maps, *part, 'became private')
         self._before[start, size] = self._take_private(start, start + size)
         self._make_private(IntervalSet([(start, start + size)]))
@@ -198,9 +198,9 @@ class EdgeReplay:
     def _set_slot(self, start: int, end: int, there: bool) -> None:
         private = self._take_private(start, end)
         if there:
-            self._slots.add(start, end)
+            self.slots.add(start, end)
         else:
-            self._slots.remove(start, end)
+            self.slots.remove(start, end)
         self._make_private(private)
 
     def take(self, word: str, start: int, size: int, maps: MapReplay) -> None:
@@ -227,12 +227,49 @@ class EdgeReplay:
                                  f'{size:#x}')
 
 
+class RemapReplay:
+    """Counts memory that was unmapped and mapped again while it was shared.
+
+    A device that accesses it in between is disturbed. Memory does not count if
+    it became private in between, or if nothing remained mapped, because then
+    no device may do DMA.
+    """
+
+    def __init__(self) -> None:
+        self._remapped_bytes = 0
+        self._unmapped = IntervalSet()
+
+    def note_unmap(self, start: int, size: int, maps: MapReplay,
+                   slots: IntervalSet) -> None:
+        """Record that a range was unmapped. @maps has what is left."""
+        self._unmapped.add(start, start + size)
+        if not any(any(maps.mapped_in(*slot)) for slot in slots):
+            self._unmapped = IntervalSet()
+
+    def note_map(self, start: int, size: int) -> None:
+        """Record that a range was mapped."""
+        self._remapped_bytes += sum(
+            part_end - part_start for part_start, part_end
+            in self._unmapped.clipped(start, start + size))
+        self._unmapped.remove(start, start + size)
+
+    def take_remapped(self) -> int:
+        """Return the number of bytes since the last call."""
+        remapped, self._remapped_bytes = self._remapped_bytes, 0
+        return remapped
+
+    def note_private(self, start: int, size: int) -> None:
+        """Record that a range became private."""
+        self._unmapped.remove(start, start + size)
+
+
 class TraceReplay:
     """Processes the lines of the stream, and updates the replays."""
 
     def __init__(self) -> None:
         self.maps = MapReplay()
         self.edge = EdgeReplay()
+        self.remaps = RemapReplay()
         self.lost = 0
         self.errors: list[str] = []
         self._pending: list[tuple[int, str, int, int]] = []
@@ -269,10 +306,15 @@ class TraceReplay:
         if name == 'map':
             self.edge.note_map(start, size)
             self.maps.map(start, size)
+            self.remaps.note_map(start, size)
         elif name == 'unmap':
             if size:
                 self.maps.unmap(start, size)
+                self.remaps.note_unmap(start, size, self.maps,
+                                       self.edge.slots)
         else:
+            if name == 'private':
+                self.remaps.note_private(start, size)
             self.edge.take(name, start, size, self.maps)
 
     def _apply(self) -> None:

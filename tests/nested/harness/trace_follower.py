@@ -4,7 +4,8 @@
 
 import time
 
-from harness.l1 import TRACE_PORT, L1Error, L1Machine, StreamReader, port_path
+from harness.l1 import TRACE_PORT, L1Error, L1Machine, port_path
+from harness.lines import StreamReader
 from harness.trace import TraceReplay
 
 TRACING = '/sys/kernel/tracing'

@@ -227,6 +227,64 @@ class EdgeReplayTest(unittest.TestCase):
         self.assertEqual(len(replay.errors), 1)
 
 
+class RemapReplayTest(unittest.TestCase):
+
+    def setUp(self) -> None:
+        self.replay = TraceReplay()
+        self.number = 0
+        self.play('slot', 0, 1 << 30)
+        self.play('map', 0, 0x200000)
+        self.play('map', 0x400000, 0x1000)
+
+    def play(self, what: str, start: int, size: int) -> None:
+        self.number += 1
+        if what == 'map':
+            line = map_line(self.number, start, size)
+        elif what == 'unmap':
+            line = unmap_line(self.number, start, size, size)
+        else:
+            line = edge_line(self.number, what, start, size)
+        self.replay.feed(line)
+
+    def remapped(self) -> int:
+        self.replay.feed(marker_line(self.number + 1, 'now'))
+        self.assertFalse(self.replay.errors)
+        return self.replay.remaps.take_remapped()
+
+    def test_split(self) -> None:
+        self.play('unmap', 0, 0x200000)
+        self.play('map', 0, 0x1000)
+        self.play('map', 0x2000, 0x1fe000)
+        self.play('private', 0x1000, 0x1000)
+        self.assertEqual(self.remapped(), 0x1ff000)
+
+    def test_discard_and_populate(self) -> None:
+        self.play('unmap', 0, 0x200000)
+        self.play('private', 0, 0x200000)
+        self.play('shared', 0, 0x200000)
+        self.play('map', 0, 0x200000)
+        self.assertEqual(self.remapped(), 0)
+
+    def test_merge(self) -> None:
+        self.play('unmap', 0x400000, 0x1000)
+        self.play('map', 0x400000, 0x2000)
+        self.assertEqual(self.remapped(), 0x1000)
+
+    def test_closed_gate(self) -> None:
+        self.play('unmap', 0x400000, 0x1000)
+        self.play('unmap', 0, 0x200000)
+        self.play('map', 0, 0x200000)
+        self.play('map', 0x400000, 0x1000)
+        self.assertEqual(self.remapped(), 0)
+
+    def test_closed_gate_with_registers_mapped(self) -> None:
+        self.play('map', 0xfe000000, 0x1000)
+        self.play('unmap', 0, 0x200000)
+        self.play('unmap', 0x400000, 0x1000)
+        self.play('map', 0, 0x200000)
+        self.assertEqual(self.remapped(), 0)
+
+
 class TraceReplayTest(unittest.TestCase):
 
     def test_events_up_to_a_marker(self) -> None:

@@ -1,0 +1,370 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
+
+"""Run a Linux guest, and compare the views of its shared memory.
+
+The guest's drivers share memory as they need it. KVM's attributes, as seen by
+kernel-edge, are compared with the kernel's mappings and with QEMU's queries.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from harness.checks import Checks
+from harness.edge import EDGE_PATH, Edge
+from harness.guest_options import (INITRD_PATH, KERNEL_PATH, LOADER_PATH,
+                                   SMALL_INITRD_PATH, LinuxMachine)
+from harness.initramfs import find_tool, guest_image
+from harness.intervals import IntervalSet
+from harness.l1 import L1Error, L1Machine
+from harness.l2 import L2Error, Layout
+from harness.linux_guest import LinuxGuest
+from harness.program import GIB, MIB, PAGE_SIZE
+from harness.program_run import describe, is_expected
+from harness.session import Built, Machines, check_complaints, check_quit
+from harness.trace import TraceReplay
+from harness.trace_follower import TraceFollower
+
+# Programs of this machine that guests can use, and their packages
+TOOLS = {'fio': 'fio', 'ethtool': 'ethtool', 'kexec': 'kexec-tools'}
+
+# Devices to assign: vendor and device
+DEVICES = {'nvme': '0x1b36 0x0010', 'e1000e': '0x8086 0x10d3',
+           'igb': '0x8086 0x10c9'}
+
+_RAM_BLOCK = 'pc.ram'
+
+# q35 with this much RAM or more has less of it below 4 GiB
+_LOW_RAM_MAX = 0xb0000000
+_LOW_RAM_OF_MORE = 0x80000000
+# Addresses at which ROMs and registers can hide RAM
+_LOW_HOLE = (0xa0000, 0x100000)
+
+# Maximum number of lines to show after a failure
+_SHOWN = 8
+
+# Files that the parent opens for QEMU
+_IOMMU_FD = 3
+_FIRST_FD = 4
+# Locked memory of an unprivileged QEMU: what guests share, and some more
+_LOCKED_LIMIT = 128 * MIB
+
+_L1_OWN_MIB = 3072
+_DISK_SIZE = 256 * MIB
+
+
+class Opener(Enum):
+    """Who opens the files of devices."""
+
+    QEMU = 'qemu'
+    # The process that starts QEMU, which then needs no privilege, as libvirt
+    # and Kata do. Requires iommufd.
+    PARENT = 'parent'
+
+
+@dataclass(frozen=True)
+class LinuxOptions:
+    """Options of a run.
+
+    @devices: devices to assign, by their names in DEVICES
+    @arguments: additional arguments for the guest's kernel
+    @device_options: additional options of vfio-pci, each after a comma
+    @opener: who opens the devices and /dev/iommu
+    """
+
+    backend: str
+    memory: int = GIB
+    cpus: int = 1
+    devices: tuple[str, ...] = ('nvme', 'e1000e')
+    arguments: str = ''
+    device_options: str = ''
+    opener: Opener = Opener.QEMU
+
+
+def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
+    """Return options for the devices that L0 emulates.
+
+    A network card of the guest is connected to one of level 1.
+    """
+    options = ['-netdev', 'hubport,id=peer,hubid=0',
+               '-device', 'virtio-net-pci,netdev=peer,romfile=']
+    for number, name in enumerate(devices):
+        bus = f'root{number}'
+        options += ['-device', f'pcie-root-port,id={bus},chassis={number}']
+        if name == 'nvme':
+            path = folder / f'nvme{number}'
+            with path.open('wb') as file:
+                file.truncate(_DISK_SIZE)
+            options += ['-drive', f'if=none,id=nvme{number},format=raw,'
+                                  f'file={path}',
+                        '-device', f'nvme,drive=nvme{number},bus={bus},'
+                                   f'serial={number}']
+        else:
+            options += ['-netdev', f'hubport,id=net{number},hubid=0',
+                        '-device', f'{name},netdev=net{number},bus={bus},'
+                                   'romfile=']
+    return options
+
+
+def find_device(l1: L1Machine, name: str, index: int = 0) -> str:
+    """Return the address of a device, by its name in DEVICES."""
+    found = l1.check(
+        'for d in /sys/bus/pci/devices/*; do '
+        f'[ "$(cat $d/vendor) $(cat $d/device)" != "{DEVICES[name]}" ] || '
+        'echo ${d##*/}; done').split()
+    if len(found) <= index:
+        raise L1Error(f'level 1 has no device {name}')
+    return found[index]
+
+
+def bind_device(l1: L1Machine, name: str, index: int = 0) -> str:
+    """Bind a device to vfio-pci. Returns its address."""
+    bdf = find_device(l1, name, index)
+    l1.check(f'cd /sys/bus/pci/devices/{bdf} && '
+             '{ [ ! -e driver ] || '
+             f'echo {bdf} >driver/unbind; }} && '
+             'echo vfio-pci >driver_override && '
+             f'echo {bdf} >/sys/bus/pci/drivers_probe && [ -e driver ]')
+    return bdf
+
+
+class Remaps(Enum):
+    """Whether memory that stays shared may be unmapped for a moment."""
+
+    NONE = 'none'
+    # The guest may make a part of an extent private
+    SPLITS = 'splits'
+
+
+@dataclass
+class LinuxFigures:
+    """Figures of a run."""
+
+    backend: str
+    cpus: int
+    memory: int
+    release: str = ''
+    shared_bytes: int = 0
+    extents: int = 0
+    map_calls: int = 0
+    unmap_calls: int = 0
+    remapped_bytes: int = 0
+    dma_faults: int = 0
+    disk_bytes: int = 0
+    network_bytes: int = 0
+    checks: int = 0
+    failed_checks: int = 0
+
+
+class LinuxRun:
+    """A running guest, with the means to compare."""
+
+    def __init__(self, l1: L1Machine, guest: LinuxGuest, replay: TraceReplay,
+                 trace: TraceFollower, checks: Checks) -> None:
+        self.l1 = l1
+        self.guest = guest
+        self.replay = replay
+        self._trace = trace
+        self._checks = checks
+        # Shared memory after the first boot
+        self.booted_bytes = 0
+        self.figures = LinuxFigures(guest.backend, guest.machine.cpus,
+                                    guest.machine.memory)
+
+    def _ram(self) -> IntervalSet:
+        """Return the guest's RAM, as QEMU places it."""
+        memory = self.guest.machine.memory
+        low = memory if memory < _LOW_RAM_MAX else _LOW_RAM_OF_MORE
+        ram = IntervalSet([(0, low), (4 * GIB, 4 * GIB + memory - low)])
+        ram.remove(*_LOW_HOLE)
+        return ram
+
+    def _in_ram(self, ranges: Iterable[tuple[int, int]]) -> IntervalSet:
+        """Return the parts of ranges that are RAM."""
+        ram = self._ram()
+        return IntervalSet(part for start, end in ranges
+                           for part in ram.clipped(start, end))
+
+    def shared(self) -> IntervalSet:
+        """Return the guest's shared RAM, by KVM's attributes."""
+        edge = self.replay.edge
+        return self._in_ram(edge.slots).minus(edge.private)
+
+    def compare(self, name: str, remaps: Remaps = Remaps.NONE) -> None:
+        """Check that exactly the shared memory is mapped, and always was.
+
+        @remaps: whether memory that stays shared may have been unmapped since
+        the last comparison
+        """
+        self._trace.catch_up()
+        shared = self.shared()
+        layouts = self.guest.l2.layouts()
+        self._compare_maps(name, shared, layouts)
+        self._compare_remaps(name, remaps)
+        self._compare_manager(name, shared)
+        self._check_problems(name)
+        figures = self.figures
+        figures.shared_bytes = shared.total()
+        figures.extents = sum(layout.extents for layout in layouts)
+        figures.map_calls = sum(layout.map_calls for layout in layouts)
+        figures.unmap_calls = sum(layout.unmap_calls for layout in layouts)
+        self._checks.comment(
+            f'{name}: {shared.total() // PAGE_SIZE} pages shared, ' +
+            ', '.join(f'{layout.extents} extents, {layout.map_calls} map '
+                      f'calls, {layout.unmap_calls} unmap calls'
+                      for layout in layouts))
+
+    def _compare_maps(self, name: str, shared: IntervalSet,
+                      layouts: Sequence[Layout]) -> None:
+        """Check the kernel's mappings, now and so far."""
+        replay = self.replay
+        mapped = self._in_ram(replay.maps.mapped())
+        is_open = any(layout.open for layout in layouts)
+        expected = shared if is_open else IntervalSet()
+        self._checks.check(
+            mapped == expected and bool(shared) and not replay.errors,
+            f'{name}: the kernel maps exactly the '
+            f'{shared.total() // PAGE_SIZE} shared pages'
+            if is_open else f'{name}: nothing is mapped',
+            f'not mapped: {describe(expected.minus(mapped))}\n'
+            f'mapped, but should not be: {describe(mapped.minus(expected))}\n'
+            + '\n'.join(replay.errors[:_SHOWN]))
+        exposures, _ = replay.edge.take_exposures()
+        self._checks.check(
+            not exposures,
+            f'{name}: no page was mapped while it was private, or when it was '
+            'freed', '\n'.join(exposures[:_SHOWN]))
+
+    def _compare_remaps(self, name: str, remaps: Remaps) -> None:
+        """Check that no memory that stays shared was unmapped."""
+        remapped = self.replay.remaps.take_remapped()
+        self.figures.remapped_bytes += remapped
+        if remaps is Remaps.SPLITS:
+            self._checks.comment(f'{name}: {remapped} bytes were unmapped for '
+                                 'a moment, and stay shared')
+            return
+        self._checks.check(
+            not remapped, f'{name}: no memory that stays shared was unmapped',
+            f'{remapped} bytes')
+
+    def _compare_manager(self, name: str, shared: IntervalSet) -> None:
+        """Check what QEMU believes to be shared."""
+        believed = sum(manager.shared_size
+                       for manager in self.guest.l2.managers()
+                       if manager.id == _RAM_BLOCK)
+        self._checks.check(
+            believed == shared.total(),
+            f'{name}: QEMU counts the same {shared.total() // PAGE_SIZE} '
+            'pages', f'QEMU counts {believed // PAGE_SIZE} pages')
+
+    def _check_problems(self, name: str) -> None:
+        """Check that neither the IOMMU nor the guest reports a problem."""
+        faults = self.l1.new_faults()
+        self.figures.dma_faults += len(faults)
+        self._checks.check(not faults, f'{name}: the IOMMU reports no fault',
+                           '\n'.join(map(str, faults[:_SHOWN])))
+        complaints = self.guest.complaints()
+        self._checks.check(
+            not complaints, f"{name}: the guest's kernel reports no problem",
+            '\n'.join(complaints[:_SHOWN]))
+
+    def compare_end(self) -> None:
+        """Check that nothing is left after QEMU has ended."""
+        self._trace.catch_up()
+        mapped = self.replay.maps.mapped()
+        self._checks.check(not mapped.total() and not self.replay.errors,
+                           'nothing is mapped after QEMU has ended',
+                           f'{describe(mapped)}\n' +
+                           '\n'.join(self.replay.errors[:_SHOWN]))
+        self._checks.check(not self.replay.lost, 'no trace event was lost',
+                           f'{self.replay.lost} were lost')
+        unexpected = [line for line in self.guest.l2.stderr().splitlines()
+                      if not is_expected(line)]
+        self._checks.check(not unexpected,
+                           'QEMU printed no unexpected message',
+                           '\n'.join(unexpected[:_SHOWN]))
+
+    def plug(self, index: int) -> None:
+        """Plug a device at its root port, after it was unplugged."""
+        arguments: dict[str, object] = {
+            'driver': 'vfio-pci', 'id': f'vfio{index}', 'bus': f'port{index}'}
+        for option in self.guest.machine.devices[index].split(','):
+            name, _, value = option.partition('=')
+            arguments[name] = value
+        if self.guest.backend == 'iommufd':
+            arguments['iommufd'] = 'iommufd0'
+        self.guest.l2.execute('device_add', arguments)
+
+
+def _guest_files(built: Built) -> dict[str, bytes]:
+    cache = built.folder / 'nested'
+    return {LOADER_PATH: built.loader.read_bytes(),
+            KERNEL_PATH: built.kernel.read_bytes(),
+            INITRD_PATH: guest_image(TOOLS, cache).read_bytes(),
+            SMALL_INITRD_PATH: guest_image({}, cache).read_bytes(),
+            EDGE_PATH: built.edge.read_bytes(),
+            **find_tool('setpriv', 'util-linux')}
+
+
+def _guest(l1: L1Machine, options: LinuxOptions, bdfs: list[str]
+           ) -> LinuxGuest:
+    """Return a guest with these devices, which is not started yet."""
+    devices = [f'host={bdf}' for bdf in bdfs]
+    iommufd = ''
+    if options.opener is Opener.PARENT:
+        devices = [f'fd={_FIRST_FD + number}' for number in range(len(bdfs))]
+        iommufd = f',fd={_IOMMU_FD}'
+    guest = LinuxGuest(l1, LinuxMachine(
+        options.memory, options.cpus,
+        tuple(device + options.device_options for device in devices),
+        options.arguments, iommufd), options.backend)
+    if options.opener is Opener.PARENT:
+        paths = l1.check('for d in ' + ' '.join(bdfs) + '; do echo '
+                         '/dev/vfio/devices/$(ls /sys/bus/pci/devices/$d/'
+                         'vfio-dev); done').split()
+        opens = [f'exec {_FIRST_FD + number}<>{path}'
+                 for number, path in enumerate(paths)]
+        guest.l2.limit_locked_memory(_LOCKED_LIMIT)
+        guest.l2.run_in_shell('; '.join([f'exec {_IOMMU_FD}<>/dev/iommu',
+                                         *opens]))
+    return guest
+
+
+@contextmanager
+def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
+              checks: Checks) -> Iterator[LinuxRun]:
+    """Start a guest, and compare and quit at the end.
+
+    Raises L2Error if the guest does not start. A later failure of QEMU or the
+    guest is a failed check.
+    """
+    l1 = machines.start(
+        _guest_files(machines.built),
+        _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
+        options=l0_devices(options.devices, folder))
+    bdfs = [bind_device(l1, name, options.devices[:number].count(name))
+            for number, name in enumerate(options.devices)]
+    guest = _guest(l1, options, bdfs)
+    replay = TraceReplay()
+    trace = TraceFollower(l1, replay)
+    guest.l2.environment = Edge(l1, True).environment
+    run = LinuxRun(l1, guest, replay, trace, checks)
+    try:
+        guest.start(machines.built.qemu_python)
+    except L2Error:
+        guest.l2.kill()
+        raise
+    try:
+        yield run
+        run.compare('at the end')
+        check_quit(guest.l2, checks)
+        run.compare_end()
+    except L2Error as error:
+        checks.check(False, 'QEMU and the guest work',
+                     f'{error}\n{guest.l2.stderr()}')
+        guest.l2.kill()
+    finally:
+        guest.l2.disconnect()
+    check_complaints(l1, checks)
