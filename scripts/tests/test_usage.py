@@ -172,6 +172,34 @@ class OtherSystems(unittest.TestCase):
         self.assertEqual(image.read_bytes(), b'kernel')
 
 
+class HasTestTest(unittest.TestCase):
+    """Selection of a test by its name, from meson's list."""
+
+    def has_test(self, name: str) -> bool:
+        with tempfile.TemporaryDirectory() as folder:
+            meson = Path(folder) / 'pyvenv/bin/meson'
+            meson.parent.mkdir(parents=True)
+            # The second line is written after grep has read the first one
+            meson.write_text('#!/bin/sh\necho "project:nested / first"\n'
+                             'sleep 0.3\necho "project:nested / second"\n',
+                             encoding='utf-8')
+            meson.chmod(0o755)
+            return subprocess.run(
+                ['/bin/bash', '-c', 'set -euo pipefail; '
+                 'source "$1/scripts/lib/meson-test.sh"; has_test "$2" "$3"',
+                 'bash', ROOT, folder, name],
+                env={**os.environ, 'build_dir': folder, 'cache_dir': folder,
+                     'repo_root': str(ROOT)},
+                check=False, timeout=60).returncode == 0
+
+    def test_finds_tests(self) -> None:
+        self.assertTrue(self.has_test('first'))
+        self.assertTrue(self.has_test('second'))
+
+    def test_needs_the_whole_name(self) -> None:
+        self.assertFalse(self.has_test('firs'))
+
+
 class InitTest(unittest.TestCase):
     """/init must refuse to run on a user's machine, where it would mount."""
 
