@@ -68,7 +68,7 @@ void interrupts_load()
     asm volatile("lidt %0" : : "m"(pointer));
 }
 
-/* Stack frame that start.S passes to handle_exception() */
+/* Stack frame that exception-stubs.S passes to handle_exception() */
 struct ExceptionFrame {
     uint64_t vector;
     uint64_t error_code;
@@ -79,7 +79,7 @@ struct ExceptionFrame {
     uint64_t ss;
 };
 
-extern "C" void handle_exception(const ExceptionFrame *frame)
+extern "C" [[noreturn]] void handle_exception(const ExceptionFrame *frame)
 {
     SerialLine("exception")
         .field("vector", frame->vector)
@@ -87,4 +87,5 @@ extern "C" void handle_exception(const ExceptionFrame *frame)
         .field_hex("rip", frame->rip)
         .field_hex("cr2", read_cr2())
         .field_hex("rsp", frame->rsp);
+    stop();
 }

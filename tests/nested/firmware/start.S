@@ -1,5 +1,5 @@
 /*
- * Reset vector, switch to 64-bit mode, and interrupt entry points
+ * Reset vector, switch to 64-bit mode, and entry point of the wake-up interrupt
  *
  * The ROM copies itself to RAM, where all of it is linked. In a guest with
  * private memory, this RAM is private from the start, so that the host cannot
@@ -85,20 +85,6 @@ other_cpu:
 stop:
     cli
     hlt
-    jmp     stop
-
-/*
- * Entry points of the exceptions, which give all of them the same stack frame
- * (struct ExceptionFrame)
- */
-    .globl exception_stubs
-    .balign STUB_SIZE
-exception_stubs:
-    STUBS   32, exception_common
-exception_common:
-    movq    %rsp, %rdi
-    cld
-    call    handle_exception
     jmp     stop
 
 /* Entry point of the interrupt that ends a hlt. */

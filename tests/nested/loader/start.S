@@ -1,6 +1,6 @@
 /*
- * Reset vector, switch to 64-bit mode, and entry points of exceptions. Only the
- * first vCPU runs this; Linux starts the others itself.
+ * Reset vector and switch to 64-bit mode. Only the first vCPU runs this; Linux
+ * starts the others itself.
  *
  * All code, descriptor tables and page tables stay in the ROM, because the RAM
  * is converted, and loses its content.
@@ -91,20 +91,6 @@ start64:
 stop:
     cli
     hlt
-    jmp     stop
-
-/*
- * Entry points of the exceptions, which give all of them the same stack frame
- * (struct ExceptionFrame)
- */
-    .globl exception_stubs
-    .balign STUB_SIZE
-exception_stubs:
-    STUBS   32, exception_common
-exception_common:
-    movq    %rsp, %rdi
-    cld
-    call    handle_exception
     jmp     stop
 
 /*
