@@ -18,10 +18,11 @@ from harness.initramfs import find_tool
 from harness.l1 import L1Machine
 from harness.l2 import L2Error, L2Machine
 from harness.program import MIB, PAGE_SIZE, compile_program
-from harness.program_run import ProgramRun, bind_edu, fill_pool
+from harness.program_run import ProgramRun, fill_pool
 from harness.session import (L1_MIN_MIB, Machines, check_complaints,
                              program_files)
 from harness.usage import measure
+from harness.vfio import bind_edu
 
 # Includes the firmware's 64K and a page for DMA checks, which are also shared
 _LOCKED_MIB = 18

@@ -19,9 +19,9 @@ from harness.guest_options import program_guest
 from harness.l1 import L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, wait_until
 from harness.program import MIB, Program, compile_program
-from harness.program_run import bind_edu
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
+from harness.vfio import bind_edu
 from harness.wire import CONSTANTS
 
 TIMEOUT = 300

@@ -18,9 +18,9 @@ from harness.l2 import PID_PATH, L2Machine
 from harness.pci import (BASE_ADDRESS, COMMAND, COMMAND_MASTER, COMMAND_MEMORY,
                          PRIMARY_BUS, PciBus)
 from harness.program import ESB_SLOT, GIB, MIB, PAGE_SIZE, Machine
-from harness.program_run import bind_edus
 from harness.session import (Built, Machines, check_complaints, check_quit,
                              running)
+from harness.vfio import bind_edus
 
 _MEMORY = 512 * MIB
 

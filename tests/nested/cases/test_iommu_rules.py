@@ -9,8 +9,8 @@ import shlex
 
 from harness.checks import Checks
 from harness.l1 import L1Machine
-from harness.program_run import bind_edu
 from harness.session import Machines, check_complaints
+from harness.vfio import bind_edu
 
 PROGRAM = '/bin/iommu-replay'
 PROGRAM_TIMEOUT = 300

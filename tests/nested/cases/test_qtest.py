@@ -15,8 +15,8 @@ from harness.checks import Checks
 from harness.guest_options import FIRMWARE_PATH
 from harness.initramfs import program_files
 from harness.l1 import L1Machine
-from harness.program_run import bind_edus
 from harness.session import Machines, check_complaints
+from harness.vfio import bind_edus
 
 DEVICES = 2
 

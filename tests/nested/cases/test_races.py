@@ -21,8 +21,9 @@ from harness.l1 import L1Machine
 from harness.l2 import L2Error, L2Machine, Manager
 from harness.oracle import Event
 from harness.program import Program, compile_program
-from harness.program_run import Options, ProgramRun, bind_edus
+from harness.program_run import Options, ProgramRun
 from harness.session import L1_MIN_MIB, Machines
+from harness.vfio import bind_edus
 
 # Rounds, with a reset after each except the last, and repetitions of each
 # vCPU's conversions in a round: the areas are large enough for 240

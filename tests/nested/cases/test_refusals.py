@@ -19,8 +19,8 @@ from harness.guest_options import FIRMWARE_PATH, PROGRAM_PATH
 from harness.initramfs import find_tool
 from harness.l1 import L1Machine
 from harness.program import compile_program
-from harness.program_run import bind_edus
 from harness.session import Machines
+from harness.vfio import bind_edus
 from harness.wire import PROGRAM_FILE
 
 # Timeout in seconds, long enough for QEMU to start

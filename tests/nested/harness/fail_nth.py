@@ -26,11 +26,11 @@ from harness.l2 import PID_PATH, L2Error, L2Machine
 from harness.oracle import ROM_RANGE, guest_ram
 from harness.program import (PAGE_SIZE, RESULTS, Linear, Machine, Program,
                              ProgramError, Record)
-from harness.program_run import bind_edu
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
+from harness.vfio import bind_edu
 from harness.wire import CONSTANTS as FORMAT
 
 _BAR = (FORMAT['EDU_BAR_BASE'],

@@ -6,6 +6,10 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 
+# Maximum number of intervals to describe
+_SHOWN = 8
+
+
 class IntervalSet:
     """A set of integers with an interface of [start, end) intervals.
 
@@ -96,3 +100,11 @@ class IntervalSet:
         for start, end in other:
             result.remove(start, end)
         return result
+
+
+def describe(intervals: IntervalSet) -> str:
+    """Return the first intervals of a set as text."""
+    shown = [f'{start:#x}-{end - 1:#x}' for start, end in intervals]
+    more = len(shown) - _SHOWN
+    return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
+                                        else '')

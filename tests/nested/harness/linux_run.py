@@ -17,15 +17,16 @@ from harness.edge import EDGE_PATH, Edge
 from harness.guest_options import (INITRD_PATH, KERNEL_PATH, LOADER_PATH,
                                    SMALL_INITRD_PATH, LinuxMachine)
 from harness.initramfs import find_tool, guest_image
-from harness.intervals import IntervalSet
-from harness.l1 import L1Error, L1Machine
+from harness.intervals import IntervalSet, describe
+from harness.l1 import L1Machine
 from harness.l2 import L2Error, Layout
 from harness.linux_guest import LinuxGuest
 from harness.program import GIB, MIB, PAGE_SIZE
-from harness.program_run import describe, is_expected
+from harness.program_run import is_expected
 from harness.session import Built, Machines, check_complaints, check_quit
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
+from harness.vfio import bind_devices
 
 # Programs of this machine that guests can use, and their packages
 TOOLS = {'fio': 'fio', 'ethtool': 'ethtool', 'kexec': 'kexec-tools'}
@@ -106,28 +107,6 @@ def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
                         '-device', f'{name},netdev=net{number},bus={bus},'
                                    'romfile=']
     return options
-
-
-def find_device(l1: L1Machine, name: str, index: int = 0) -> str:
-    """Return the address of a device, by its name in DEVICES."""
-    found = l1.check(
-        'for d in /sys/bus/pci/devices/*; do '
-        f'[ "$(cat $d/vendor) $(cat $d/device)" != "{DEVICES[name]}" ] || '
-        'echo ${d##*/}; done').split()
-    if len(found) <= index:
-        raise L1Error(f'level 1 has no device {name}')
-    return found[index]
-
-
-def bind_device(l1: L1Machine, name: str, index: int = 0) -> str:
-    """Bind a device to vfio-pci. Returns its address."""
-    bdf = find_device(l1, name, index)
-    l1.check(f'cd /sys/bus/pci/devices/{bdf} && '
-             '{ [ ! -e driver ] || '
-             f'echo {bdf} >driver/unbind; }} && '
-             'echo vfio-pci >driver_override && '
-             f'echo {bdf} >/sys/bus/pci/drivers_probe && [ -e driver ]')
-    return bdf
 
 
 class Remaps(Enum):
@@ -272,14 +251,7 @@ class LinuxRun:
 
     def compare_end(self) -> None:
         """Check that nothing is left after QEMU has ended."""
-        self._trace.catch_up()
-        mapped = self.replay.maps.mapped()
-        self._checks.check(not mapped.total() and not self.replay.errors,
-                           'nothing is mapped after QEMU has ended',
-                           f'{describe(mapped)}\n' +
-                           '\n'.join(self.replay.errors[:_SHOWN]))
-        self._checks.check(not self.replay.lost, 'no trace event was lost',
-                           f'{self.replay.lost} were lost')
+        self._trace.check_end(self._checks)
         unexpected = [line for line in self.guest.l2.stderr().splitlines()
                       if not is_expected(line)]
         self._checks.check(not unexpected,
@@ -344,8 +316,10 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
         _guest_files(machines.built),
         _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
         options=l0_devices(options.devices, folder))
-    bdfs = [bind_device(l1, name, options.devices[:number].count(name))
-            for number, name in enumerate(options.devices)]
+    found = {name: iter(bind_devices(l1, DEVICES[name],
+                                     options.devices.count(name)))
+             for name in set(options.devices)}
+    bdfs = [next(found[name]) for name in options.devices]
     guest = _guest(l1, options, bdfs)
     replay = TraceReplay()
     trace = TraceFollower(l1, replay)

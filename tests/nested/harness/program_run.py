@@ -21,13 +21,14 @@ from harness.checks import Checks
 from harness.edge import Edge
 from harness.figures import Figures, Measurement, State, VmemState
 from harness.guest_options import program_guest
-from harness.intervals import IntervalSet
+from harness.intervals import IntervalSet, describe
 from harness.l1 import L1Error, L1Hung, L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, Manager
 from harness.oracle import Event, Fault, Oracle
 from harness.program import HUGE_PAGE, PAGE_SIZE, RESULTS, Program
 from harness.trace import TraceReplay
-from harness.trace_follower import TRACING, TraceFollower
+from harness.trace_follower import TraceFollower
+from harness.vfio import bind_edu
 from harness.wire import CONSTANTS
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
@@ -80,14 +81,6 @@ class Options:
     record: Path | None = None
 
 
-def describe(intervals: IntervalSet) -> str:
-    """Return the first intervals of a set as text."""
-    shown = [f'{start:#x}-{end - 1:#x}' for start, end in intervals]
-    more = len(shown) - _SHOWN
-    return ', '.join(shown[:_SHOWN]) + (f' and {more} more' if more > 0
-                                        else '')
-
-
 def is_expected(line: str) -> bool:
     """Whether a line of QEMU's output is expected."""
     return bool(_EXPECTED_WORDS.search(line))
@@ -106,25 +99,6 @@ def fill_pool(l1: L1Machine, size: int) -> None:
     if got != str(pages):
         raise L1Error(f'there are {got} huge pages, not the {pages} that '
                       'the guest needs')
-
-
-def bind_edus(l1: L1Machine, count: int) -> list[str]:
-    """Bind the edu devices to vfio-pci. Returns their addresses."""
-    bdfs = l1.check(
-        'for d in /sys/bus/pci/devices/*; do '
-        'if [ "$(cat $d/vendor) $(cat $d/device)" = "0x1234 0x11e8" ]; '
-        'then echo vfio-pci >$d/driver_override; '
-        'echo ${d##*/} >/sys/bus/pci/drivers_probe; echo ${d##*/}; '
-        'fi; done').split()
-    address = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]')
-    if len(bdfs) != count or not all(map(address.fullmatch, bdfs)):
-        raise L1Error(f'expected {count} edu devices, found: {bdfs}')
-    return bdfs
-
-
-def bind_edu(l1: L1Machine) -> str:
-    """Bind the edu device to vfio-pci. Returns its address."""
-    return bind_edus(l1, 1)[0]
 
 
 class ProgramRun:
@@ -488,23 +462,12 @@ class ProgramRun:
             self.checks.check(freed > 0, 'shared memory was freed when it '
                               'became private')
 
-    def _compare_end(self, l1: L1Machine) -> None:
+    def _compare_end(self) -> None:
         self._compare_implicit()
         if not self._trace:
             return
-        self._trace.catch_up()
-        mapped = self.replay.maps.mapped()
-        self.checks.check(not mapped.total() and not self.replay.errors,
-                          'nothing is mapped after QEMU has ended',
-                          f'still mapped: {describe(mapped)}\n' +
-                          '\n'.join(self.replay.errors[:_SHOWN]))
+        self._trace.check_end(self.checks)
         self._compare_freed()
-        stats = l1.check(f'cat {TRACING}/per_cpu/cpu*/stats')
-        lost = self.replay.lost + sum(map(int, re.findall(
-            r'^(?:overrun|commit overrun|dropped events): (\d+)$', stats,
-            re.M)))
-        self.checks.check(not lost, 'no trace event was lost',
-                          f'{lost} were lost:\n{stats}')
         self.figures.map_events_peak = self.replay.maps.peak_events
         self.figures.map_events_total = self.replay.maps.total_events
 
@@ -606,7 +569,7 @@ class ProgramRun:
             l2.disconnect()
             if self._record_file:
                 self._record_file.close()
-        self._compare_end(l1)
+        self._compare_end()
         self.at_end(l1, l2)
 
     def summary(self) -> str:
