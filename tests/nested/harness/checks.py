@@ -63,10 +63,15 @@ class Checks:
 
 
 class TapWriter:
-    """Writes results in the Test Anything Protocol, version 13."""
+    """Writes results in the Test Anything Protocol, version 13.
 
-    def __init__(self, out: TextIO) -> None:
+    It repeats failures in @errors: meson shows only the standard error of a
+    failed test, and keeps the diagnostics in its log.
+    """
+
+    def __init__(self, out: TextIO, errors: TextIO | None = None) -> None:
         self._out = out
+        self._errors = errors
         self._count = 0
         self.failed = 0
         self._print('TAP version 13')
@@ -91,6 +96,11 @@ class TapWriter:
         if not result.good:
             self.failed += 1
             self.comment(result.diagnostics)
+            self._print_error(f'{point}\n{result.diagnostics}')
+
+    def _print_error(self, text: str) -> None:
+        if self._errors:
+            print(text.rstrip(), file=self._errors, flush=True)
 
     def add_all(self, checks: Checks) -> None:
         """Write the results and comments of a test."""
@@ -106,6 +116,7 @@ class TapWriter:
 
     def bail_out(self, reason: str) -> None:
         """Report that the remaining tests cannot be run."""
+        self._print_error(reason)
         first, *rest = reason.splitlines() or ['']
         self._print(f'Bail out! {first}')
         self.comment('\n'.join(rest))

@@ -35,7 +35,7 @@ class TapReporter:
         capture = self._config.pluginmanager.getplugin('capturemanager')
         with capture.global_and_fixture_disabled():
             if self._tap is None:
-                self._tap = TapWriter(sys.stdout)
+                self._tap = TapWriter(sys.stdout, sys.stderr)
             yield self._tap
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:

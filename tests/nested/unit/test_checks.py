@@ -41,7 +41,8 @@ class TapTest(unittest.TestCase):
 
     def setUp(self) -> None:
         self.out = io.StringIO()
-        self.tap = TapWriter(self.out)
+        self.errors = io.StringIO()
+        self.tap = TapWriter(self.out, self.errors)
 
     def lines(self) -> list[str]:
         return self.out.getvalue().splitlines()
@@ -56,6 +57,7 @@ class TapTest(unittest.TestCase):
         self.assertEqual(self.lines(), [
             'TAP version 13', 'ok 1 - good of its kind', '# two', '# lines',
             'not ok 2 - bad', '# why', '# so', '1..2'])
+        self.assertEqual(self.errors.getvalue(), 'not ok 2 - bad\nwhy\nso\n')
 
     def test_no_failure(self) -> None:
         checks = Checks()
@@ -71,6 +73,7 @@ class TapTest(unittest.TestCase):
     def test_bail_out(self) -> None:
         self.tap.bail_out('hung\nwhy')
         self.assertEqual(self.lines()[1:], ['Bail out! hung', '# why'])
+        self.assertEqual(self.errors.getvalue(), 'hung\nwhy\n')
 
     def test_skip_all(self) -> None:
         self.tap.skip_all('no limit')
