@@ -58,6 +58,17 @@ def port_path(port: int) -> str:
     return f'/dev/vport0p{port}'
 
 
+def stopped(reason: str, status: int | None) -> L1Error:
+    """Return the error of a machine that no longer responds.
+
+    It is L1Hung unless a signal has terminated QEMU: no repetition of the
+    test may hide that QEMU has crashed.
+
+    @status: exit status of QEMU, None while it is running
+    """
+    return (L1Error if status and status < 0 else L1Hung)(reason)
+
+
 class L1Machine:
     """Starts the machine and executes commands in it."""
 
@@ -132,8 +143,9 @@ class L1Machine:
         try:
             self._control.wait_ready(_BOOT_TIMEOUT)
         except (L1Error, ShellTimeout) as error:
-            raise L1Hung('the level 1 machine does not boot: '
-                         f'{self._ended()}') from error
+            raise stopped(
+                f'the level 1 machine does not boot: {self._ended()}',
+                self._process.poll()) from error
 
     def _ended(self) -> str:
         """Describe QEMU's status, and the last output of QEMU and Linux."""
@@ -183,11 +195,13 @@ class L1Machine:
     def check_gone(self) -> None:
         """Raise L1Hung if the machine has ended, or is about to.
 
-        A kernel panic is excluded: its cause is in the kernel's log.
+        Raises L1Error if QEMU has crashed. A kernel panic is excluded: its
+        cause is in the kernel's log.
         """
         ended = self._ended()
         if not self.is_running() and not self.complaints():
-            raise L1Hung(f'the level 1 machine has ended: {ended}')
+            raise stopped(f'the level 1 machine has ended: {ended}',
+                          self._process.poll())
 
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
