@@ -28,6 +28,15 @@ FIO = ('fio --minimal --name=verify --ioengine=libaio --rw=randrw '
        '--bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 '
        f'--size={_DISK_MIB}M')
 
+# What fio does in the background, and its exit status
+_FIO_OUTPUT = '/run/fio'
+_FIO_STATUS = '/run/fio-status'
+
+
+# Start of a shell command that runs fio in the background
+BUSY_DISK = (f'rm -f {_FIO_STATUS}; ({FIO} --filename={DISK} --direct=1 '
+             f'>{_FIO_OUTPUT} 2>&1; echo $? >{_FIO_STATUS}) & ')
+
 
 @dataclass
 class Transferred:
@@ -61,6 +70,16 @@ class Workload:
         self.checks.check(
             status == 0, f'fio finds what it has written to {target} '
             f'{options}', output)
+        self.transferred.disk += _DISK_MIB * MIB
+
+    def check_busy_disk(self, name: str) -> None:
+        """Wait for fio in the background, and check what it has done."""
+        wait_until(lambda: self.guest.run(f'[ -s {_FIO_STATUS} ]')[0] == 0,
+                   SETTLE_TIMEOUT)
+        self.checks.check(
+            self.guest.run(f'cat {_FIO_STATUS}')[1].strip() == '0',
+            f'fio finds what it has written {name}',
+            self.guest.run(f'cat {_FIO_OUTPUT}')[1])
         self.transferred.disk += _DISK_MIB * MIB
 
     def mount_disk(self) -> None:
