@@ -26,14 +26,20 @@ from harness.program_run import is_expected
 from harness.session import Built, Machines, check_complaints, check_quit
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
-from harness.vfio import bind_devices
+from harness.vfio import bind_devices, create_functions
 
 # Programs of this machine that guests can use, and their packages
 TOOLS = {'fio': 'fio', 'ethtool': 'ethtool', 'kexec': 'kexec-tools'}
 
 # Devices to assign: vendor and device
 DEVICES = {'nvme': '0x1b36 0x0010', 'e1000e': '0x8086 0x10d3',
-           'igb': '0x8086 0x10c9'}
+           'igb': '0x8086 0x10c9', 'igbvf': '0x8086 0x10ca'}
+# Virtual functions, and the cards that have them
+_CARDS = {'igbvf': 'igb'}
+
+# The driver of such a card must not use the IOMMU: the trace would have its
+# mappings
+_PASSTHROUGH = 'iommu.passthrough=1'
 
 _RAM_BLOCK = 'pc.ram'
 
@@ -89,6 +95,11 @@ class LinuxOptions:
     opener: Opener = Opener.QEMU
 
     @property
+    def has_functions(self) -> bool:
+        """Whether a device is a virtual function."""
+        return any(name in _CARDS for name in self.devices)
+
+    @property
     def backends(self) -> tuple[str, ...]:
         """The backend of each container."""
         return tuple(self.backend.split('+'))
@@ -120,8 +131,9 @@ def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
                         '-device', f'nvme,drive=nvme{number},bus={bus},'
                                    f'serial={number}']
         else:
+            card = _CARDS.get(name, name)
             options += ['-netdev', f'hubport,id=net{number},hubid=0',
-                        '-device', f'{name},netdev=net{number},bus={bus},'
+                        '-device', f'{card},netdev=net{number},bus={bus},'
                                    'romfile=']
     return options
 
@@ -349,6 +361,8 @@ def _guest(l1: L1Machine, options: LinuxOptions, bdfs: list[str]
 
 def bind(l1: L1Machine, devices: Sequence[str]) -> list[str]:
     """Bind devices to vfio-pci, by their names. Returns their addresses."""
+    for card in {_CARDS[name] for name in devices if name in _CARDS}:
+        create_functions(l1, DEVICES[card])
     found = {name: iter(bind_devices(l1, DEVICES[name], devices.count(name)))
              for name in set(devices)}
     return [next(found[name]) for name in devices]
@@ -365,6 +379,7 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
     l1 = machines.start(
         _guest_files(machines.built),
         _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
+        kernel_arguments=_PASSTHROUGH if options.has_functions else '',
         options=l0_devices(options.devices, folder))
     guest = _guest(l1, options, bind(l1, options.devices))
     replay = TraceReplay(len(options.backends))
