@@ -84,6 +84,7 @@ class LinuxOptions:
     @arguments: additional arguments for the guest's kernel
     @device_options: additional options of vfio-pci, each after a comma
     @opener: who opens the devices and /dev/iommu
+    @disk_rate: requests that the disk serves in a second, 0 for no limit
     """
 
     backend: str
@@ -93,6 +94,7 @@ class LinuxOptions:
     arguments: str = ''
     device_options: str = ''
     opener: Opener = Opener.QEMU
+    disk_rate: int = 0
 
     @property
     def has_functions(self) -> bool:
@@ -112,7 +114,8 @@ class LinuxOptions:
         return f'iommufd{self.backends[:at].count("iommufd")}'
 
 
-def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
+def l0_devices(devices: Sequence[str], disk_rate: int, folder: Path
+               ) -> list[str]:
     """Return options for the devices that L0 emulates.
 
     A network card of the guest is connected to one of level 1.
@@ -127,7 +130,8 @@ def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
             with path.open('wb') as file:
                 file.truncate(_DISK_SIZE)
             options += ['-drive', f'if=none,id=nvme{number},format=raw,'
-                                  f'file={path}',
+                                  f'file={path},'
+                                  f'throttling.iops-total={disk_rate}',
                         '-device', f'nvme,drive=nvme{number},bus={bus},'
                                    f'serial={number}']
         else:
@@ -380,7 +384,7 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
         _guest_files(machines.built),
         _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
         kernel_arguments=_PASSTHROUGH if options.has_functions else '',
-        options=l0_devices(options.devices, folder))
+        options=l0_devices(options.devices, options.disk_rate, folder))
     guest = _guest(l1, options, bind(l1, options.devices))
     replay = TraceReplay(len(options.backends))
     trace = TraceFollower(l1, replay)

@@ -30,12 +30,16 @@ FIO = ('fio --minimal --name=verify --ioengine=libaio --rw=randrw '
 
 # What fio does in the background, and its exit status
 _FIO_OUTPUT = '/run/fio'
-_FIO_STATUS = '/run/fio-status'
+FIO_STATUS = '/run/fio-status'
 
 
-# Start of a shell command that runs fio in the background
-BUSY_DISK = (f'rm -f {_FIO_STATUS}; ({FIO} --filename={DISK} --direct=1 '
-             f'>{_FIO_OUTPUT} 2>&1; echo $? >{_FIO_STATUS}) & ')
+def busy_disk(options: str = '') -> str:
+    """Return the start of a shell command that runs fio in the background."""
+    return (f'rm -f {FIO_STATUS}; ({FIO} --filename={DISK} --direct=1 '
+            f'{options} >{_FIO_OUTPUT} 2>&1; echo $? >{FIO_STATUS}) & ')
+
+
+BUSY_DISK = busy_disk()
 
 
 @dataclass
@@ -74,10 +78,10 @@ class Workload:
 
     def check_busy_disk(self, name: str) -> None:
         """Wait for fio in the background, and check what it has done."""
-        wait_until(lambda: self.guest.run(f'[ -s {_FIO_STATUS} ]')[0] == 0,
+        wait_until(lambda: self.guest.run(f'[ -s {FIO_STATUS} ]')[0] == 0,
                    SETTLE_TIMEOUT)
         self.checks.check(
-            self.guest.run(f'cat {_FIO_STATUS}')[1].strip() == '0',
+            self.guest.run(f'cat {FIO_STATUS}')[1].strip() == '0',
             f'fio finds what it has written {name}',
             self.guest.run(f'cat {_FIO_OUTPUT}')[1])
         self.transferred.disk += _DISK_MIB * MIB
