@@ -171,6 +171,24 @@ class LinuxFigures:
     failed_checks: int = 0
 
 
+def wrong_mappings(levels: Sequence[IntervalSet], shared: IntervalSet,
+                   opened: int) -> list[str]:
+    """Describe memory that is mapped in too few or too many containers.
+
+    A container whose gate has been closed keeps what it has mapped until it is
+    discarded.
+
+    @levels: memory that at least 1, 2, ... containers map
+    @opened: number of containers whose gate is open
+    """
+    missing = [shared.minus(level) for level in levels[:opened]]
+    excess = [level.minus(shared) for level in levels]
+    return [*(f'not mapped by all open containers: {describe(part)}'
+              for part in missing if part),
+            *(f'mapped, but should not be: {describe(part)}'
+              for part in excess if part)]
+
+
 class LinuxRun:
     """A running guest, with the means to compare."""
 
@@ -238,20 +256,15 @@ class LinuxRun:
         replay = self.replay
         opened = sum(layout.open for layout in layouts)
         pages = shared.total() // PAGE_SIZE
-        # RAM that at least 1, 2, ... containers map. When a gate closes, its
-        # container keeps what it has mapped until it is discarded.
-        mapped = [self._in_ram(level) for level in replay.levels.mapped()]
-        missing = [shared.minus(level) for level in mapped[:opened]]
-        excess = [level.minus(shared) for level in mapped]
+        wrong = wrong_mappings([self._in_ram(level) for level
+                                in replay.levels.mapped()], shared, opened)
         self._checks.check(
-            bool(shared) and not any([*missing, *excess, *replay.errors]),
+            bool(shared) and not wrong and not replay.errors,
             f'{name}: the kernel maps exactly the {pages} shared pages' +
             (f' in {opened} of {len(layouts)} containers'
-             if len(mapped) > 1 else '')
+             if len(layouts) > 1 else '')
             if opened else f'{name}: the kernel maps no private page',
-            '\n'.join([*(f'not mapped: {describe(part)}' for part in missing),
-                       *(f'mapped, but should not be: {describe(part)}'
-                         for part in excess), *replay.errors[:_SHOWN]]))
+            '\n'.join([*wrong, *replay.errors[:_SHOWN]]))
         exposures, _ = replay.edge.take_exposures()
         self._checks.check(
             not exposures,
