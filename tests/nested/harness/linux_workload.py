@@ -22,6 +22,8 @@ _FILE_MIB = 4
 _DISK_MIB = 8
 
 SETTLE_TIMEOUT = 60.0
+# Seconds until all of a file that the guest has sent must have arrived
+_ARRIVAL_TRIES = 45
 
 # Random reads and writes. --minimal prints one line, see fio's manual.
 FIO = ('fio --minimal --name=verify --ioengine=libaio --rw=randrw '
@@ -117,7 +119,7 @@ class Workload:
                           '>/run/upload 2>/dev/null &')
         self.guest.check(f'{DOWNLOAD} && nc {HOST} {_PORT} </run/download')
         sums = self.run.l1.check(
-            'for i in 1 2 3 4 5 6 7 8 9 10; do '
+            f'for i in $(seq {_ARRIVAL_TRIES}); do '
             'cmp -s /run/www/file /run/upload && break; sleep 1; done; '
             'cat /run/www/file | sha256sum; cat /run/upload | sha256sum'
         ).split()
