@@ -22,7 +22,7 @@ from harness.session import Machines
 
 # Initial size of the bounce buffers. There are at least 128 for each vCPU, and
 # Linux adds as many as there are at first.
-_CPUS = 4
+_CPUS = 2
 _SLOT = 2 << 10
 _FIRST_SLOTS = 512
 
