@@ -15,17 +15,13 @@ from harness.checks import Checks
 from harness.guest_options import KERNEL_PATH, SMALL_INITRD_PATH
 from harness.l2 import L2Error, wait_until
 from harness.linux_run import LinuxOptions, Opener, Remaps, linux_run
-from harness.linux_workload import (DISK, DOWNLOAD, FIO, HOST,
+from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD, HOST,
                                     SETTLE_TIMEOUT, Workload)
 from harness.program import MIB
 from harness.session import Machines
 
 # Difference in shared memory between two boots, in bytes
 _BOOT_DIFFERENCE = MIB
-
-# What fio does in the background of a part, and its exit status
-_BUSY_DISK = (f'({FIO} --filename={DISK} --direct=1 >/run/fio 2>&1; '
-              'echo $? >/run/fio-status) & ')
 
 
 def disk(load: Workload) -> None:
@@ -52,13 +48,6 @@ def controller_reset(load: Workload) -> None:
     load.write_and_verify(DISK, '--direct=1')
 
 
-def check_busy_disk(load: Workload, name: str) -> None:
-    """Check what fio has done in the background."""
-    load.checks.check(load.guest.check('cat /run/fio-status').strip() == '0',
-                      f'fio finds what it has written {name}',
-                      load.guest.check('cat /run/fio'))
-
-
 def rebinding(load: Workload) -> None:
     """Each driver is bound again while the other device is busy."""
     address = load.device_address(0)
@@ -67,10 +56,10 @@ def rebinding(load: Workload) -> None:
         f'echo {address} >unbind && echo {address} >bind && wait $!')
     address = load.device_address(1)
     load.guest.check(
-        f'{_BUSY_DISK} cd /sys/bus/pci/devices/{address} && '
+        f'{BUSY_DISK} cd /sys/bus/pci/devices/{address} && '
         f'echo {address} >driver/unbind && '
         f'echo {address} >/sys/bus/pci/drivers_probe && [ -e driver ] && wait')
-    check_busy_disk(load, 'while the network card is bound again')
+    load.check_busy_disk('while the network card is bound again')
     load.set_up_network()
     load.transfer('after binding')
 
@@ -78,10 +67,10 @@ def rebinding(load: Workload) -> None:
 def rings(load: Workload) -> None:
     """Other sizes of rings and frames while the disk is busy."""
     load.guest.check(
-        f'{_BUSY_DISK} ethtool -G eth0 rx 1024 tx 1024 && '
+        f'{BUSY_DISK} ethtool -G eth0 rx 1024 tx 1024 && '
         'ifconfig eth0 mtu 4000 && ethtool -G eth0 rx 128 tx 128 && '
         'ifconfig eth0 mtu 1500 && wait')
-    check_busy_disk(load, 'while rings change')
+    load.check_busy_disk('while rings change')
     load.set_up_network()
     load.transfer('after changes of rings')
 

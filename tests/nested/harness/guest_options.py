@@ -129,17 +129,18 @@ class LinuxMachine:
 
     @devices: options of vfio-pci for each device: "host=ADDRESS" and others
     @arguments: additional arguments for the kernel
-    @iommufd: options of the iommufd object, each after a comma
+    @iommufds: options of the objects iommufd0, iommufd1 and so on, each after
+    a comma
     """
 
     memory: int
     cpus: int
     devices: tuple[str, ...]
     arguments: str = ''
-    iommufd: str = ''
+    iommufds: tuple[str, ...] = ()
 
 
-def linux_guest(machine: LinuxMachine, backend: str) -> list[str]:
+def linux_guest(machine: LinuxMachine) -> list[str]:
     """Return options for a Linux guest, each device at a root port.
 
     Root ports have native hot-plug.
@@ -154,11 +155,10 @@ def linux_guest(machine: LinuxMachine, backend: str) -> list[str]:
         '-append', ' '.join([*_LINUX_ARGUMENTS, machine.arguments]),
         '-chardev', f'pipe,id=control,path={port_path(GUEST_PORT)}',
         '-serial', 'chardev:control']
-    if backend == 'iommufd':
-        options += ['-object', f'iommufd,id=iommufd0{machine.iommufd}']
+    for number, iommufd in enumerate(machine.iommufds):
+        options += ['-object', f'iommufd,id=iommufd{number}{iommufd}']
     for number, device in enumerate(machine.devices):
         options += [
             '-device', f'pcie-root-port,id=port{number},chassis={number}',
-            '-device', f'vfio-pci,id=vfio{number},bus=port{number},{device}' +
-                       (',iommufd=iommufd0' if backend == 'iommufd' else '')]
+            '-device', f'vfio-pci,id=vfio{number},bus=port{number},{device}']
     return options

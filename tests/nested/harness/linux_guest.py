@@ -24,11 +24,9 @@ _DEATH = re.compile(r'Kernel panic|loader: error')
 class LinuxGuest:
     """Starts the guest, and executes commands in it."""
 
-    def __init__(self, l1: L1Machine, machine: LinuxMachine, backend: str
-                 ) -> None:
+    def __init__(self, l1: L1Machine, machine: LinuxMachine) -> None:
         self.machine = machine
-        self.backend = backend
-        self.l2 = L2Machine(l1, linux_guest(machine, backend))
+        self.l2 = L2Machine(l1, linux_guest(machine))
         self._reader = StreamReader(l1.sockets[SERIAL_PORT])
         self._lines: list[str] = []
         self._shell = Shell(LineSocket(l1.sockets[GUEST_PORT], 'guest'),

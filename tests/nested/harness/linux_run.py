@@ -26,14 +26,20 @@ from harness.program_run import is_expected
 from harness.session import Built, Machines, check_complaints, check_quit
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
-from harness.vfio import bind_devices
+from harness.vfio import bind_devices, create_functions
 
 # Programs of this machine that guests can use, and their packages
 TOOLS = {'fio': 'fio', 'ethtool': 'ethtool', 'kexec': 'kexec-tools'}
 
 # Devices to assign: vendor and device
 DEVICES = {'nvme': '0x1b36 0x0010', 'e1000e': '0x8086 0x10d3',
-           'igb': '0x8086 0x10c9'}
+           'igb': '0x8086 0x10c9', 'igbvf': '0x8086 0x10ca'}
+# Virtual functions, and the cards that have them
+_CARDS = {'igbvf': 'igb'}
+
+# The driver of such a card must not use the IOMMU: the trace would have its
+# mappings
+_PASSTHROUGH = 'iommu.passthrough=1'
 
 _RAM_BLOCK = 'pc.ram'
 
@@ -69,10 +75,16 @@ class Opener(Enum):
 class LinuxOptions:
     """Options of a run.
 
+    @backend: VFIO backend of all devices, which share a container; or one
+    backend for each device with "+" in between, such as "type1+iommufd": each
+    device then has a container of its own. QEMU puts all devices with type1
+    into the same container, because it has one for each address space of
+    devices, and without a virtual IOMMU there is only one.
     @devices: devices to assign, by their names in DEVICES
     @arguments: additional arguments for the guest's kernel
     @device_options: additional options of vfio-pci, each after a comma
     @opener: who opens the devices and /dev/iommu
+    @disk_rate: requests that the disk serves in a second, 0 for no limit
     """
 
     backend: str
@@ -82,9 +94,28 @@ class LinuxOptions:
     arguments: str = ''
     device_options: str = ''
     opener: Opener = Opener.QEMU
+    disk_rate: int = 0
+
+    @property
+    def has_functions(self) -> bool:
+        """Whether a device is a virtual function."""
+        return any(name in _CARDS for name in self.devices)
+
+    @property
+    def backends(self) -> tuple[str, ...]:
+        """The backend of each container."""
+        return tuple(self.backend.split('+'))
+
+    def iommufd(self, index: int) -> str:
+        """Return the name of the iommufd object of a device, or ''."""
+        at = index if len(self.backends) > 1 else 0
+        if self.backends[at] != 'iommufd':
+            return ''
+        return f'iommufd{self.backends[:at].count("iommufd")}'
 
 
-def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
+def l0_devices(devices: Sequence[str], disk_rate: int, folder: Path
+               ) -> list[str]:
     """Return options for the devices that L0 emulates.
 
     A network card of the guest is connected to one of level 1.
@@ -99,12 +130,14 @@ def l0_devices(devices: Sequence[str], folder: Path) -> list[str]:
             with path.open('wb') as file:
                 file.truncate(_DISK_SIZE)
             options += ['-drive', f'if=none,id=nvme{number},format=raw,'
-                                  f'file={path}',
+                                  f'file={path},'
+                                  f'throttling.iops-total={disk_rate}',
                         '-device', f'nvme,drive=nvme{number},bus={bus},'
                                    f'serial={number}']
         else:
+            card = _CARDS.get(name, name)
             options += ['-netdev', f'hubport,id=net{number},hubid=0',
-                        '-device', f'{name},netdev=net{number},bus={bus},'
+                        '-device', f'{card},netdev=net{number},bus={bus},'
                                    'romfile=']
     return options
 
@@ -126,6 +159,7 @@ class LinuxFigures:
     memory: int
     release: str = ''
     shared_bytes: int = 0
+    open_containers: int = 0
     extents: int = 0
     map_calls: int = 0
     unmap_calls: int = 0
@@ -137,10 +171,29 @@ class LinuxFigures:
     failed_checks: int = 0
 
 
+def wrong_mappings(levels: Sequence[IntervalSet], shared: IntervalSet,
+                   opened: int) -> list[str]:
+    """Describe memory that is mapped in too few or too many containers.
+
+    A container whose gate has been closed keeps what it has mapped until it is
+    discarded.
+
+    @levels: memory that at least 1, 2, ... containers map
+    @opened: number of containers whose gate is open
+    """
+    missing = [shared.minus(level) for level in levels[:opened]]
+    excess = [level.minus(shared) for level in levels]
+    return [*(f'not mapped by all open containers: {describe(part)}'
+              for part in missing if part),
+            *(f'mapped, but should not be: {describe(part)}'
+              for part in excess if part)]
+
+
 class LinuxRun:
     """A running guest, with the means to compare."""
 
-    def __init__(self, l1: L1Machine, guest: LinuxGuest, replay: TraceReplay,
+    def __init__(self, l1: L1Machine, guest: LinuxGuest,
+                 options: LinuxOptions, replay: TraceReplay,
                  trace: TraceFollower, checks: Checks) -> None:
         self.l1 = l1
         self.guest = guest
@@ -149,8 +202,8 @@ class LinuxRun:
         self._checks = checks
         # Shared memory after the first boot
         self.booted_bytes = 0
-        self.figures = LinuxFigures(guest.backend, guest.machine.cpus,
-                                    guest.machine.memory)
+        self.figures = LinuxFigures(options.backend, options.cpus,
+                                    options.memory)
 
     def _ram(self) -> IntervalSet:
         """Return the guest's RAM, as QEMU places it."""
@@ -181,17 +234,19 @@ class LinuxRun:
         shared = self.shared()
         layouts = self.guest.l2.layouts()
         self._compare_maps(name, shared, layouts)
+        self._compare_layouts(name, layouts)
         self._compare_remaps(name, remaps)
         self._compare_manager(name, shared)
         self._check_problems(name)
         figures = self.figures
         figures.shared_bytes = shared.total()
+        figures.open_containers = sum(layout.open for layout in layouts)
         figures.extents = sum(layout.extents for layout in layouts)
         figures.map_calls = sum(layout.map_calls for layout in layouts)
         figures.unmap_calls = sum(layout.unmap_calls for layout in layouts)
         self._checks.comment(
             f'{name}: {shared.total() // PAGE_SIZE} pages shared, ' +
-            ', '.join(f'{layout.extents} extents, {layout.map_calls} map '
+            '; '.join(f'{layout.extents} extents, {layout.map_calls} map '
                       f'calls, {layout.unmap_calls} unmap calls'
                       for layout in layouts))
 
@@ -199,22 +254,38 @@ class LinuxRun:
                       layouts: Sequence[Layout]) -> None:
         """Check the kernel's mappings, now and so far."""
         replay = self.replay
-        mapped = self._in_ram(replay.maps.mapped())
-        is_open = any(layout.open for layout in layouts)
-        expected = shared if is_open else IntervalSet()
+        opened = sum(layout.open for layout in layouts)
+        pages = shared.total() // PAGE_SIZE
+        wrong = wrong_mappings([self._in_ram(level) for level
+                                in replay.levels.mapped()], shared, opened)
         self._checks.check(
-            mapped == expected and bool(shared) and not replay.errors,
-            f'{name}: the kernel maps exactly the '
-            f'{shared.total() // PAGE_SIZE} shared pages'
-            if is_open else f'{name}: nothing is mapped',
-            f'not mapped: {describe(expected.minus(mapped))}\n'
-            f'mapped, but should not be: {describe(mapped.minus(expected))}\n'
-            + '\n'.join(replay.errors[:_SHOWN]))
+            bool(shared) and not wrong and not replay.errors,
+            f'{name}: the kernel maps exactly the {pages} shared pages' +
+            (f' in {opened} of {len(layouts)} containers'
+             if len(layouts) > 1 else '')
+            if opened else f'{name}: the kernel maps no private page',
+            '\n'.join([*wrong, *replay.errors[:_SHOWN]]))
         exposures, _ = replay.edge.take_exposures()
         self._checks.check(
             not exposures,
             f'{name}: no page was mapped while it was private, or when it was '
             'freed', '\n'.join(exposures[:_SHOWN]))
+
+    def _compare_layouts(self, name: str, layouts: Sequence[Layout]) -> None:
+        """Check what QEMU reports about its containers."""
+        slots = self.replay.edge.slots
+        mapped = sum(end - start for level in self.replay.levels.mapped()
+                     for slot in slots for start, end in level.clipped(*slot))
+        self._checks.check(
+            mapped == sum(layout.mapped_size for layout in layouts) and
+            len({layout.populated_size for layout in layouts}) <= 1 and
+            not any(layout.open and
+                    layout.mapped_size != layout.populated_size or
+                    layout.missing_size or layout.stuck_size or
+                    layout.failures for layout in layouts),
+            f'{name}: QEMU has the same mappings as the kernel',
+            '\n'.join([f'the kernel has mapped {mapped} bytes',
+                       *map(str, layouts)]))
 
     def _compare_remaps(self, name: str, remaps: Remaps) -> None:
         """Check that no memory that stays shared was unmapped."""
@@ -265,8 +336,6 @@ class LinuxRun:
         for option in self.guest.machine.devices[index].split(','):
             name, _, value = option.partition('=')
             arguments[name] = value
-        if self.guest.backend == 'iommufd':
-            arguments['iommufd'] = 'iommufd0'
         self.guest.l2.execute('device_add', arguments)
 
 
@@ -284,14 +353,17 @@ def _guest(l1: L1Machine, options: LinuxOptions, bdfs: list[str]
            ) -> LinuxGuest:
     """Return a guest with these devices, which is not started yet."""
     devices = [f'host={bdf}' for bdf in bdfs]
-    iommufd = ''
+    iommufds = [''] * options.backends.count('iommufd')
     if options.opener is Opener.PARENT:
         devices = [f'fd={_FIRST_FD + number}' for number in range(len(bdfs))]
-        iommufd = f',fd={_IOMMU_FD}'
+        iommufds = [f',fd={_IOMMU_FD}']
+    for number, _ in enumerate(devices):
+        devices[number] += options.device_options
+        if options.iommufd(number):
+            devices[number] += f',iommufd={options.iommufd(number)}'
     guest = LinuxGuest(l1, LinuxMachine(
-        options.memory, options.cpus,
-        tuple(device + options.device_options for device in devices),
-        options.arguments, iommufd), options.backend)
+        options.memory, options.cpus, tuple(devices), options.arguments,
+        tuple(iommufds)))
     if options.opener is Opener.PARENT:
         paths = l1.check('for d in ' + ' '.join(bdfs) + '; do echo '
                          '/dev/vfio/devices/$(ls /sys/bus/pci/devices/$d/'
@@ -302,6 +374,15 @@ def _guest(l1: L1Machine, options: LinuxOptions, bdfs: list[str]
         guest.l2.run_in_shell('; '.join([f'exec {_IOMMU_FD}<>/dev/iommu',
                                          *opens]))
     return guest
+
+
+def bind(l1: L1Machine, devices: Sequence[str]) -> list[str]:
+    """Bind devices to vfio-pci, by their names. Returns their addresses."""
+    for card in {_CARDS[name] for name in devices if name in _CARDS}:
+        create_functions(l1, DEVICES[card])
+    found = {name: iter(bind_devices(l1, DEVICES[name], devices.count(name)))
+             for name in set(devices)}
+    return [next(found[name]) for name in devices]
 
 
 @contextmanager
@@ -315,16 +396,13 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
     l1 = machines.start(
         _guest_files(machines.built),
         _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
-        options=l0_devices(options.devices, folder))
-    found = {name: iter(bind_devices(l1, DEVICES[name],
-                                     options.devices.count(name)))
-             for name in set(options.devices)}
-    bdfs = [next(found[name]) for name in options.devices]
-    guest = _guest(l1, options, bdfs)
-    replay = TraceReplay()
+        kernel_arguments=_PASSTHROUGH if options.has_functions else '',
+        options=l0_devices(options.devices, options.disk_rate, folder))
+    guest = _guest(l1, options, bind(l1, options.devices))
+    replay = TraceReplay(len(options.backends))
     trace = TraceFollower(l1, replay)
     guest.l2.environment = Edge(l1, True).environment
-    run = LinuxRun(l1, guest, replay, trace, checks)
+    run = LinuxRun(l1, guest, options, replay, trace, checks)
     try:
         guest.start(machines.built.qemu_python)
     except L2Error:

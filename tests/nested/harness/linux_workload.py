@@ -22,11 +22,26 @@ _FILE_MIB = 4
 _DISK_MIB = 8
 
 SETTLE_TIMEOUT = 60.0
+# Seconds until all of a file that the guest has sent must have arrived
+_ARRIVAL_TRIES = 45
 
 # Random reads and writes. --minimal prints one line, see fio's manual.
 FIO = ('fio --minimal --name=verify --ioengine=libaio --rw=randrw '
        '--bsrange=4k-64k --iodepth=8 --verify=crc32c --verify_fatal=1 '
        f'--size={_DISK_MIB}M')
+
+# What fio does in the background, and its exit status
+_FIO_OUTPUT = '/run/fio'
+FIO_STATUS = '/run/fio-status'
+
+
+def busy_disk(options: str = '') -> str:
+    """Return the start of a shell command that runs fio in the background."""
+    return (f'rm -f {FIO_STATUS}; ({FIO} --filename={DISK} --direct=1 '
+            f'{options} >{_FIO_OUTPUT} 2>&1; echo $? >{FIO_STATUS}) & ')
+
+
+BUSY_DISK = busy_disk()
 
 
 @dataclass
@@ -63,6 +78,16 @@ class Workload:
             f'{options}', output)
         self.transferred.disk += _DISK_MIB * MIB
 
+    def check_busy_disk(self, name: str) -> None:
+        """Wait for fio in the background, and check what it has done."""
+        wait_until(lambda: self.guest.run(f'[ -s {FIO_STATUS} ]')[0] == 0,
+                   SETTLE_TIMEOUT)
+        self.checks.check(
+            self.guest.run(f'cat {FIO_STATUS}')[1].strip() == '0',
+            f'fio finds what it has written {name}',
+            self.guest.run(f'cat {_FIO_OUTPUT}')[1])
+        self.transferred.disk += _DISK_MIB * MIB
+
     def mount_disk(self) -> None:
         """Create a file system on the disk, and mount it at /mnt."""
         self.guest.check(f'mkdir -p /mnt && mke2fs -F {DISK} && '
@@ -94,7 +119,7 @@ class Workload:
                           '>/run/upload 2>/dev/null &')
         self.guest.check(f'{DOWNLOAD} && nc {HOST} {_PORT} </run/download')
         sums = self.run.l1.check(
-            'for i in 1 2 3 4 5 6 7 8 9 10; do '
+            f'for i in $(seq {_ARRIVAL_TRIES}); do '
             'cmp -s /run/www/file /run/upload && break; sleep 1; done; '
             'cat /run/www/file | sha256sum; cat /run/upload | sha256sum'
         ).split()

@@ -110,6 +110,63 @@ class MapReplay:
                              f'{unmapped:#x} bytes of it were mapped')
 
 
+class MapLevels:
+    """The IOVAs that are mapped, and in how many containers.
+
+    Events do not name their container, so that they can only be counted. An
+    IOVA is mapped at most once in each container: if as many map it as there
+    are containers, all of them do.
+    """
+
+    def __init__(self, containers: int = 1) -> None:
+        # The IOVAs that at least 1, 2, ... containers map. A map event that
+        # another container also maps in part is several events in its levels.
+        self._levels = [MapReplay() for _ in range(containers)]
+
+    @property
+    def any(self) -> MapReplay:
+        """The IOVAs that at least one container maps."""
+        return self._levels[0]
+
+    def mapped(self) -> list[IntervalSet]:
+        """Return the IOVAs that at least 1, 2, ... containers map."""
+        return [level.mapped() for level in self._levels]
+
+    def count_containers(self, ranges: IntervalSet) -> int:
+        """Return the maximum number of containers that map an IOVA."""
+        return sum(any(any(level.mapped_in(*part)) for part in ranges)
+                   for level in self._levels)
+
+    def map(self, start: int, size: int) -> None:
+        end = start + size
+        if any(self._levels[-1].mapped_in(start, end)):
+            raise TraceError(f'{start:#x}+{size:#x} was mapped, and all '
+                             'containers map a part of it already')
+        rest = IntervalSet([(start, end)])
+        for level in self._levels:
+            mapped = _parts_of(level, rest)
+            for part_start, part_end in rest.minus(mapped):
+                level.map(part_start, part_end - part_start)
+            rest = mapped
+
+    def unmap(self, start: int, size: int) -> None:
+        rest = IntervalSet([(start, start + size)])
+        for level in reversed(self._levels):
+            mapped = _parts_of(level, rest)
+            for part_start, part_end in mapped:
+                level.unmap(part_start, part_end - part_start)
+            rest = rest.minus(mapped)
+        if rest:
+            raise TraceError(f'{start:#x}+{size:#x} was unmapped, but '
+                             f'{rest.total():#x} bytes of it were not mapped')
+
+
+def _parts_of(maps: MapReplay, ranges: IntervalSet) -> IntervalSet:
+    """Return the parts of ranges that are mapped."""
+    return IntervalSet(part for start, end in ranges
+                       for part in maps.mapped_in(start, end))
+
+
 class EdgeReplay:
     """Tracks private memory, and whether devices could access it.
 
@@ -231,27 +288,37 @@ class RemapReplay:
     """Counts memory that was unmapped and mapped again while it was shared.
 
     A device that accesses it in between is disturbed. Memory does not count if
-    it became private in between, or if nothing remained mapped, because then
-    no device may do DMA.
+    it became private in between, or if nothing remained mapped in a container,
+    because then none of its devices may do DMA.
     """
 
     def __init__(self) -> None:
         self._remapped_bytes = 0
         self._unmapped = IntervalSet()
+        # Number of containers that map any of the guest's memory
+        self._containers = 0
 
-    def note_unmap(self, start: int, size: int, maps: MapReplay,
-                   slots: IntervalSet) -> None:
-        """Record that a range was unmapped. @maps has what is left."""
-        self._unmapped.add(start, start + size)
-        if not any(any(maps.mapped_in(*slot)) for slot in slots):
+    def note_unmap(self, memory: IntervalSet, containers: int) -> None:
+        """Record that memory was unmapped.
+
+        @containers: number of containers that still map any memory
+        """
+        for part in memory:
+            self._unmapped.add(*part)
+        if containers < self._containers:
             self._unmapped = IntervalSet()
+        self._containers = containers
 
-    def note_map(self, start: int, size: int) -> None:
-        """Record that a range was mapped."""
-        self._remapped_bytes += sum(
-            part_end - part_start for part_start, part_end
-            in self._unmapped.clipped(start, start + size))
-        self._unmapped.remove(start, start + size)
+    def note_map(self, memory: IntervalSet, containers: int) -> None:
+        """Record that memory was mapped.
+
+        @containers: number of containers that now map any memory
+        """
+        for part in memory:
+            self._remapped_bytes += sum(
+                end - start for start, end in self._unmapped.clipped(*part))
+            self._unmapped.remove(*part)
+        self._containers = containers
 
     def take_remapped(self) -> int:
         """Return the number of bytes since the last call."""
@@ -266,8 +333,10 @@ class RemapReplay:
 class TraceReplay:
     """Processes the lines of the stream, and updates the replays."""
 
-    def __init__(self) -> None:
-        self.maps = MapReplay()
+    def __init__(self, containers: int = 1) -> None:
+        """@containers: maximum number of VFIO containers at a time"""
+        self.levels = MapLevels(containers)
+        self.maps = self.levels.any
         self.edge = EdgeReplay()
         self.remaps = RemapReplay()
         self.lost = 0
@@ -302,16 +371,25 @@ class TraceReplay:
             self.errors.append(f'not understood: {line.strip()}')
         return None
 
+    def _memory(self, start: int, size: int) -> IntervalSet:
+        """Return the parts of a range that are the guest's memory."""
+        return IntervalSet(self.edge.slots.clipped(start, start + size))
+
+    def _containers(self) -> int:
+        """Return how many containers map any of the guest's memory."""
+        return self.levels.count_containers(self.edge.slots)
+
     def _apply_one(self, name: str, start: int, size: int) -> None:
         if name == 'map':
             self.edge.note_map(start, size)
-            self.maps.map(start, size)
-            self.remaps.note_map(start, size)
+            self.levels.map(start, size)
+            self.remaps.note_map(self._memory(start, size),
+                                 self._containers())
         elif name == 'unmap':
             if size:
-                self.maps.unmap(start, size)
-                self.remaps.note_unmap(start, size, self.maps,
-                                       self.edge.slots)
+                self.levels.unmap(start, size)
+                self.remaps.note_unmap(self._memory(start, size),
+                                       self._containers())
         else:
             if name == 'private':
                 self.remaps.note_private(start, size)

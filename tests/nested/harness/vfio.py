@@ -30,6 +30,18 @@ def bind_devices(l1: L1Machine, identity: str, count: int) -> list[str]:
     return bdfs
 
 
+def create_functions(l1: L1Machine, identity: str) -> None:
+    """Create a virtual function of each network card @identity.
+
+    The card is up, because its driver serves the virtual function.
+    """
+    l1.check(
+        'for d in /sys/bus/pci/devices/*; do '
+        f'if [ "$(cat $d/vendor) $(cat $d/device)" = "{identity}" ]; '
+        'then ifconfig $(ls $d/net) up && echo 0 >$d/sriov_drivers_autoprobe '
+        '&& echo 1 >$d/sriov_numvfs || exit 1; fi; done')
+
+
 def bind_edus(l1: L1Machine, count: int) -> list[str]:
     """Bind the edu devices to vfio-pci. Returns their addresses."""
     return bind_devices(l1, _EDU, count)

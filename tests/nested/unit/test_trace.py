@@ -6,7 +6,7 @@ import random
 import unittest
 
 from harness.intervals import IntervalSet
-from harness.trace import MapReplay, TraceError, TraceReplay
+from harness.trace import MapLevels, MapReplay, TraceError, TraceReplay
 
 
 def map_line(number: int, iova: int, size: int, cpu: int = 0) -> str:
@@ -109,6 +109,93 @@ class MapReplayTest(unittest.TestCase):
             self.assertEqual(maps.live_events, len(set(owner.values())))
             self.assertEqual({n for low, high in maps.mapped()
                               for n in range(low, high)}, set(owner))
+
+
+class MapLevelsTest(unittest.TestCase):
+
+    def levels(self, maps: MapLevels) -> list[list[tuple[int, int]]]:
+        return [list(level) for level in maps.mapped()]
+
+    def test_two_containers_map_in_other_pieces(self) -> None:
+        maps = MapLevels(2)
+        maps.map(0x1000, 0x4000)
+        maps.map(0x3000, 0x4000)
+        self.assertEqual(self.levels(maps),
+                         [[(0x1000, 0x7000)], [(0x3000, 0x5000)]])
+        maps.map(0x1000, 0x2000)
+        maps.unmap(0x1000, 0x4000)
+        self.assertEqual(self.levels(maps),
+                         [[(0x1000, 0x7000)], []])
+        maps.unmap(0x1000, 0x6000)
+        self.assertEqual(self.levels(maps), [[], []])
+
+    def test_page_that_one_container_lacks(self) -> None:
+        maps = MapLevels(2)
+        for _ in range(2):
+            maps.map(0x1000, 0x8000)
+        maps.unmap(0x4000, 0x1000)
+        self.assertEqual(self.levels(maps), [
+            [(0x1000, 0x9000)], [(0x1000, 0x4000), (0x5000, 0x9000)]])
+
+    def test_page_that_one_container_keeps(self) -> None:
+        maps = MapLevels(2)
+        for _ in range(2):
+            maps.map(0x1000, 0x8000)
+        maps.unmap(0x1000, 0x8000)
+        maps.unmap(0x1000, 0x3000)
+        maps.unmap(0x5000, 0x4000)
+        self.assertEqual(self.levels(maps), [[(0x4000, 0x5000)], []])
+        self.assertEqual(list(maps.any.mapped()), [(0x4000, 0x5000)])
+
+    def test_rejects_more_mappings_than_containers(self) -> None:
+        for containers in (1, 2, 3):
+            maps = MapLevels(containers)
+            for _ in range(containers):
+                maps.map(0x1000, 0x2000)
+            before = maps.mapped()
+            with self.assertRaises(TraceError):
+                maps.map(0, 0x2000)
+            self.assertEqual(maps.mapped(), before)
+
+    def test_rejects_unmapped_unmap(self) -> None:
+        maps = MapLevels(2)
+        maps.map(0x1000, 0x2000)
+        maps.map(0x1000, 0x1000)
+        maps.unmap(0x1000, 0x2000)
+        with self.assertRaises(TraceError):
+            maps.unmap(0x1000, 0x2000)
+
+    def test_number_of_containers(self) -> None:
+        maps = MapLevels(3)
+        maps.map(0x1000, 0x2000)
+        maps.map(0x2000, 0x1000)
+        for start, end, expected in ((0, 0x1000, 0), (0x1000, 0x2000, 1),
+                                     (0x1000, 0x2001, 2), (0, 0x9000, 2)):
+            self.assertEqual(maps.count_containers(
+                IntervalSet([(start, end)])), expected)
+        self.assertEqual(maps.count_containers(
+            IntervalSet([(0, 0x1000), (0x2800, 0x3000)])), 2)
+
+    def test_random_events_compared_with_counters(self) -> None:
+        rng = random.Random(3)
+        maps = MapLevels(3)
+        containers: list[set[int]] = [set(), set(), set()]
+        for _ in range(600):
+            container = rng.choice(containers)
+            start = rng.randrange(64)
+            pages = set(range(start, start + 1 + rng.randrange(6)))
+            if not pages & container:
+                maps.map(start, len(pages))
+                container |= pages
+            elif pages <= container:
+                maps.unmap(start, len(pages))
+                container -= pages
+            for number, level in enumerate(maps.mapped(), 1):
+                self.assertEqual(
+                    {page for low, high in level
+                     for page in range(low, high)},
+                    {page for page in range(70)
+                     if sum(page in one for one in containers) >= number})
 
 
 class EdgeReplayTest(unittest.TestCase):
@@ -283,6 +370,60 @@ class RemapReplayTest(unittest.TestCase):
         self.play('unmap', 0x400000, 0x1000)
         self.play('map', 0, 0x200000)
         self.assertEqual(self.remapped(), 0)
+
+
+class TwoContainersTest(unittest.TestCase):
+
+    def play(self, *events: tuple[str, int, int]) -> TraceReplay:
+        """Replay (word, first page, number of pages) events in order.
+
+        Before them, two containers map the first 16 pages and the last one of
+        a memory slot of 64.
+        """
+        replay = TraceReplay(2)
+        replay.feed(edge_line(0, 'slot', 0, 64 << 12))
+        both = [('map', 0, 16), ('map', 63, 1)] * 2
+        number = 0
+        for number, (word, page, pages) in enumerate([*both, *events], 1):
+            start, size = page << 12, pages << 12
+            replay.feed(
+                map_line(number, start, size) if word == 'map' else
+                unmap_line(number, start, size, size) if word == 'unmap' else
+                edge_line(number, word, start, size))
+        replay.feed(marker_line(number + 1, 'end'))
+        self.assertEqual(replay.errors, [])
+        return replay
+
+    def test_private_page_that_one_container_maps(self) -> None:
+        replay = self.play(('unmap', 0, 16), ('private', 3, 1))
+        self.assertTrue(replay.edge.exposures)
+        replay = self.play(('unmap', 0, 16), ('unmap', 0, 16),
+                           ('private', 3, 1))
+        self.assertFalse(replay.edge.exposures)
+
+    def test_split_in_one_container(self) -> None:
+        replay = self.play(('unmap', 0, 16), ('map', 0, 8), ('map', 8, 8))
+        self.assertEqual(replay.remaps.take_remapped(), 16 << 12)
+
+    def test_gate_of_one_container(self) -> None:
+        closed = [('unmap', 0, 16), ('unmap', 63, 1)]
+        opened = [('map', 63, 1), ('map', 0, 16)]
+        replay = self.play(*closed, *opened)
+        self.assertEqual(replay.remaps.take_remapped(), 0)
+        # The container that is still open unmaps memory
+        replay = self.play(*closed, ('unmap', 0, 16), ('map', 0, 16), *opened)
+        self.assertEqual(replay.remaps.take_remapped(), 16 << 12)
+
+    def test_gates_of_both_containers(self) -> None:
+        closed = [('unmap', 0, 16), ('unmap', 63, 1)]
+        opened = [('map', 63, 1), ('map', 0, 16)]
+        replay = self.play(*closed, *closed, *opened, *opened)
+        self.assertEqual(replay.remaps.take_remapped(), 0)
+
+    def test_registers_do_not_count(self) -> None:
+        replay = self.play(('map', 512, 1), ('unmap', 512, 1),
+                           ('map', 512, 1))
+        self.assertEqual(replay.remaps.take_remapped(), 0)
 
 
 class TraceReplayTest(unittest.TestCase):
