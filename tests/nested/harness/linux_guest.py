@@ -34,11 +34,12 @@ class LinuxGuest:
         self._shell = Shell(LineSocket(l1.sockets[GUEST_PORT], 'guest'),
                             self._check_alive)
 
-    def start(self, qemu_python: Path) -> None:
+    def start(self, qemu_python: Path, timeout: float = BOOT_TIMEOUT
+              ) -> None:
         """Start QEMU, wait for the guest, and connect to the monitor."""
         self._reader.start()
         self.l2.start()
-        self.wait_boot()
+        self.wait_boot(timeout)
         self.l2.connect(qemu_python)
 
     def wait_boot(self, timeout: float = BOOT_TIMEOUT) -> None:
@@ -76,10 +77,14 @@ class LinuxGuest:
         """Return lines of the guest's kernel that report a problem."""
         return [line for line in self.console() if COMPLAINT.search(line)]
 
-    def _check_alive(self) -> None:
+    def check_qemu(self) -> None:
+        """Raise L2Error if QEMU has ended."""
         status = self.l2.exit_status()
         if status is not None:
             raise self._error(f'QEMU ended with status {status}')
+
+    def _check_alive(self) -> None:
+        self.check_qemu()
         if any(map(_DEATH.search, self.console())):
             raise self._error('the guest has failed')
 
