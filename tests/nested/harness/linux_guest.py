@@ -14,6 +14,9 @@ from harness.shell import Shell, ShellTimeout
 BOOT_TIMEOUT = 300.0
 COMMAND_TIMEOUT = 120.0
 
+# Title of the guest's console, which follows the reason in errors
+CONSOLE_TITLE = "the end of the guest's console:"
+
 # Number of lines of the console to show after a failure
 _SHOWN_LINES = 30
 
@@ -90,4 +93,4 @@ class LinuxGuest:
 
     def _error(self, text: str) -> L2Error:
         shown = '\n'.join(self.console()[-_SHOWN_LINES:])
-        return L2Error(f"{text}; the end of the guest's console:\n{shown}")
+        return L2Error(f'{text}; {CONSOLE_TITLE}\n{shown}')
