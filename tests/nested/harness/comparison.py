@@ -12,7 +12,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.checks import Result
-from harness.figures import Figures, State
+from harness.figures import BootFigures, Figures, State
+from harness.guest_options import GuestMemory
+from harness.linux_cost import DEPTHS, LinuxCost
+from harness.program import MIB
 from harness.program_run import is_expected
 from harness.stalls import BUSY, COMMANDS, IDLE
 
@@ -70,7 +73,10 @@ class Outcome:
     seconds: int = 0
 
 
-Outcomes = dict[Run, Outcome]
+# What a line of the table can need
+AnyRun = Run | LinuxCost
+
+Outcomes = dict[AnyRun, Outcome]
 
 
 def qemu_message(stderr: str) -> str:
@@ -137,6 +143,13 @@ def instructions(count: int, without: int | None) -> str:
     return text
 
 
+def io_instructions(count: int, without: int | None) -> str:
+    """Format instructions for one I/O, compared with an ordinary guest's."""
+    if without is None:
+        return str(count)
+    return f'{count}, {count - without:+}, {count / without:.3f}x'
+
+
 def latency(figures: Figures, command: str, phase: str) -> str:
     """Format median, maximum and number of a command's response times.
 
@@ -159,7 +172,7 @@ class Line:
     """A line of the table: the runs that it needs, and a formatter."""
 
     label: str
-    runs: tuple[Run, ...]
+    runs: tuple[AnyRun, ...]
     cell: Callable[[Outcomes], str]
 
 
@@ -172,13 +185,13 @@ class Row:
     lines: list[Line]
     is_long: bool = False
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[AnyRun]:
         """Return the runs that the lines need, without duplicates."""
         return list(dict.fromkeys(run for line in self.lines
                                   for run in line.runs))
 
 
-def _line(label: str, runs: tuple[Run, ...],
+def _line(label: str, runs: tuple[AnyRun, ...],
           cell: Callable[[list[Outcome]], str]) -> Line:
     """Return a line that shows a failure instead, if there is one."""
     def checked(outcomes: Outcomes) -> str:
@@ -310,12 +323,66 @@ def _stalls(backends: tuple[str, ...]) -> Row:
                'while 4 vCPUs convert 504 MiB each', lines, is_long=True)
 
 
+def _boot_line(label: str, run: LinuxCost,
+               text: Callable[[BootFigures], str]) -> Line:
+    def cell(outcomes: list[Outcome]) -> str:
+        boot = outcomes[0].figures.boot
+        return text(boot) if boot else '-'
+    return _line(f'{label}; {run.backend}, {run.memory}', (run,), cell)
+
+
+def _mib(size: int) -> str:
+    return f'{size / MIB:.1f} MiB'
+
+
+def _linux(backends: tuple[str, ...]) -> Row:
+    texts: dict[str, Callable[[BootFigures], str]] = {
+        'IOMMU entries': lambda boot: str(boot.entries),
+        'map calls': lambda boot: str(boot.map_calls),
+        'memory that devices can access': lambda boot: _mib(boot.mapped),
+        "memory of level 1's kernel": lambda boot: _mib(boot.kernel)}
+    lines = [_boot_line(label, LinuxCost(backend, memory), text)
+             for label, text in texts.items() for backend in backends
+             for memory in GuestMemory]
+    return Row('linux', 'Linux guest of 1 GiB with an NVMe disk and an e1000e '
+               'network card, after booting', lines, is_long=True)
+
+
+# Names of I/O operations in the table
+_OPERATIONS = {'read': '4 KiB read', 'echo': 'packet'}
+
+
+def _io_line(name: str, depth: int, backend: str, memory: GuestMemory
+             ) -> Line:
+    def count(outcome: Outcome) -> int:
+        return next(io.median for io in outcome.figures.io
+                    if (io.name, io.depth) == (name, depth))
+
+    def cell(outcomes: list[Outcome]) -> str:
+        this, *other = map(count, outcomes)
+        return io_instructions(this, other[0] if other else None)
+
+    ordinary = LinuxCost(backend, GuestMemory.ORDINARY, True)
+    this = LinuxCost(backend, memory, True)
+    return _line(f'{_OPERATIONS[name]}, {depth} at once; {backend}, {memory}',
+                 (this,) if this == ordinary else (this, ordinary), cell)
+
+
+def _linux_io(backends: tuple[str, ...]) -> Row:
+    lines = [_io_line(name, depth, backend, memory)
+             for name in _OPERATIONS for depth in DEPTHS
+             for backend in backends for memory in GuestMemory]
+    return Row('linux-io', 'Instructions for each I/O of such a guest', lines,
+               is_long=True)
+
+
 def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     """Return the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends),
             # Only type1 has a limit
-            _guest_4g(('type1',)), _stalls(backends)]
+            _guest_4g(('type1',)), _stalls(backends), _linux(backends),
+            _linux_io(backends)]
 
 
 def format_table(rows: list[Row], results: dict[str, Outcomes]) -> str:

@@ -57,6 +57,33 @@ class Load:
 
 
 @dataclass
+class BootFigures:
+    """The mappings and memory of a Linux guest that has booted.
+
+    Mappings are those of RAM; memory is in bytes.
+    """
+
+    entries: int
+    map_calls: int
+    unmap_calls: int
+    mapped: int
+    pinned: int
+    # Memory that the kernel of level 1 uses for itself
+    kernel: int
+
+
+@dataclass
+class IoFigures:
+    """Instructions for one I/O operation of a Linux guest."""
+
+    name: str
+    # Number of operations in flight
+    depth: int
+    median: int
+    repetitions: tuple[int, ...]
+
+
+@dataclass
 class Figures:
     """All figures of a run."""
 
@@ -85,4 +112,6 @@ class Figures:
     measurements: list[Measurement] = field(default_factory=list)
     latencies: list[Latency] = field(default_factory=list)
     load: Load | None = None
+    boot: BootFigures | None = None
+    io: list[IoFigures] = field(default_factory=list)
     failed_checks: int = 0

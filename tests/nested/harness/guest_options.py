@@ -3,6 +3,7 @@
 """QEMU's options for guests in the level 1 machine."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from harness.l1 import GUEST_PORT, port_path
 from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
@@ -31,8 +32,8 @@ _BACKENDS = {
 
 # Arguments for the kernel of a Linux guest, whose second serial line executes
 # commands of the harness
-_LINUX_ARGUMENTS = ('console=ttyS0', 'control=ttyS1', 'sw_protected_vm',
-                    'no_timer_check', 'quiet', 'loglevel=5', 'panic=0')
+_LINUX_ARGUMENTS = ('console=ttyS0', 'control=ttyS1', 'no_timer_check',
+                    'quiet', 'loglevel=5', 'panic=0')
 
 # Emulated devices, by their names in programs. virtio devices have the legacy
 # interface, which is off by default in guests with private memory. The disk is
@@ -123,9 +124,16 @@ def program_guest(machine: Machine, bdf: str | None, backend: str
     return options
 
 
+class GuestMemory(StrEnum):
+    """The memory of a Linux guest."""
+
+    ORDINARY = 'no private memory'
+    PRIVATE = 'private memory'
+
+
 @dataclass(frozen=True)
 class LinuxMachine:
-    """A Linux guest with private memory.
+    """A Linux guest.
 
     @devices: options of vfio-pci for each device: "host=ADDRESS" and others
     @arguments: additional arguments for the kernel
@@ -138,6 +146,7 @@ class LinuxMachine:
     devices: tuple[str, ...]
     arguments: str = ''
     iommufds: tuple[str, ...] = ()
+    kind: GuestMemory = GuestMemory.PRIVATE
 
 
 def linux_guest(machine: LinuxMachine) -> list[str]:
@@ -145,14 +154,19 @@ def linux_guest(machine: LinuxMachine) -> list[str]:
 
     Root ports have native hot-plug.
     """
-    options = [
-        '-machine', 'q35,kernel-irqchip=split,'
-                    'confidential-guest-support=sp0',
-        '-object', 'sw-protected-vm,id=sp0',
+    if machine.kind is GuestMemory.PRIVATE:
+        options = ['-machine', 'q35,kernel-irqchip=split,'
+                               'confidential-guest-support=sp0',
+                   '-object', 'sw-protected-vm,id=sp0']
+        arguments = [*_LINUX_ARGUMENTS, 'sw_protected_vm']
+    else:
+        options = ['-machine', 'q35,kernel-irqchip=split,smm=off']
+        arguments = [*_LINUX_ARGUMENTS]
+    options += [
         '-global', 'ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off',
         '-m', f'{machine.memory >> 20}M', '-smp', str(machine.cpus),
         '-bios', LOADER_PATH, '-kernel', KERNEL_PATH, '-initrd', INITRD_PATH,
-        '-append', ' '.join([*_LINUX_ARGUMENTS, machine.arguments]),
+        '-append', ' '.join([*arguments, machine.arguments]),
         '-chardev', f'pipe,id=control,path={port_path(GUEST_PORT)}',
         '-serial', 'chardev:control']
     for number, iommufd in enumerate(machine.iommufds):

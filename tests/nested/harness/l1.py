@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Sequence
+from enum import Enum
 from pathlib import Path
 
 from harness.initramfs import BLOB_DIRS
@@ -49,6 +50,20 @@ COMPLAINT = re.compile(
     r'list_(?:add|del) corruption|refcount_t:|UBSAN:|soft lockup')
 
 
+class Icount(Enum):
+    """Whether L0 counts instructions, as options of QEMU's -icount.
+
+    If it does, level 1 has one processor, and its TSC and clocks advance by 1
+    ns with each instruction.
+    """
+
+    OFF = ''
+    # While level 1 is idle, its clocks skip to the next timer
+    SKIP_IDLE = 'shift=0,sleep=off'
+    # While level 1 is idle, its clocks follow those of this machine
+    WAIT_IDLE = 'shift=0,sleep=on'
+
+
 class L1Hung(L1Error):
     """The level 1 machine does not respond: see harness/hang.py."""
 
@@ -73,7 +88,7 @@ class L1Machine:
     """Starts the machine and executes commands in it."""
 
     def __init__(self, qemu: Path, kernel: Path, initrd: Path, folder: Path,
-                 memory_mib: int, icount: bool, devices: int,
+                 memory_mib: int, icount: Icount, devices: int,
                  kernel_arguments: str = '', iommu_options: str = '',
                  options: Sequence[str] = ()) -> None:
         self._folder = folder
@@ -94,9 +109,9 @@ class L1Machine:
         ]
         for path in BLOB_DIRS:
             command += ['-L', str(path)]
-        if icount:
+        if icount is not Icount.OFF:
             command += ['-accel', 'tcg,thread=single', '-smp', '1',
-                        '-icount', 'shift=0,sleep=off']
+                        '-icount', icount.value]
         else:
             command += ['-accel', 'tcg,thread=multi', '-smp', '2']
         for _ in range(devices):

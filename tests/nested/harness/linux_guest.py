@@ -14,6 +14,9 @@ from harness.shell import Shell, ShellTimeout
 BOOT_TIMEOUT = 300.0
 COMMAND_TIMEOUT = 120.0
 
+# Title of the guest's console, which follows the reason in errors
+CONSOLE_TITLE = "the end of the guest's console:"
+
 # Number of lines of the console to show after a failure
 _SHOWN_LINES = 30
 
@@ -32,11 +35,12 @@ class LinuxGuest:
         self._shell = Shell(LineSocket(l1.sockets[GUEST_PORT], 'guest'),
                             self._check_alive)
 
-    def start(self, qemu_python: Path) -> None:
+    def start(self, qemu_python: Path, timeout: float = BOOT_TIMEOUT
+              ) -> None:
         """Start QEMU, wait for the guest, and connect to the monitor."""
         self._reader.start()
         self.l2.start()
-        self.wait_boot()
+        self.wait_boot(timeout)
         self.l2.connect(qemu_python)
 
     def wait_boot(self, timeout: float = BOOT_TIMEOUT) -> None:
@@ -74,13 +78,17 @@ class LinuxGuest:
         """Return lines of the guest's kernel that report a problem."""
         return [line for line in self.console() if COMPLAINT.search(line)]
 
-    def _check_alive(self) -> None:
+    def check_qemu(self) -> None:
+        """Raise L2Error if QEMU has ended."""
         status = self.l2.exit_status()
         if status is not None:
             raise self._error(f'QEMU ended with status {status}')
+
+    def _check_alive(self) -> None:
+        self.check_qemu()
         if any(map(_DEATH.search, self.console())):
             raise self._error('the guest has failed')
 
     def _error(self, text: str) -> L2Error:
         shown = '\n'.join(self.console()[-_SHOWN_LINES:])
-        return L2Error(f"{text}; the end of the guest's console:\n{shown}")
+        return L2Error(f'{text}; {CONSOLE_TITLE}\n{shown}')

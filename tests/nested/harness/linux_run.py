@@ -58,7 +58,7 @@ _FIRST_FD = 4
 # Locked memory of an unprivileged QEMU: what guests share, and some more
 _LOCKED_LIMIT = 128 * MIB
 
-_L1_OWN_MIB = 3072
+L1_OWN_MIB = 3072
 _DISK_SIZE = 256 * MIB
 
 
@@ -339,7 +339,7 @@ class LinuxRun:
         self.guest.l2.execute('device_add', arguments)
 
 
-def _guest_files(built: Built) -> dict[str, bytes]:
+def guest_files(built: Built) -> dict[str, bytes]:
     cache = built.folder / 'nested'
     return {LOADER_PATH: built.loader.read_bytes(),
             KERNEL_PATH: built.kernel.read_bytes(),
@@ -394,8 +394,8 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
     guest is a failed check.
     """
     l1 = machines.start(
-        _guest_files(machines.built),
-        _L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
+        guest_files(machines.built),
+        L1_OWN_MIB + 2 * (options.memory // MIB), devices=0,
         kernel_arguments=_PASSTHROUGH if options.has_functions else '',
         options=l0_devices(options.devices, options.disk_rate, folder))
     guest = _guest(l1, options, bind(l1, options.devices))

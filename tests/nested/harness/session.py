@@ -15,7 +15,7 @@ from harness.checks import Checks
 from harness.edge import EDGE_PATH, edge_library
 from harness.guest_options import FIRMWARE_PATH, PROGRAM_PATH
 from harness.initramfs import MissingError, base_image, run_image
-from harness.l1 import L1Error, L1Machine
+from harness.l1 import Icount, L1Error, L1Machine
 from harness.l2 import AUDIT_PATH, L2Error, L2Machine
 from harness.oracle import Oracle
 from harness.program import MIB, Program
@@ -118,7 +118,7 @@ class Machines:
     def start(self, files: Mapping[str, bytes], memory_mib: int = L1_MIN_MIB,
               devices: int = 1, kernel_arguments: str = '',
               iommu_options: str = '', options: Sequence[str] = (),
-              icount: bool = False) -> L1Machine:
+              icount: Icount = Icount.OFF) -> L1Machine:
         """Start a machine with these files, after ending the last one.
 
         @devices: the number of edu devices
@@ -172,7 +172,7 @@ class Machines:
         files = {**program_files(program, self.built), **(more_files or {})}
         run.run(lambda: self.start(
             files, memory_mib or l1_memory(program, oracle), count,
-            icount=options.icount))
+            icount=Icount.SKIP_IDLE if options.icount else Icount.OFF))
 
     def options(self, backend: str, timeout: float,
                 dma_entry_limit: int = 0) -> Options:

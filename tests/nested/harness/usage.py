@@ -26,6 +26,12 @@ class Usage:
     # QEMU's resident memory, without huge pages
     resident: int
 
+    @property
+    def kernel(self) -> int:
+        """Used memory that is not memory of processes or files."""
+        return self.used - self.anonymous - self.shmem - self.guest_memfd - \
+            self.huge
+
 
 def _values(text: str) -> dict[str, int]:
     """Parse lines such as "Name: 12 kB" and "name 12"."""

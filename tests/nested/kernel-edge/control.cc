@@ -88,6 +88,15 @@ bool edge_is_strict()
     return strict;
 }
 
+bool edge_traces_maps()
+{
+    volatile EdgeControl *c = locked_control();
+    const bool traces = c && c->trace_maps;
+
+    pthread_mutex_unlock(&lock);
+    return traces;
+}
+
 bool edge_is_implicit()
 {
     volatile EdgeControl *c = locked_control();

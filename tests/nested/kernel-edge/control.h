@@ -46,6 +46,8 @@ struct EdgeControl {
      * for SEV-SNP and TDX guests.
      */
     uint32_t strict;
+    /* Not 0: also write to the trace what is mapped and unmapped. */
+    uint32_t trace_maps;
     /* In the order of EdgeKind: errno of failing calls */
     uint32_t error_attributes;
     uint32_t error_map;
@@ -77,5 +79,8 @@ bool edge_is_implicit();
 
 /* Whether to accept only the results that SEV-SNP and TDX guests can get. */
 bool edge_is_strict();
+
+/* Whether to trace successful calls that map or unmap memory. */
+bool edge_traces_maps();
 
 #endif

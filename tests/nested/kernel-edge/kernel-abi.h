@@ -50,6 +50,38 @@ struct KvmMemoryAttributes {
 static_assert(sizeof(KvmMemoryAttributes) ==
               (KVM_SET_MEMORY_ATTRIBUTES_CALL >> 16 & 0x3fff));
 
+struct VfioDmaMap {
+    uint32_t argsz;
+    uint32_t flags;
+    uint64_t vaddr;
+    uint64_t iova;
+    uint64_t size;
+};
+
+struct VfioDmaUnmap {
+    uint32_t argsz;
+    uint32_t flags;
+    uint64_t iova;
+    uint64_t size;
+};
+
+struct IommuIoasMap {
+    uint32_t size;
+    uint32_t flags;
+    uint32_t ioas_id;
+    uint32_t reserved;
+    uint64_t user_va;
+    uint64_t length;
+    uint64_t iova;
+};
+
+struct IommuIoasUnmap {
+    uint32_t size;
+    uint32_t ioas_id;
+    uint64_t iova;
+    uint64_t length;
+};
+
 /* <sys/mman.h> may lack MADV_DONTNEED_LOCKED as well. */
 constexpr int ADVICE_DONTNEED_LOCKED = 24;
 

@@ -93,6 +93,48 @@ int set_memory_region(int fd, unsigned long request, void *argument)
     return 0;
 }
 
+/* Maps or unmaps memory, and traces it. The kernel may change @argument. */
+int change_maps(EdgeKind kind, int fd, unsigned long request, void *argument,
+                uint64_t iova, uint64_t size)
+{
+    const int ret = try_ioctl(kind, fd, request, argument);
+
+    if (!ret && edge_traces_maps()) {
+        trace_edge(kind == EDGE_MAP ? "mapped" : "unmapped", iova, size);
+    }
+    return ret;
+}
+
+int vfio_map(int fd, unsigned long request, void *argument)
+{
+    const auto *map = static_cast<VfioDmaMap *>(argument);
+
+    return change_maps(EDGE_MAP, fd, request, argument, map->iova, map->size);
+}
+
+int vfio_unmap(int fd, unsigned long request, void *argument)
+{
+    const auto *unmap = static_cast<VfioDmaUnmap *>(argument);
+
+    return change_maps(EDGE_UNMAP, fd, request, argument, unmap->iova,
+                       unmap->size);
+}
+
+int iommufd_map(int fd, unsigned long request, void *argument)
+{
+    const auto *map = static_cast<IommuIoasMap *>(argument);
+
+    return change_maps(EDGE_MAP, fd, request, argument, map->iova, map->length);
+}
+
+int iommufd_unmap(int fd, unsigned long request, void *argument)
+{
+    const auto *unmap = static_cast<IommuIoasUnmap *>(argument);
+
+    return change_maps(EDGE_UNMAP, fd, request, argument, unmap->iova,
+                       unmap->length);
+}
+
 /* Attaches a container: the kernel may map pages of its own meanwhile. */
 int attach(int fd, unsigned long request, void *argument)
 {
@@ -271,11 +313,13 @@ EXPORTED int ioctl(int fd, unsigned long request, ...)
     case VFIO_GROUP_SET_CONTAINER_CALL:
         return attach(fd, request, argument);
     case VFIO_IOMMU_MAP_DMA_CALL:
+        return vfio_map(fd, request, argument);
     case IOMMU_IOAS_MAP_CALL:
-        return try_ioctl(EDGE_MAP, fd, request, argument);
+        return iommufd_map(fd, request, argument);
     case VFIO_IOMMU_UNMAP_DMA_CALL:
+        return vfio_unmap(fd, request, argument);
     case IOMMU_IOAS_UNMAP_CALL:
-        return try_ioctl(EDGE_UNMAP, fd, request, argument);
+        return iommufd_unmap(fd, request, argument);
     default:
         return do_ioctl(fd, request, argument);
     }

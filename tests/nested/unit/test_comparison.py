@@ -9,7 +9,10 @@ from harness.comparison import (MAP_EVENTS_NOTE, Outcome, Outcomes, Row, Run,
                                 all_rows, describe_failure, entries,
                                 format_table, instructions, latency, pace,
                                 qemu_message)
-from harness.figures import Figures, Latency, Load, Measurement, State
+from harness.figures import (BootFigures, Figures, IoFigures, Latency, Load,
+                             Measurement, State)
+from harness.guest_options import GuestMemory
+from harness.linux_cost import LinuxCost
 from harness.program import compile_program, find_program
 from harness.session import check_program
 
@@ -146,9 +149,48 @@ class TableTest(unittest.TestCase):
         self.assertEqual(len(runs), 3 + 2 * 4)
         self.assertTrue(all(run.icount for run in runs))
 
+    def test_instructions_of_linux(self) -> None:
+        rows = row('linux-io', ('type1', 'iommufd'))
+        runs = rows.runs()
+        self.assertEqual(len(runs), 4)
+        self.assertTrue(all(run.icount for run in runs))
+        medians = {GuestMemory.ORDINARY: 2000, GuestMemory.PRIVATE: 3000}
+        outcomes: Outcomes = {run: Outcome(Figures(io=[
+            IoFigures(name, depth, medians[run.memory] + depth, ())
+            for name in ('read', 'echo') for depth in (1, 8)]))
+            for run in runs if isinstance(run, LinuxCost)}
+        cells = {line.label: line.cell(outcomes) for line in rows.lines}
+        self.assertEqual(len(cells), 2 * 2 * 2 * 2)
+        self.assertEqual(
+            cells['4 KiB read, 1 at once; type1, no private memory'], '2001')
+        self.assertEqual(
+            cells['4 KiB read, 1 at once; type1, private memory'],
+            '3001, +1000, 1.500x')
+        self.assertEqual(
+            cells['packet, 8 at once; iommufd, private memory'],
+            '3008, +1000, 1.498x')
+
+    def test_linux_after_booting(self) -> None:
+        rows = row('linux')
+        private = LinuxCost('type1', GuestMemory.PRIVATE)
+        ordinary = LinuxCost('type1', GuestMemory.ORDINARY)
+        self.assertEqual(set(rows.runs()), {private, ordinary})
+        outcomes: Outcomes = {
+            private: Outcome(Figures(boot=BootFigures(
+                12, 13, 1, 64 << 20, 65 << 20, 5 << 20))),
+            ordinary: outcome(failure='does not start: why')}
+        self.assertEqual(
+            [line.cell(outcomes) for line in rows.lines
+             if private in line.runs], ['12', '13', '64.0 MiB', '5.0 MiB'])
+        self.assertEqual(
+            {line.cell(outcomes) for line in rows.lines
+             if ordinary in line.runs}, {'does not start: why'})
+
     def test_programs_are_valid(self) -> None:
         for line in all_rows():
             for run in line.runs():
+                if isinstance(run, LinuxCost):
+                    continue
                 with self.subTest(run=str(run)):
                     path = find_program(run.program)
                     program = compile_program(path.read_text('utf-8'),
@@ -159,7 +201,7 @@ class TableTest(unittest.TestCase):
     def test_other_entries_are_subtracted(self) -> None:
         line = next(line for line in row('entries').lines
                     if 'before bus mastering' in line.label)
-        outcomes = {
+        outcomes: Outcomes = {
             Run('share-64m-4k-early', 'type1'): outcome(
                 [State(1, 17, 0, 0), State(2, 99, 12, 0)]),
             Run('share-64m-4k', 'type1'): outcome(
@@ -212,8 +254,9 @@ class TableTest(unittest.TestCase):
     def test_stalls_of_a_failed_run(self) -> None:
         lines = row('stalls').lines
         outcomes: Outcomes = {
-            run: outcome(failure='breaks off: why') if run.program.endswith(
-                'pam') else outcome() for line in lines for run in line.runs}
+            run: outcome(failure='breaks off: why')
+            if isinstance(run, Run) and run.program.endswith('pam')
+            else outcome() for line in lines for run in line.runs}
         self.assertEqual({line.label for line in lines
                           if line.cell(outcomes) == 'breaks off: why'},
                          {line.label for line in lines
