@@ -36,7 +36,7 @@ debian_mirror()
 
 write_private_sources()
 {
-    local codename mirror options='' keyring
+    local codename mirror suite options='' keyring
 
     codename=$(system_codename)
     mirror=$(debian_mirror "$codename")
@@ -52,12 +52,10 @@ write_private_sources()
     done
     {
         printf 'deb-src [%s] %s trixie main\n' "${options# }" "$mirror"
-        printf 'deb [arch=%s%s] %s trixie main\n' \
-            "$(dpkg --print-architecture)" "$options" "$mirror"
-        if [ "$codename" != trixie ]; then
-            printf 'deb [arch=%s%s] %s %s-backports main\n' \
-                "$(dpkg --print-architecture)" "$options" "$mirror" "$codename"
-        fi
+        for suite in trixie trixie-backports "$codename-backports"; do
+            printf 'deb [arch=%s%s] %s %s main\n' \
+                "$(dpkg --print-architecture)" "$options" "$mirror" "$suite"
+        done | uniq
     } | sed 's/ \[\]//' >"$private_apt_dir/sources.list"
 }
 

@@ -14,8 +14,11 @@ import os
 import shlex
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 PROCESSORS = os.cpu_count() or 1
+NESTED = Path(__file__).resolve().parent.parent.parent / 'tests/nested'
+DEFAULT_LINUX = '6.12'
 
 
 def positive(text: str) -> int:
@@ -41,6 +44,21 @@ def add_update(parser: argparse.ArgumentParser) -> None:
     parser.add_argument('--update', action='store_true',
                         help="use Debian's newest point release, instead of "
                         'the source that was downloaded earlier')
+
+
+def linux_versions() -> list[str]:
+    """Return the versions of Linux that tests/nested/build-kernel builds."""
+    found = [path.stem.partition('-')[2]
+             for path in NESTED.glob('kernel-*.config')]
+    return sorted(found, key=lambda text: list(map(int, text.split('.'))))
+
+
+def add_linux(parser: argparse.ArgumentParser, what: str) -> None:
+    versions = linux_versions()
+    parser.add_argument('--linux', default=DEFAULT_LINUX, metavar='VERSION',
+                        choices=versions,
+                        help=f'{what}: {" or ".join(versions)} (default: '
+                        '%(default)s)')
 
 
 def build_qemu(parser: argparse.ArgumentParser) -> None:
@@ -99,6 +117,7 @@ def check(parser: argparse.ArgumentParser) -> None:
                         help="also run QEMU's own unit tests and qtests, with "
                         'and without this project, and compare the results '
                         '(see scripts/qemu-suites)')
+    add_linux(parser, 'kernel of the nested virtual machines')
     add_jobs(parser, 'tests', min(PROCESSORS, 2))
 
 
@@ -138,17 +157,19 @@ def qemu_suites(parser: argparse.ArgumentParser) -> None:
 
 def build_kernel(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build build/nested/bzImage, the Linux kernel of the emulated host on
-        which the nested tests run QEMU and of guests, from Debian 13's
-        linux-source-6.12. An image that was built earlier from the same source
-        and configuration is reused. Missing Debian packages are installed, as
-        root or with sudo.'''
+        Build build/nested/linux-VERSION/bzImage, the Linux kernel of the
+        emulated host on which the nested tests run QEMU and of guests, from
+        linux-source-VERSION of Debian 13 or its backports. An image that was
+        built earlier from the same source and configuration is reused. Missing
+        Debian packages are installed, as root or with sudo.'''
     parser.epilog = f'''
         Images are cached in {os.environ.get('cache_dir', '~/.cache')}/kernel.
         '''
+    add_linux(parser, 'version of Linux')
     parser.add_argument('--config', type=not_empty, metavar='FILE',
                         help='kernel options that differ from allnoconfig '
-                        '(default: tests/nested/kernel.config)')
+                        '(default: kernel.config and kernel-VERSION.config in '
+                        'tests/nested)')
     add_jobs(parser, 'compilers')
     add_update(parser)
 

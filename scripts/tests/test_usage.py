@@ -24,9 +24,10 @@ INIT = ROOT / 'tests/nested/init'
 OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
 # Options of shell scripts that need a value
 WITH_VALUE = {'scripts/build-qemu': ('--qemu-source', '--jobs'),
-              'scripts/check': ('--jobs',),
+              'scripts/check': ('--jobs', '--linux'),
               'scripts/qemu-suites': ('--counts', '--jobs'),
-              'tests/nested/build-kernel': ('--config', '--jobs')}
+              'tests/nested/build-kernel': ('--config', '--jobs',
+                                            '--linux')}
 
 
 def scripts() -> list[Path]:
@@ -125,6 +126,14 @@ class Usage(unittest.TestCase):
                 self.refuses('scripts/check', f'--jobs={number}',
                              why='must be an integer >= 1')
 
+    def test_unknown_version_of_linux(self) -> None:
+        self.assertIn('6.12', shell_options.linux_versions())
+        for name in ('scripts/check', 'tests/nested/build-kernel'):
+            with self.subTest(name):
+                self.refuses(name, '--linux', '5.4',
+                             why="--linux: invalid choice: '5.4' (choose from "
+                             "'6.12', '7.3')")
+
     def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
                         ('--sanitize', '--soak', '1'),
@@ -144,32 +153,38 @@ class OtherSystems(unittest.TestCase):
         shutil.copytree(ROOT / 'scripts', self.root / 'scripts')
         nested = self.root / 'tests/nested'
         nested.mkdir(parents=True)
-        for name in ('build-kernel', 'kernel.config'):
-            shutil.copy(ROOT / 'tests/nested' / name, nested)
+        for path in (ROOT / 'tests/nested').glob('*kernel*'):
+            if path.is_file():
+                shutil.copy(path, nested)
         tools = self.root / 'tools'
         tools.mkdir()
         for path in Path('/usr/bin').iterdir():
             if path.name not in ('apt-get', 'dpkg-query'):
                 (tools / path.name).symlink_to(path)
 
-    def build_kernel(self) -> subprocess.CompletedProcess[str]:
+    def build_kernel(self, *arguments: str) \
+            -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            ['/bin/bash', self.root / 'tests/nested/build-kernel'],
+            ['/bin/bash', self.root / 'tests/nested/build-kernel', *arguments],
             env={'PATH': str(self.root / 'tools'), 'HOME': str(self.root)},
             stdin=subprocess.DEVNULL, capture_output=True, text=True,
             check=False, timeout=60)
 
     def test_kernel_image_is_copied_by_hand(self) -> None:
-        result = self.build_kernel()
-        self.assertEqual(result.returncode, 1)
-        self.assertIn('this is not a Debian system', result.stderr)
-        image = self.root / 'build/nested/bzImage'
-        self.assertIn(f'copy its image to {image}', result.stderr)
-        image.write_bytes(b'kernel')
-        result = self.build_kernel()
-        self.assertEqual((result.returncode, result.stderr), (0, ''))
-        self.assertIn('using the existing build/nested/bzImage', result.stdout)
-        self.assertEqual(image.read_bytes(), b'kernel')
+        for version, arguments in (('6.12', ()), ('7.3', ('--linux', '7.3'))):
+            with self.subTest(version):
+                result = self.build_kernel(*arguments)
+                self.assertEqual(result.returncode, 1)
+                self.assertIn('this is not a Debian system', result.stderr)
+                name = f'build/nested/linux-{version}/bzImage'
+                image = self.root / name
+                self.assertIn(f'Build Linux {version} with', result.stderr)
+                self.assertIn(f'copy its image to {image}', result.stderr)
+                image.write_bytes(b'kernel')
+                result = self.build_kernel(*arguments)
+                self.assertEqual((result.returncode, result.stderr), (0, ''))
+                self.assertIn(f'using the existing {name}', result.stdout)
+                self.assertEqual(image.read_bytes(), b'kernel')
 
 
 class HasTestTest(unittest.TestCase):

@@ -19,6 +19,7 @@ using shared_dma::IommuKind;
 using shared_dma::IommuMapping;
 using shared_dma::IommuModel;
 using shared_dma::IommuRule;
+using shared_dma::IommuVersion;
 
 constexpr uint64_t kPage = IommuModel::kPageSize;
 constexpr uint64_t kMax = UINT64_MAX;
@@ -271,6 +272,42 @@ TEST(IommuModelType1Test, RefusesInvalidRanges)
     EXPECT_EQ(model.mappings().size(), 1u);
 }
 
+TEST(IommuModelType1Test, Linux7RefusesRangesThatWrapFirst)
+{
+    IommuModel model(IommuKind::kType1v2, 2, shared_dma::x86_iova_ranges(),
+                     IommuVersion::kLinux7_3);
+
+    EXPECT_EQ(model.map(-kPage, 2 * kPage, kVaddr + 1, false), -EOVERFLOW);
+    EXPECT_EQ(model.last_rule(), IommuRule::kIovaWraps);
+    EXPECT_EQ(model.map(1, 2 * kPage, -kPage, false), -EOVERFLOW);
+    EXPECT_EQ(model.last_rule(), IommuRule::kVaddrWraps);
+    EXPECT_EQ(model.map(1, kPage, kVaddr, false), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kUnaligned);
+    EXPECT_EQ(model.map(0, 0, kVaddr, false), -EINVAL);
+    EXPECT_EQ(model.map(0, kPage, -kPage, false), 0);
+    EXPECT_EQ(model.unmap(-kPage, 2 * kPage), -EOVERFLOW);
+    EXPECT_EQ(model.last_rule(), IommuRule::kIovaWraps);
+    EXPECT_EQ(model.unmap(1, -kPage), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kUnaligned);
+}
+
+TEST(IommuModelType1Test, Linux7UnmapsUpToTheTop)
+{
+    IommuModel model(IommuKind::kType1v2, 2, shared_dma::x86_iova_ranges(),
+                     IommuVersion::kLinux7_3);
+    uint64_t unmapped = 0;
+
+    model.map(kPage, 2 * kPage, kVaddr, false);
+    EXPECT_EQ(model.unmap(2 * kPage, -2 * kPage), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kBisected);
+    EXPECT_EQ(model.map(2 * kPage, -2 * kPage, 0, false), -EEXIST);
+    EXPECT_EQ(model.map(3 * kPage, -3 * kPage, 0, false), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kReserved);
+    EXPECT_EQ(model.unmap(kPage, -kPage, &unmapped), 0);
+    EXPECT_EQ(unmapped, 2 * kPage);
+    EXPECT_TRUE(model.mappings().empty());
+}
+
 /* iommufd */
 
 TEST(IommuModelIommufdTest, HasNoLimit)
@@ -364,6 +401,19 @@ TEST(IommuModelIommufdTest, ChecksInTheKernelsOrder)
     EXPECT_EQ(model.last_rule(), IommuRule::kNotANumber);
     EXPECT_EQ(model.unmap(3, kMax - 1), -EOVERFLOW);
     EXPECT_EQ(model.last_rule(), IommuRule::kIovaWraps);
+}
+
+TEST(IommuModelIommufdTest, Linux7ChecksVaddrBeforeSize)
+{
+    IommuModel model(IommuKind::kIommufd, 0, shared_dma::x86_iova_ranges(),
+                     IommuVersion::kLinux7_3);
+
+    EXPECT_EQ(model.map(0, kMax - 1, kVaddr, false), -EOVERFLOW);
+    EXPECT_EQ(model.last_rule(), IommuRule::kVaddrWraps);
+    EXPECT_EQ(model.map(0, kMax - 1, 0, false), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kTooLarge);
+    EXPECT_EQ(model.map(0, 0, kVaddr, false), -EINVAL);
+    EXPECT_EQ(model.last_rule(), IommuRule::kZeroSize);
 }
 
 } /* namespace */

@@ -1,5 +1,5 @@
 /*
- * A container's IOMMU, with exactly the rules of Linux 6.12
+ * A container's IOMMU, with exactly the rules of Linux 6.12 or 7.3
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -78,8 +78,9 @@ std::vector<IovaRange> x86_iova_ranges()
 }
 
 IommuModel::IommuModel(IommuKind kind, uint32_t entry_limit,
-                       std::vector<IovaRange> allowed)
-    : kind_(kind), entry_limit_(entry_limit), allowed_(std::move(allowed))
+                       std::vector<IovaRange> allowed, IommuVersion version)
+    : kind_(kind), entry_limit_(entry_limit), allowed_(std::move(allowed)),
+      version_(version)
 {
     for (size_t i = 0; i < allowed_.size(); i++) {
         assert(allowed_[i].first <= allowed_[i].last);
@@ -178,6 +179,11 @@ int IommuModel::conclude(Verdict verdict)
     return -verdict.error;
 }
 
+int IommuModel::wrap_error_type1() const
+{
+    return version_ == IommuVersion::kLinux6_12 ? EINVAL : EOVERFLOW;
+}
+
 IommuModel::Verdict IommuModel::judge_map_type1(uint64_t iova, uint64_t size,
                                                 uint64_t vaddr,
                                                 bool readonly) const
@@ -185,19 +191,27 @@ IommuModel::Verdict IommuModel::judge_map_type1(uint64_t iova, uint64_t size,
     if (size == 0) {
         return {EINVAL, IommuRule::kZeroSize};
     }
-    if ((iova | size | vaddr) & kPageMask) {
+
+    bool unaligned = (iova | size | vaddr) & kPageMask;
+
+    if (unaligned && version_ == IommuVersion::kLinux6_12) {
         return {EINVAL, IommuRule::kUnaligned};
     }
     if (wraps(iova, size)) {
-        return {EINVAL, IommuRule::kIovaWraps};
+        return {wrap_error_type1(), IommuRule::kIovaWraps};
     }
     if (wraps(vaddr, size)) {
-        return {EINVAL, IommuRule::kVaddrWraps};
+        return {wrap_error_type1(), IommuRule::kVaddrWraps};
+    }
+    if (unaligned) {
+        return {EINVAL, IommuRule::kUnaligned};
     }
 
     uint64_t last = iova + (size - 1);
+    bool checks_overlap =
+        last != UINT64_MAX || version_ != IommuVersion::kLinux6_12;
 
-    if (last != UINT64_MAX && overlaps(iova, last)) {
+    if (checks_overlap && overlaps(iova, last)) {
         return {EEXIST, IommuRule::kOverlap};
     }
     if (mappings_.size() >= entry_limit_) {
@@ -222,10 +236,16 @@ IommuModel::Verdict IommuModel::judge_map_iommufd(uint64_t iova, uint64_t size,
     if (size == 0) {
         return {EINVAL, IommuRule::kZeroSize};
     }
+
+    bool vaddr_wraps = vaddr + size < vaddr;
+
+    if (vaddr_wraps && version_ != IommuVersion::kLinux6_12) {
+        return {EOVERFLOW, IommuRule::kVaddrWraps};
+    }
     if (size > UINT64_MAX - kPageSize) {
         return {EINVAL, IommuRule::kTooLarge};
     }
-    if (vaddr + size < vaddr) {
+    if (vaddr_wraps) {
         return {EOVERFLOW, IommuRule::kVaddrWraps};
     }
     if ((iova | size) & kPageMask) {
@@ -281,7 +301,7 @@ IommuModel::Verdict IommuModel::unmap_type1(uint64_t iova, uint64_t size,
         return {EINVAL, IommuRule::kUnaligned};
     }
     if (wraps(iova, size)) {
-        return {EINVAL, IommuRule::kIovaWraps};
+        return {wrap_error_type1(), IommuRule::kIovaWraps};
     }
 
     uint64_t last = iova + (size - 1);
@@ -291,7 +311,7 @@ IommuModel::Verdict IommuModel::unmap_type1(uint64_t iova, uint64_t size,
     if ((head && head->iova != iova) || (tail && tail->last() != last)) {
         return {EINVAL, IommuRule::kBisected};
     }
-    if (last == UINT64_MAX) {
+    if (last == UINT64_MAX && version_ == IommuVersion::kLinux6_12) {
         return {0, IommuRule::kUnmappedToTop};
     }
     for (auto it = first_ending_from(iova);

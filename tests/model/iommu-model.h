@@ -1,5 +1,5 @@
 /*
- * A container's IOMMU, with exactly the rules of Linux 6.12
+ * A container's IOMMU, with exactly the rules of Linux 6.12 or 7.3
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
@@ -8,7 +8,8 @@
  * compares the model with the kernel, call by call.
  *
  * Both backends map any number of pages, and unmap only whole mappings.  The
- * first of these rules that a call breaks determines its result:
+ * first of these rules that a call breaks determines its result, with Linux
+ * 6.12:
  *
  *     map                    type1v2                 iommufd
  *     iova or size 2^64-1    -                       EOVERFLOW
@@ -44,6 +45,13 @@
  *     nothing and succeeds.
  * (3) The kernel does not report how much it has unmapped.
  *
+ * Linux 7.3 differs:
+ * - With type1, a range that wraps is EOVERFLOW.  Mapping checks this before
+ *   the alignment.
+ * - With type1, a range that ends at 2^64 is like other ranges.
+ * - With iommufd, mapping checks whether vaddr wraps before it compares the
+ *   size with 2^64-1-4096.
+ *
  * A mapping that fails changes nothing.  Errors that depend on the host (lack
  * of memory, RLIMIT_MEMLOCK) only occur on request.
  */
@@ -61,6 +69,12 @@ namespace shared_dma {
 enum class IommuKind {
     kType1v2,
     kIommufd
+};
+
+/* The version of Linux whose rules apply */
+enum class IommuVersion {
+    kLinux6_12,
+    kLinux7_3
 };
 
 /* The rule that determined the result of a call: a line of the tables above */
@@ -126,7 +140,8 @@ public:
      */
     explicit IommuModel(IommuKind kind,
                         uint32_t entry_limit = kDefaultEntryLimit,
-                        std::vector<IovaRange> allowed = x86_iova_ranges());
+                        std::vector<IovaRange> allowed = x86_iova_ranges(),
+                        IommuVersion version = IommuVersion::kLinux6_12);
 
     /*
      * Add a region of memory, which must not overlap others.  Before the first
@@ -149,6 +164,7 @@ public:
     void fail_unmap(uint64_t nth, int error) { unmap_failure_ = {nth, error}; }
 
     IommuKind kind() const { return kind_; }
+    IommuVersion version() const { return version_; }
 
     /* Return all mappings by their IOVA. */
     const Mappings &mappings() const { return mappings_; }
@@ -190,6 +206,7 @@ private:
         IommuRule rule;
     };
 
+    int wrap_error_type1() const;
     Verdict judge_map_type1(uint64_t iova, uint64_t size, uint64_t vaddr,
                             bool readonly) const;
     Verdict judge_map_iommufd(uint64_t iova, uint64_t size, uint64_t vaddr,
@@ -208,6 +225,7 @@ private:
     IommuKind kind_;
     uint32_t entry_limit_;
     std::vector<IovaRange> allowed_;
+    IommuVersion version_;
     std::map<uint64_t, Memory> memory_;
     Mappings mappings_;
     Failure map_failure_;

@@ -20,7 +20,8 @@ from harness.hang import repeat_if_hung
 from harness.initramfs import MissingError
 from harness.l1 import L1Error
 from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
-from harness.session import BUILD, Built, Machines, find_built
+from harness.session import (BUILD, BUILD_HELP, LINUX, LINUX_HELP, Built,
+                             Machines, find_built)
 
 BACKENDS = ('type1', 'iommufd')
 
@@ -32,8 +33,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption('--tap', action='store_true',
                     help='print results as TAP, and nothing else, to stdout')
     group.addoption('--build', type=Path, default=BUILD, metavar='DIR',
-                    help='build folder with QEMU, kernel and firmware '
-                    '(default: build/ of this tree)')
+                    help=BUILD_HELP)
+    group.addoption('--linux', default=LINUX, metavar='VERSION',
+                    help=LINUX_HELP)
     group.addoption('--keep', type=Path, metavar='DIR',
                     help='keep logs and images of the machines in this folder')
 
@@ -63,7 +65,8 @@ def checks(request: pytest.FixtureRequest) -> Checks:
 def built(pytestconfig: pytest.Config) -> Built:
     """Return the files that must be built before the tests."""
     try:
-        return find_built(pytestconfig.getoption('--build'))
+        return find_built(pytestconfig.getoption('--build'),
+                          pytestconfig.getoption('--linux'))
     except MissingError as error:
         pytest.fail(str(error), pytrace=False)
 

@@ -4,6 +4,7 @@
 
 import argparse
 import math
+import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,12 @@ from harness.program_run import Options, ProgramRun
 _HOW_CORE = '"meson setup build/core && ninja -C build/core" builds it'
 
 BUILD = NESTED.parent.parent / 'build'
+BUILD_HELP = 'build folder with QEMU, kernels and firmware (default: build/ ' \
+    'of this tree)'
+LINUX = os.environ.get('NESTED_LINUX') or '6.12'
+LINUX_HELP = 'version of Linux in the machines (default: the environment ' \
+    f'variable NESTED_LINUX, now {LINUX})'
+
 # Memory for the level 1 machine itself: kernel, initramfs, QEMU, trace buffers
 L1_OWN_MIB = 2048
 L1_MIN_MIB = 4096
@@ -43,11 +50,12 @@ class Built:
     edge: Path
 
 
-def add_build_option(parser: argparse.ArgumentParser) -> None:
-    """Add the option --build, which all commands have."""
+def add_build_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options --build and --linux, which all commands have."""
     parser.add_argument('--build', type=Path, default=BUILD, metavar='DIR',
-                        help='build folder with QEMU, kernel and firmware '
-                        '(default: build/ of this tree)')
+                        help=BUILD_HELP)
+    parser.add_argument('--linux', default=LINUX, metavar='VERSION',
+                        help=LINUX_HELP)
 
 
 def _find(path: Path, how: str) -> Path:
@@ -56,16 +64,26 @@ def _find(path: Path, how: str) -> Path:
     return path
 
 
-def find_built(build: Path, kernel: Path | None = None) -> Built:
-    """Find the files in a build folder; @kernel overrides the kernel."""
+def _find_kernel(build: Path, linux: str) -> Path:
+    if not (NESTED / f'kernel-{linux}.config').exists():
+        raise MissingError(f'Linux {linux} is unknown: '
+                           '"tests/nested/build-kernel --help" lists versions')
+    return _find(build / f'nested/linux-{linux}/bzImage',
+                 f'"tests/nested/build-kernel --linux {linux}" builds it')
+
+
+def find_built(build: Path, linux: str, kernel: Path | None = None) -> Built:
+    """Find the files in a build folder.
+
+    @kernel: the image of a kernel to use instead of that of version @linux
+    """
     return Built(
         build,
         _find(build / 'qemu/qemu-system-x86_64', 'scripts/build-qemu builds '
               'it'),
         _find(build / 'qemu-src/python', 'scripts/build-qemu unpacks it'),
-        _find(kernel or build / 'nested/bzImage',
-              'use the image of a kernel' if kernel else
-              'tests/nested/build-kernel builds it'),
+        _find(kernel, 'use the image of a kernel') if kernel
+        else _find_kernel(build, linux),
         _find(build / 'core/tests/nested/nested-firmware.bin', _HOW_CORE),
         _find(build / 'core/tests/nested/loader/linux-loader.bin', _HOW_CORE),
         _find(build / 'core/tests/nested/audit-pages/audit-pages', _HOW_CORE),

@@ -77,10 +77,13 @@ constexpr Required kRequiredType1[] = {
     {true, IommuRule::kVaddrWraps},       {true, IommuRule::kOverlap},
     {true, IommuRule::kNoEntryLeft},      {true, IommuRule::kReserved},
     {true, IommuRule::kNotMemory},        {false, IommuRule::kUnmapped},
-    {false, IommuRule::kUnmappedNothing}, {false, IommuRule::kUnmappedToTop},
-    {false, IommuRule::kZeroSize},        {false, IommuRule::kUnaligned},
-    {false, IommuRule::kIovaWraps},       {false, IommuRule::kBisected},
+    {false, IommuRule::kUnmappedNothing}, {false, IommuRule::kZeroSize},
+    {false, IommuRule::kUnaligned},       {false, IommuRule::kIovaWraps},
+    {false, IommuRule::kBisected},
 };
+
+/* In addition, with Linux 6.12 */
+constexpr Required kRequiredType1Linux6 = {false, IommuRule::kUnmappedToTop};
 
 constexpr Required kRequiredIommufd[] = {
     {true, IommuRule::kMapped},        {true, IommuRule::kZeroSize},
@@ -106,7 +109,7 @@ public:
         : random_(seed), kernel_(KernelIommu::open(kind, device)),
           allowed_(kernel_->allowed()),
           model_(kind, kind == IommuKind::kType1v2 ? kernel_entry_limit() : 0,
-                 allowed_)
+                 allowed_, kernel_version())
     {
         make_memory();
         make_windows();
@@ -171,6 +174,9 @@ public:
         if (model_.kind() == IommuKind::kType1v2) {
             for (const Required &required : kRequiredType1) {
                 check(required);
+            }
+            if (model_.version() == IommuVersion::kLinux6_12) {
+                check(kRequiredType1Linux6);
             }
         } else {
             for (const Required &required : kRequiredIommufd) {
@@ -335,9 +341,10 @@ private:
             case 3:
                 call.size = 0;
                 break;
-            case 4: /* close to the maximum */
+            case 4: /* close to the maximum; wraps with any other vaddr */
                 call.size = one_in(3) ? UINT64_MAX - below(2 * kPage)
                                       : -(below(4) * kPage);
+                call.vaddr = 0;
                 break;
             case 5:
                 call.size = UINT64_MAX;

@@ -15,6 +15,7 @@
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <linux/vfio.h>
@@ -324,6 +325,22 @@ std::unique_ptr<KernelIommu> KernelIommu::open(IommuKind kind,
         return std::make_unique<Type1Iommu>(device);
     }
     return std::make_unique<IoasIommu>(device);
+}
+
+IommuVersion kernel_version()
+{
+    struct utsname name;
+
+    if (uname(&name) < 0) {
+        die("uname: %s", strerror(errno));
+    }
+    if (!strncmp(name.release, "6.12.", 5)) {
+        return IommuVersion::kLinux6_12;
+    }
+    if (!strncmp(name.release, "7.3.", 4)) {
+        return IommuVersion::kLinux7_3;
+    }
+    die("Linux %s: the model does not know its rules", name.release);
 }
 
 uint32_t kernel_entry_limit()

@@ -44,6 +44,9 @@ public:
     virtual std::vector<IovaRange> allowed() = 0;
 };
 
+/* Return the version of the kernel.  Exits if the model does not know it. */
+IommuVersion kernel_version();
+
 /* Return vfio_iommu_type1.dma_entry_limit. */
 uint32_t kernel_entry_limit();
 
