@@ -140,8 +140,13 @@ static void shared_dma_print_container(GString *buf, const VfioDmaInfo *info)
     shared_dma_line(buf, "gate", "%s", info->open
                     ? "open, memory is mapped"
                     : "closed, new memory is not mapped");
-    shared_dma_line(buf, "policy", "%s, new mappings are cut at %s",
-                    info->extent_size, block_size);
+    if (info->cutting) {
+        shared_dma_line(buf, "policy", "%s, mappings are cut in place",
+                        info->extent_size);
+    } else {
+        shared_dma_line(buf, "policy", "%s, new mappings end at multiples of"
+                        " %s and are split", info->extent_size, block_size);
+    }
     shared_dma_print_stats(buf, "memory", sizes, G_N_ELEMENTS(sizes),
                            size_to_str);
     shared_dma_line(buf, "extents", "%" PRIu64 ", %" PRIu64 " of them"

@@ -8,6 +8,8 @@
  * level each time that the number of those left halves.  New extents are cut at
  * the boundaries of blocks, which grow by a factor of 16 with each level.
  *
+ * If mappings can be cut, neither their number nor their size matters.
+ *
  * A DmaBudget is a plain value.  @used is the number of extents there are.
  */
 
@@ -41,6 +43,8 @@ public:
      * 100 bytes of QEMU's memory and 450 of the kernel's, together half a GiB.
      */
     static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
+    /* Larger than any extent, unless it crosses the middle of all IOVAs */
+    static constexpr uint64_t kUncut = UINT64_C(1) << 63;
     /* Number of bits by which block sizes grow with each level of pressure. */
     static constexpr unsigned kGrowthShift = 4;
     /* At this level, a page has grown beyond the largest block. */
@@ -52,12 +56,22 @@ public:
     void set_extent_size(uint64_t size) { extent_size_ = size; }
     uint64_t extent_size() const { return extent_size_; }
 
+    /* From now on, there may be any number of extents of any size. */
+    void set_unlimited()
+    {
+        is_unlimited_ = true;
+        set_limit(DMA_LAYOUT_NO_LIMIT);
+    }
+
     /* Whether each extent is one page, regardless of the pressure. */
     bool is_fixed() const { return extent_size_ == DMA_LAYOUT_PAGE; }
 
     /* The kernel grants @limit entries, or any number: DMA_LAYOUT_NO_LIMIT. */
     void set_kernel_limit(uint64_t limit)
     {
+        if (is_unlimited_) {
+            return;
+        }
         if (limit == DMA_LAYOUT_NO_LIMIT && !is_fixed()) {
             limit = kMaxExtents;
         }
@@ -96,6 +110,9 @@ public:
     {
         uint64_t block = extent_size_;
 
+        if (is_unlimited_) {
+            return kUncut;
+        }
         if (is_fixed()) {
             return DmaExtentMap::kPage;
         }
@@ -111,12 +128,13 @@ private:
     void set_limit(uint64_t limit)
     {
         hard_limit_ = limit_ = limit;
-        if (!is_fixed()) {
+        if (!is_fixed() && !is_unlimited_) {
             limit_ -= std::min(kSplitReserve, limit / 4);
         }
     }
 
     uint64_t extent_size_ = DMA_LAYOUT_AUTO;
+    bool is_unlimited_ = false;
     uint64_t limit_;
     uint64_t hard_limit_;
 };

@@ -143,7 +143,7 @@ void DmaExtentMap::start_growing(Iterator it)
                 next == end() ? UINT64_MAX : next->first};
 }
 
-DmaExtentMap::Iterator DmaExtentMap::cut(Iterator it, uint64_t size)
+DmaExtentMap::Iterator DmaExtentMap::divide(Iterator it, uint64_t size)
 {
     const uint64_t iova = it->first;
     DmaExtent front = it->second;

@@ -132,11 +132,9 @@ public:
             nseams_[false] += is_seam(std::next(it));
         }
     }
-    /*
-     * Cut an extent that is not mapped in two; the first has @size bytes.
-     * Returns the second.
+    /* Divide an extent in two; the first has @size bytes.  Returns the second.
      */
-    Iterator cut(Iterator it, uint64_t size);
+    Iterator divide(Iterator it, uint64_t size);
     /*
      * Replace the extents from @first to before @end, none of which is mapped
      * and between which there are only seams, by one, which is returned.

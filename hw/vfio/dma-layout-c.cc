@@ -29,6 +29,16 @@ void dma_layout_free(DmaLayout *layout)
     delete unwrap(layout);
 }
 
+void dma_layout_use_cuts(DmaLayout *layout)
+{
+    unwrap(layout)->use_cuts();
+}
+
+bool dma_layout_uses_cuts(const DmaLayout *layout)
+{
+    return unwrap(layout)->uses_cuts();
+}
+
 int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size)
 {
     return unwrap(layout)->set_extent_size(extent_size);

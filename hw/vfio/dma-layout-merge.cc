@@ -138,7 +138,7 @@ uint64_t DmaLayout::merge_some(uint64_t wanted, Merging merging)
         {.block = DmaBudget::kLargeBlock,
          .joined_only = false,
          .mapped = mapped},
-        {.block = kUncut, .joined_only = false, .mapped = mapped},
+        {.block = DmaBudget::kUncut, .joined_only = false, .mapped = mapped},
     };
     const uint64_t batch = std::max(wanted, kMergeBatch);
     uint64_t gained = 0;

@@ -20,11 +20,11 @@ constexpr unsigned kMaxProbes = 1024;
 
 } // namespace
 
-/* Cut an unmapped extent after @size bytes.  Returns the second part. */
-DmaLayout::Iterator DmaLayout::cut(Iterator it, uint64_t size)
+/* Divide an unmapped extent after @size bytes.  Returns the second part. */
+DmaLayout::Iterator DmaLayout::divide(Iterator it, uint64_t size)
 {
     missing_.remove(it->first);
-    return extents_.cut(it, size);
+    return extents_.divide(it, size);
 }
 
 /*
@@ -40,7 +40,7 @@ int DmaLayout::map_front(Iterator &it, uint64_t size)
     const int ret = map_or_make_room(it->first, front);
 
     if (!ret) {
-        const Iterator back = is_part ? cut(it, size) : std::next(it);
+        const Iterator back = is_part ? divide(it, size) : std::next(it);
 
         extents_.mark_mapped(std::prev(back));
         it = back;
@@ -69,11 +69,12 @@ int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
             return ret;
         }
         if (!ret) {
-            it = cut(it, run);
+            it = divide(it, run);
             set_missing(std::prev(it), err);
 
-            const Iterator back =
-                run + probe.size < size ? cut(it, probe.size) : std::next(it);
+            const Iterator back = run + probe.size < size
+                                      ? divide(it, probe.size)
+                                      : std::next(it);
 
             extents_.mark_mapped(std::prev(back));
             it = back;
@@ -192,7 +193,9 @@ int DmaLayout::try_open()
     int ret;
 
     ask_for_limit();
-    if (extents_.size() > budget_.limit()) {
+    if (uses_cuts_) {
+        join_neighbours();
+    } else if (extents_.size() > budget_.limit()) {
         merge_some(extents_.size() - budget_.limit(), Merging::kUnmapped);
     }
     /* Do not map one by one, at each attempt of a guest, only to fail. */

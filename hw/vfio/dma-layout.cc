@@ -89,7 +89,7 @@ int DmaLayout::map_or_make_room(uint64_t iova, const DmaExtent &extent)
 {
     int ret = map(iova, extent);
 
-    if (ret == -ENOSPC) {
+    if (ret == -ENOSPC && !uses_cuts_) {
         ask_for_limit();
         if (merge_some(1, Merging::kMapped)) {
             ret = map(iova, extent);
@@ -135,6 +135,17 @@ int DmaLayout::unmap_extents(Iterator begin, Iterator end)
             extents_.mark_unmapped(it);
         }
     }
+    return ret;
+}
+
+/* Unmap a range that can contain parts of mappings. */
+int DmaLayout::cut(uint64_t iova, uint64_t last)
+{
+    const int ret = backend_.cut(opaque_, iova, last - iova + 1);
+
+    unmap_calls_++;
+    failures_ += ret != 0;
+    cuts_ += ret == 0;
     return ret;
 }
 
@@ -283,7 +294,7 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
     DmaExtent extent = like;
     uint64_t start = iova;
 
-    while (count_blocks(iova, last, block) > max && block < kUncut &&
+    while (count_blocks(iova, last, block) > max && block < DmaBudget::kUncut &&
            !budget_.is_fixed()) {
         block <<= 1;
     }
@@ -370,8 +381,9 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
     uint64_t done = 0;
     int ret = 0;
 
-    like.joined = streams_.add(iova, last + 1) && has_before;
+    like.joined = (streams_.add(iova, last + 1) || uses_cuts_) && has_before;
     if (like.joined && !is_open() &&
+        !missing_.is_refused(std::prev(after)->first) &&
         DmaExtentMap::can_join(*std::prev(after), iova, like)) {
         done = extend(std::prev(after), like.size, block);
     }
@@ -499,7 +511,7 @@ void DmaLayout::erase_unmapped(Iterator first, Iterator end)
  * Unmap and remove a range, and map the rest of its extents again.  Returns an
  * error if the kernel did not unmap all of it.
  */
-int DmaLayout::remove_range(uint64_t iova, uint64_t last)
+int DmaLayout::split_range(uint64_t iova, uint64_t last)
 {
     const Iterator first = extents_.find(iova);
     Iterator end = first;
@@ -526,7 +538,7 @@ int DmaLayout::remove_range(uint64_t iova, uint64_t last)
     const uint64_t npieces =
         (left ? count_powers_of_two(front_iova, iova - 1) : 0) +
         (right ? count_powers_of_two(last + 1, back_last) : 0);
-    const bool in_one = !is_open() || budget_.is_fixed() ||
+    const bool in_one = !is_open() || uses_cuts_ || budget_.is_fixed() ||
                         extents_.size() + npieces > budget_.hard_limit();
     const Pieces pieces = in_one ? Pieces::kOne : Pieces::kPowersOfTwo;
     const bool is_split =
@@ -548,6 +560,18 @@ int DmaLayout::remove_range(uint64_t iova, uint64_t last)
               in_one ? left + right : npieces);
     }
     return ret;
+}
+
+/*
+ * Unmap and remove a range, if possible without disturbing the rest of its
+ * extents.  Returns an error if the kernel did not unmap all of it.
+ */
+int DmaLayout::remove_range(uint64_t iova, uint64_t last)
+{
+    if (uses_cuts_ && !cut_range(iova, last)) {
+        return 0;
+    }
+    return split_range(iova, last);
 }
 
 int DmaLayout::discard(uint64_t iova, uint64_t size)
@@ -638,6 +662,9 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
     if (was_open_) {
         return -EBUSY;
     }
+    if (uses_cuts_) {
+        return extent_size == DMA_LAYOUT_AUTO ? 0 : -EBUSY;
+    }
 
     const DmaExtentMap old = extents_;
 
@@ -684,6 +711,7 @@ DmaLayoutStats DmaLayout::stats() const
         is_open() ? extents_.total_size() - extents_.mapped_size() : 0;
     stats.map_calls = map_calls_;
     stats.unmap_calls = unmap_calls_;
+    stats.cuts = cuts_;
     stats.splits = splits_;
     stats.merges = merges_;
     stats.failures = failures_;

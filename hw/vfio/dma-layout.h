@@ -4,9 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * VFIO is notified when memory is populated and discarded, that is, when a
- * guest shares pages and makes them private again.  The kernel maps ranges,
- * counts each as an entry, grants 65535 entries by default, and unmaps a range
- * only as a whole.  A DmaLayout decides which ranges are mapped.
+ * guest shares pages and makes them private again.  The kernel maps ranges of
+ * pages.  A DmaLayout decides which ranges are mapped.
  *
  * Populated memory is kept as extents, ordered by IOVA.  An extent is one
  * mapping, contiguous in IOVA and in QEMU's memory:
@@ -16,7 +15,16 @@
  *     extents     [--------][---------][-]   []  [-][]
  *                     A          B      C     D   E  F
  *
- * Cut.  A populated range becomes extents that end at the boundaries of
+ * Cuts.  If the kernel can cut a mapping in place, as iommufd can, a populated
+ * range becomes one extent, and a discard is one call that unmaps the range and
+ * nothing else.  There are as many extents as the guest makes ranges: blocks,
+ * streams, the budget and merging have no meaning then, and an extent is split
+ * only if the kernel fails to cut it.
+ *
+ * Otherwise, as with type1, the kernel counts each mapping as an entry, grants
+ * 65535 entries by default, and unmaps a mapping only as a whole:
+ *
+ * Blocks.  A populated range becomes extents that end at the boundaries of
  * blocks, 2 MiB by default.  Ranges that were populated separately stay
  * separate (E and F), because the guest will probably discard them separately.
  * Requests that start where one of the last requests ended form a stream; each
@@ -32,8 +40,9 @@
  *     after       [------)[]  [][--]
  *
  * Gate.  As long as no device of the container can do DMA, extents are only
- * recorded: cut at 1 GiB, and extended in place by streams, without calls to
- * the kernel.  Opening the gate maps all of them.  Closing it unmaps nothing,
+ * recorded, without calls to the kernel: in blocks of 1 GiB, extended in place
+ * by streams; or joined with all neighbours, if mappings can be cut.  Opening
+ * the gate maps all of them.  Closing it unmaps nothing,
  * but while it is closed a discard need not map the rest again.
  *
  * Budget.  Block sizes depend on the number of entries that are left: they
@@ -105,6 +114,8 @@ public:
 
     DmaLayout(const DmaLayoutBackend &backend, void *opaque);
 
+    void use_cuts();
+    bool uses_cuts() const { return uses_cuts_; }
     int set_extent_size(uint64_t extent_size);
 
     int populate(uint64_t iova, uint64_t size, uint64_t vaddr,
@@ -128,8 +139,6 @@ public:
     DmaLayout &operator=(const DmaLayout &) = delete;
 
 private:
-    /* Larger than any block. */
-    static constexpr uint64_t kUncut = UINT64_C(1) << 63;
     /* Number of entries to gain in one request when none are left. */
     static constexpr uint64_t kMergeBatch = 64;
 
@@ -165,6 +174,7 @@ private:
     int map_or_make_room(uint64_t iova, const DmaExtent &extent);
     int unmap(uint64_t iova, uint64_t last);
     int unmap_extents(Iterator begin, Iterator end);
+    int cut(uint64_t iova, uint64_t last);
     void event(DmaLayoutEvent event, uint64_t iova, uint64_t size,
                uint64_t count);
 
@@ -203,8 +213,14 @@ private:
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,
                uint64_t like_iova, Pieces pieces);
     void erase_unmapped(Iterator first, Iterator end);
+    int split_range(uint64_t iova, uint64_t last);
     int remove_range(uint64_t iova, uint64_t last);
     int discard_range(uint64_t iova, uint64_t last);
+
+    /* Discarding by cuts, in dma-layout-cut.cc */
+    void divide_at(uint64_t iova);
+    int cut_range(uint64_t iova, uint64_t last);
+    void join_neighbours();
 
     /* Stuck ranges */
     void set_stuck(uint64_t iova, uint64_t last, int err);
@@ -212,7 +228,7 @@ private:
     void retry_stuck();
 
     /* Opening the gate, in dma-layout-open.cc */
-    Iterator cut(Iterator it, uint64_t size);
+    Iterator divide(Iterator it, uint64_t size);
     int map_front(Iterator &it, uint64_t size);
     int skip_refused(Iterator &it, int &err, unsigned &nprobes);
     int map_parts(Iterator it, int err, unsigned &nprobes);
@@ -229,6 +245,7 @@ private:
     DmaMissing missing_;
     DmaStuck stuck_;
 
+    bool uses_cuts_ = false;
     DmaLayoutGate gate_ = DMA_LAYOUT_CLOSED;
     bool was_open_ = false;
     unsigned reported_pressure_ = 0;
@@ -239,6 +256,7 @@ private:
 
     uint64_t map_calls_ = 0;
     uint64_t unmap_calls_ = 0;
+    uint64_t cuts_ = 0;
     uint64_t splits_ = 0;
     uint64_t merges_ = 0;
     uint64_t failures_ = 0;

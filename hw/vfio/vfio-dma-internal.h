@@ -11,10 +11,14 @@
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-dma-layout.h"
 
+typedef struct VFIODmaCutter VFIODmaCutter;
+
 struct VFIODmaLayout {
     Object parent_obj;
 
     VFIOContainerBase *bcontainer;
+    /* Of the file of an iommufd container */
+    VFIODmaCutter *cutter;
 
     /*
      * Devices that may do DMA, devices that were refused to, and the value of
@@ -40,6 +44,14 @@ bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
 
 /* Return a hint for users on a mapping that failed with errno @err. */
 const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err);
+
+/* vfio-dma-cut.c */
+
+/*
+ * Unmap the mapped parts of a range of an iommufd container, as
+ * DmaLayoutBackend.cut.  Called with the layout's lock held, by any thread.
+ */
+int vfio_dma_cut(VFIODmaLayout *vdl, uint64_t iova, uint64_t size);
 
 /* vfio-dma-gate.c; all need the BQL */
 

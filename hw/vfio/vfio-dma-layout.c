@@ -58,6 +58,11 @@ static int vfio_dma_layout_unmap(void *opaque, uint64_t iova, uint64_t size)
     return ret;
 }
 
+static int vfio_dma_layout_cut(void *opaque, uint64_t iova, uint64_t size)
+{
+    return vfio_dma_cut(opaque, iova, size);
+}
+
 static bool vfio_dma_layout_is_type1(VFIOContainerBase *bcontainer)
 {
     return object_dynamic_cast(OBJECT(bcontainer), TYPE_VFIO_IOMMU_LEGACY);
@@ -165,6 +170,7 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
 static const DmaLayoutBackend vfio_dma_layout_backend = {
     .map = vfio_dma_layout_map,
     .unmap = vfio_dma_layout_unmap,
+    .cut = vfio_dma_layout_cut,
     .entries_left = vfio_dma_layout_entries_left,
     .event = vfio_dma_layout_event,
 };
@@ -292,10 +298,16 @@ int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,
 
 /* Devices */
 
+/* Whether a value of x-shared-dma-extent asks for the IOMMU's superpages. */
+static bool vfio_dma_layout_is_superpage(const char *str)
+{
+    return !strcmp(str, "superpage");
+}
+
 static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
                                   Error **errp)
 {
-    if (!strcmp(str, "auto")) {
+    if (!strcmp(str, "auto") || vfio_dma_layout_is_superpage(str)) {
         *extent_size = DMA_LAYOUT_AUTO;
     } else if (!strcmp(str, "page")) {
         *extent_size = DMA_LAYOUT_PAGE;
@@ -303,8 +315,9 @@ static bool vfio_dma_layout_parse(const char *str, uint64_t *extent_size,
                !is_power_of_2(*extent_size) ||
                *extent_size < qemu_real_host_page_size() ||
                *extent_size > MAX_EXTENT_SIZE) {
-        error_setg(errp, "x-shared-dma-extent: '%s' is neither 'auto' nor"
-                   " 'page' nor a power of two from %zuK to 1T", str,
+        error_setg(errp, "x-shared-dma-extent: '%s' is none of 'auto',"
+                   " 'superpage', 'page' and a power of two from %zuK to 1T",
+                   str,
                    (size_t)(qemu_real_host_page_size() / KiB));
         return false;
     }
@@ -344,7 +357,8 @@ static bool vfio_dma_layout_choose(VFIODmaLayout *vdl, const char *wanted,
     }
     if (vdl->extent_size) {
         vfio_dma_layout_parse(vdl->extent_size, &other, &error_abort);
-        if (size == other) {
+        if (size == other && (!wanted || vfio_dma_layout_is_superpage(wanted) ==
+                              vfio_dma_layout_is_superpage(vdl->extent_size))) {
             return true;
         }
         error_setg(errp, "x-shared-dma-extent=%s contradicts '%s', which"

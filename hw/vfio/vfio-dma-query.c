@@ -169,6 +169,7 @@ VfioDmaInfo *vfio_dma_layout_query(VFIODmaLayout *vdl,
     dma_layout_get_stats(vdl->layout, &stats);
     vfio_dma_layout_copy_stats(qapi_VfioDmaInfo_base(info), &stats);
     info->open = dma_layout_is_open(vdl->layout);
+    info->cutting = dma_layout_uses_cuts(vdl->layout);
     info->budget = vfio_dma_layout_get_budget(&stats);
     info->extents_by_size = vfio_dma_layout_list_sizes(&stats);
     info->window = window ? vfio_dma_layout_look(vdl, window) : NULL;

@@ -68,8 +68,9 @@ void ignore_event(void *, DmaLayoutEvent, uint64_t, uint64_t, uint64_t) {}
 class Bench {
 public:
     explicit Bench(uint64_t limit = DMA_LAYOUT_NO_LIMIT)
-        : layout_({count_map, count_unmap, entries_left, ignore_event},
-                  &kernel_)
+        : layout_(
+              {count_map, count_unmap, count_unmap, entries_left, ignore_event},
+              &kernel_)
     {
         kernel_.limit = limit;
         kernel_.layout = &layout_;

@@ -32,7 +32,9 @@ DriverSetup read_setup(ByteInput &input)
     const uint8_t kind = input.byte();
 
     return {
-        .kind = kind % 4 ? IommuKind::kType1v2 : IommuKind::kIommufd,
+        .kind = kind % 4   ? IommuKind::kType1v2
+                : kind % 8 ? IommuKind::kIommufdCut
+                           : IommuKind::kIommufd,
         .limit = input.choose(kLimits),
         .extent_size = DMA_LAYOUT_AUTO,
         .section_size = flags % 2 ? 128 * kPage : 40 * kMiB,

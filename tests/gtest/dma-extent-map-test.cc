@@ -225,7 +225,7 @@ TEST_F(DmaExtentMapTest, ErasesAGrownExtent)
 
 TEST_F(DmaExtentMapTest, Cuts)
 {
-    const auto back = map.cut(insert(4, 5), 2 * kPage);
+    const auto back = map.divide(insert(4, 5), 2 * kPage);
 
     EXPECT_EQ(back->first, 6 * kPage);
     EXPECT_EQ(back->second.size, 3 * kPage);
@@ -291,7 +291,7 @@ TEST_F(DmaExtentMapTest, KeepsItsCountersInRandomSteps)
         } else if (random() % 4 == 0) {
             map.mark_mapped(it);
         } else if (it->second.size > kPage && random() % 2) {
-            map.cut(it, kPage);
+            map.divide(it, kPage);
             ncut++;
         } else if (map.is_seam(std::next(it))) {
             map.join(it, std::next(it, 2));

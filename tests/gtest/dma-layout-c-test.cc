@@ -30,9 +30,16 @@ int unmap_model(void *opaque, uint64_t iova, uint64_t size)
     return static_cast<IommuModel *>(opaque)->unmap(iova, size);
 }
 
+int cut_model(void *opaque, uint64_t iova, uint64_t size)
+{
+    return static_cast<IommuModel *>(opaque)->cut(iova, size);
+}
+
 uint64_t entries_left(void *opaque)
 {
-    return *static_cast<IommuModel *>(opaque)->entries_left();
+    const auto left = static_cast<IommuModel *>(opaque)->entries_left();
+
+    return left ? *left : DMA_LAYOUT_NO_LIMIT;
 }
 
 void ignore_event(void *, DmaLayoutEvent, uint64_t, uint64_t, uint64_t) {}
@@ -40,6 +47,7 @@ void ignore_event(void *, DmaLayoutEvent, uint64_t, uint64_t, uint64_t) {}
 constexpr DmaLayoutBackend kBackend = {
     .map = map_model,
     .unmap = unmap_model,
+    .cut = cut_model,
     .entries_left = entries_left,
     .event = ignore_event,
 };
@@ -145,6 +153,24 @@ TEST_F(DmaLayoutC, ClosingAndFreeingUnmapNothing)
     layout = nullptr;
     dma_layout_free(nullptr);
     EXPECT_EQ(model.mappings().size(), 4u);
+}
+
+TEST(DmaLayoutCCuts, DiscardsByCuts)
+{
+    IommuModel model(shared_dma::IommuKind::kIommufdCut);
+    DmaLayout *layout = dma_layout_new(&kBackend, &model);
+
+    EXPECT_FALSE(dma_layout_uses_cuts(layout));
+    dma_layout_use_cuts(layout);
+    EXPECT_TRUE(dma_layout_uses_cuts(layout));
+    EXPECT_EQ(dma_layout_open(layout), 0);
+    EXPECT_EQ(
+        dma_layout_populate(layout, 0, 8 * kPage, kMiB, DMA_LAYOUT_READ_WRITE),
+        0);
+    EXPECT_EQ(dma_layout_discard(layout, kPage, kPage), 0);
+    EXPECT_EQ(dma_layout_count_mapped(layout), 2u);
+    EXPECT_EQ(model.map_calls(), 1u);
+    dma_layout_free(layout);
 }
 
 } // namespace

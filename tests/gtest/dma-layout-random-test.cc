@@ -116,6 +116,10 @@ TEST_P(DmaLayoutRandomSteps, KeepAllInvariants)
     if (params.extent_size != DMA_LAYOUT_PAGE) {
         EXPECT_GT(tally.splits, 0u);
     }
+    if (params.kind == IommuKind::kIommufdCut) {
+        EXPECT_GT(tally.cuts, tally.splits);
+        EXPECT_EQ(tally.merges, 0u);
+    }
     if (params.limit < 1000 && params.extent_size != DMA_LAYOUT_PAGE) {
         EXPECT_GT(tally.merges, 0u);
         EXPECT_GT(tally.refused, 0u);
@@ -124,6 +128,7 @@ TEST_P(DmaLayoutRandomSteps, KeepAllInvariants)
 
 constexpr IommuKind kType1v2 = IommuKind::kType1v2;
 constexpr IommuKind kIommufd = IommuKind::kIommufd;
+constexpr IommuKind kIommufdCut = IommuKind::kIommufdCut;
 
 INSTANTIATE_TEST_SUITE_P(
     Kinds, DmaLayoutRandomSteps,
@@ -134,6 +139,7 @@ INSTANTIATE_TEST_SUITE_P(
         RandomParams{"auto_300", kType1v2, 300, DMA_LAYOUT_AUTO},
         RandomParams{"auto_default", kType1v2, 65535, DMA_LAYOUT_AUTO},
         RandomParams{"auto_iommufd", kIommufd, 65535, DMA_LAYOUT_AUTO},
+        RandomParams{"cut", kIommufdCut, 65535, DMA_LAYOUT_AUTO},
         RandomParams{"page_1000", kType1v2, 1000, DMA_LAYOUT_PAGE},
         RandomParams{"page_default", kType1v2, 65535, DMA_LAYOUT_PAGE},
         RandomParams{"page_iommufd", kIommufd, 65535, DMA_LAYOUT_PAGE},

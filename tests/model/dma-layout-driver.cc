@@ -148,6 +148,10 @@ void DmaLayoutDriver::check_step()
     if (setup_.kernel == Kernel::kReliable && setup_.limit >= 10000) {
         MODEL_CHECK_EQUAL(stats.missing_size, 0u);
     }
+    if (setup_.kernel == Kernel::kReliable &&
+        setup_.kind == IommuKind::kIommufdCut) {
+        MODEL_CHECK_EQUAL(stats.splits + stats.merges, 0u);
+    }
 }
 
 /* Discard all memory, which must succeed after any operations. */
@@ -159,6 +163,7 @@ void DmaLayoutDriver::finish()
     MODEL_CHECK_EQUAL(rig_.discard(kHalf, kHalf), 0);
     MODEL_CHECK_EQUAL(rig_.size(), 0u);
     MODEL_CHECK_EQUAL(rig_.model().mappings().size(), 0u);
+    tally_.cuts += rig_.stats().cuts;
     tally_.splits += rig_.stats().splits;
     tally_.merges += rig_.stats().merges;
     tally_.calls += rig_.calls();
@@ -184,7 +189,9 @@ void DmaLayoutDriver::let_fail(uint8_t how, const Operands &operands)
         rig_.refuse_maps(kMapErrors[which], nth, 1 + which * 3);
         break;
     case 6:
-        if (which < 4) {
+        if (setup_.kind == IommuKind::kIommufdCut && which % 2) {
+            rig_.model().fail_cut(1 + which / 2 + (how >> 3 & 3), ENOMEM);
+        } else if (which < 4) {
             rig_.model().fail_unmap(nth, which % 2 ? EIO : EINVAL);
         } else {
             rig_.refuse_unmaps(nth, which - 3);
@@ -202,6 +209,7 @@ void DmaLayoutDriver::stop_failures()
 {
     rig_.model().fail_map(0, 0);
     rig_.model().fail_unmap(0, 0);
+    rig_.model().fail_cut(0, 0);
     rig_.refuse_maps(0, 0, 0);
     rig_.refuse_unmaps(0, 0);
     failing_ = false;
@@ -395,7 +403,10 @@ void DmaLayoutDriver::set_extent_size(const Operands &operands)
                               : kLargeSizes[number % std::size(kLargeSizes)];
 
     /* Keep an explicit size while the gate is closed. */
-    if (setup_.extent_size == DMA_LAYOUT_AUTO || rig_.layout().is_open()) {
+    if (rig_.layout().uses_cuts()) {
+        rig_.set_extent_size(size);
+    } else if (setup_.extent_size == DMA_LAYOUT_AUTO ||
+               rig_.layout().is_open()) {
         if (!rig_.set_extent_size(size)) {
             setup_.extent_size = size;
         }

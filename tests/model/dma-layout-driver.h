@@ -48,6 +48,7 @@ struct DriverTally {
     uint64_t opened = 0;
     uint64_t not_opened = 0;
     uint64_t with_missing = 0;
+    uint64_t cuts = 0;
     uint64_t splits = 0;
     uint64_t merges = 0;
     uint64_t calls = 0;

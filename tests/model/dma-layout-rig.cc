@@ -17,13 +17,16 @@ namespace shared_dma::rig {
 Rig::Rig(IommuKind kind, uint32_t limit)
     : model_(kind, limit), layout_(backend(), this)
 {
+    if (kind == IommuKind::kIommufdCut) {
+        layout_.use_cuts();
+    }
 }
 
 int Rig::set_extent_size(uint64_t size)
 {
     const int ret = layout_.set_extent_size(size);
 
-    if (was_open_) {
+    if (was_open_ || (layout_.uses_cuts() && size != DMA_LAYOUT_AUTO)) {
         MODEL_CHECK_EQUAL(ret, -EBUSY);
     } else if (!ret) {
         extent_size_ = size;
@@ -392,6 +395,32 @@ int Rig::backend_unmap(uint64_t iova, uint64_t size)
     return ret;
 }
 
+/*
+ * Check that only what is discarded is cut: the range may contain stuck memory
+ * and gaps, but nothing that is populated.
+ */
+int Rig::backend_cut(uint64_t iova, uint64_t size)
+{
+    const uint64_t last = iova + (size - 1);
+    const auto pin = pinned_.lower_bound(iova);
+    int ret;
+
+    nunmaps_++;
+    MODEL_CHECK(is_mapped(iova, iova) && is_mapped(last, last));
+    MODEL_CHECK(!populated_.overlaps(iova, last));
+    if ((pin != pinned_.end() && *pin - iova < size) ||
+        (nunmaps_ >= first_kept_ && nunmaps_ - first_kept_ < nkept_)) {
+        return record_failure(-EBUSY, true);
+    }
+    ret = model_.cut(iova, size);
+    if (ret) {
+        return record_failure(ret, true);
+    }
+    ncuts_++;
+    stuck_.remove(iova, last);
+    return 0;
+}
+
 void Rig::backend_event(const Event &event)
 {
     events_.push_back(event);
@@ -477,22 +506,35 @@ void Rig::check_mapped() const
 {
     auto mapping = model_.mappings().begin();
     uint64_t nmapped = 0;
+    uint64_t nparts = 0;
 
     for (const auto &[iova, extent] : layout_.extents()) {
+        uint64_t done = 0;
+
         if (!extent.mapped) {
             continue;
         }
-        if (!MODEL_CHECK(mapping != model_.mappings().end())) {
-            return;
-        }
-        MODEL_CHECK_EQUAL(
-            mapping->second,
-            (shared_dma::IommuMapping{iova, extent.size, extent.vaddr,
-                                      extent.access == DMA_LAYOUT_READ_ONLY}));
-        ++mapping;
+        /* A cut that failed can have left an extent in up to three parts. */
+        do {
+            if (!MODEL_CHECK(mapping != model_.mappings().end())) {
+                return;
+            }
+
+            const uint64_t size =
+                layout_.uses_cuts() ? mapping->second.size : extent.size;
+
+            MODEL_CHECK_EQUAL(mapping->second,
+                              (shared_dma::IommuMapping{
+                                  iova + done, size, extent.vaddr + done,
+                                  extent.access == DMA_LAYOUT_READ_ONLY}));
+            done += size;
+            ++mapping;
+            nparts++;
+        } while (done < extent.size);
+        MODEL_CHECK_EQUAL(done, extent.size);
         nmapped++;
     }
-    MODEL_CHECK_EQUAL(nmapped + ntaken_, model_.mappings().size());
+    MODEL_CHECK_EQUAL(nparts + ntaken_, model_.mappings().size());
     MODEL_CHECK_EQUAL(layout_.extents().nmapped(), nmapped);
 }
 
@@ -550,6 +592,7 @@ void Rig::check_stats() const
     expected.map_calls = nmaps_;
     expected.unmap_calls = nunmaps_;
     expected.failures = nfailed_;
+    expected.cuts = ncuts_;
     expected.splits = nsplits_;
     expected.merges = nmerges_;
 #define CHECK_STAT(name, label) MODEL_CHECK_EQUAL(stats.name, expected.name);
@@ -574,6 +617,10 @@ DmaLayoutBackend Rig::backend()
         .unmap =
             [](void *opaque, uint64_t iova, uint64_t size) {
                 return from(opaque)->backend_unmap(iova, size);
+            },
+        .cut =
+            [](void *opaque, uint64_t iova, uint64_t size) {
+                return from(opaque)->backend_cut(iova, size);
             },
         .entries_left =
             [](void *opaque) {

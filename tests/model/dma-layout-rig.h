@@ -144,6 +144,8 @@ private:
 
     int backend_unmap(uint64_t iova, uint64_t size);
 
+    int backend_cut(uint64_t iova, uint64_t size);
+
     void backend_event(const Event &event);
 
     bool is_stuck(uint64_t iova, uint64_t last) const;
@@ -200,6 +202,7 @@ private:
     uint64_t nmaps_ = 0;
     uint64_t nunmaps_ = 0;
     uint64_t nfailed_ = 0;
+    uint64_t ncuts_ = 0;
     uint64_t nsplits_ = 0;
     uint64_t nmerges_ = 0;
 };

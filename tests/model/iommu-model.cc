@@ -32,6 +32,8 @@ const char *iommu_rule_name(IommuRule rule)
         return "mapped";
     case IommuRule::kUnmapped:
         return "unmapped";
+    case IommuRule::kUnmappedParts:
+        return "unmapped a part";
     case IommuRule::kUnmappedNothing:
         return "unmapped nothing";
     case IommuRule::kUnmappedToTop:
@@ -159,7 +161,7 @@ const IommuMapping *IommuModel::find(uint64_t iova) const
 
 std::optional<uint32_t> IommuModel::entries_left() const
 {
-    if (kind_ == IommuKind::kIommufd) {
+    if (kind_ != IommuKind::kType1v2) {
         return std::nullopt;
     }
     return entry_limit_ - static_cast<uint32_t>(mappings_.size());
@@ -333,6 +335,13 @@ IommuModel::Verdict IommuModel::unmap_iommufd(uint64_t iova, uint64_t size,
     if (iova == UINT64_MAX || size == UINT64_MAX) {
         return {EOVERFLOW, IommuRule::kNotANumber};
     }
+    return unmap_ioas(iova, size, unmapped);
+}
+
+/* The rules that unmapping and cutting have in common */
+IommuModel::Verdict IommuModel::unmap_ioas(uint64_t iova, uint64_t size,
+                                           uint64_t &unmapped)
+{
     if (size == 0) {
         return {EINVAL, IommuRule::kZeroSize};
     }
@@ -354,6 +363,76 @@ IommuModel::Verdict IommuModel::unmap_iommufd(uint64_t iova, uint64_t size,
         return {ENOENT, IommuRule::kNothingThere};
     }
     return {0, IommuRule::kUnmapped};
+}
+
+/* Let a mapping start at @iova, if one contains it. */
+IommuModel::Verdict IommuModel::divide_at(uint64_t iova)
+{
+    const IommuMapping *whole = find(iova);
+
+    if (!whole || whole->iova == iova) {
+        return {0, IommuRule::kUnmapped};
+    }
+    if (iova & kPageMask) {
+        return {EINVAL, IommuRule::kUnaligned};
+    }
+    if (cut_failure_.due()) {
+        return {cut_failure_.error, IommuRule::kInjected};
+    }
+
+    IommuMapping &front = mappings_[whole->iova];
+    IommuMapping back = front;
+
+    front.size = iova - front.iova;
+    back.iova = iova;
+    back.size -= front.size;
+    back.vaddr += front.size;
+    mappings_[iova] = back;
+    return {0, IommuRule::kUnmapped};
+}
+
+IommuModel::Verdict IommuModel::cut_iommufd(uint64_t iova, uint64_t size,
+                                            uint64_t &unmapped)
+{
+    const size_t nmappings = mappings_.size();
+    /* The kernel divides at the end first, and checks the arguments later. */
+    Verdict verdict = divide_at(iova + size);
+
+    if (!verdict.error && iova) {
+        verdict = divide_at(iova);
+    }
+    if (!verdict.error && cut_failure_.due()) {
+        verdict = {cut_failure_.error, IommuRule::kInjected};
+    }
+    if (verdict.error) {
+        return verdict;
+    }
+
+    const bool has_parts = mappings_.size() > nmappings;
+
+    verdict = unmap_ioas(iova, size, unmapped);
+    if (verdict.rule == IommuRule::kNothingThere) {
+        return {0, IommuRule::kUnmappedNothing};
+    }
+    if (!verdict.error && has_parts) {
+        verdict.rule = IommuRule::kUnmappedParts;
+    }
+    return verdict;
+}
+
+int IommuModel::cut(uint64_t iova, uint64_t size, uint64_t *unmapped)
+{
+    uint64_t bytes = 0;
+
+    assert(kind_ == IommuKind::kIommufdCut);
+    unmap_calls_++;
+
+    const Verdict verdict = cut_iommufd(iova, size, bytes);
+
+    if (unmapped) {
+        *unmapped = verdict.error ? 0 : bytes;
+    }
+    return conclude(verdict);
 }
 
 int IommuModel::unmap(uint64_t iova, uint64_t size, uint64_t *unmapped)

@@ -7,7 +7,9 @@
  * need very many mappings or failures on demand.  tests/nested/iommu-replay
  * compares the model with the kernel, call by call.
  *
- * Both backends map any number of pages, and unmap only whole mappings.  The
+ * Both backends map any number of pages, and unmap only whole mappings. Without
+ * huge IOPTEs, iommufd also cuts mappings: VFIO_IOMMU_UNMAP_DMA on its file
+ * makes the range's borders borders of mappings, then unmaps the range.  The
  * first of these rules that a call breaks determines its result, with Linux
  * 6.12:
  *
@@ -45,6 +47,12 @@
  *     nothing and succeeds.
  * (3) The kernel does not report how much it has unmapped.
  *
+ * Cutting has the rules of unmapping with iommufd, with these differences:
+ * neither 2^64-1 nor "0 and size 2^64-1" is special; no mapping is bisected; if
+ * there is none, it succeeds; and a border in the middle of a mapped page is
+ * refused first: EINVAL.  Even if it fails, mappings can be cut already, but
+ * all that was mapped still is.
+ *
  * Linux 7.3 differs:
  * - With type1, a range that wraps is EOVERFLOW.  Mapping checks this before
  *   the alignment.
@@ -68,7 +76,9 @@ namespace shared_dma {
 
 enum class IommuKind {
     kType1v2,
-    kIommufd
+    kIommufd,
+    /* iommufd without huge IOPTEs, which can cut mappings */
+    kIommufdCut
 };
 
 /* The version of Linux whose rules apply */
@@ -81,6 +91,7 @@ enum class IommuVersion {
 enum class IommuRule {
     kMapped,
     kUnmapped,        /* at least one mapping */
+    kUnmappedParts,   /* at least one mapping was cut */
     kUnmappedNothing, /* and succeeded */
     kUnmappedToTop,   /* note (2) */
     kUnmappedAll,     /* by the special case of iommufd, even nothing */
@@ -155,6 +166,15 @@ public:
     /* *@unmapped is set to the unmapped bytes, 0 if the call fails. */
     int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped = nullptr);
 
+    /* Cut and unmap; only iommufd without huge IOPTEs can. */
+    int cut(uint64_t iova, uint64_t size, uint64_t *unmapped = nullptr);
+
+    /*
+     * Let the @nth step of a cut from now on (1 is the next) fail with the
+     * positive errno @error: a cut divides up to two mappings, and unmaps.
+     */
+    void fail_cut(uint64_t nth, int error) { cut_failure_ = {nth, error}; }
+
     /*
      * Let the @nth map or unmap call from now on (1 is the next) fail with
      * the positive errno @error, regardless of its arguments, and change
@@ -177,7 +197,7 @@ public:
 
     /* Number of calls, including those that failed */
     uint64_t map_calls() const { return map_calls_; }
-    uint64_t unmap_calls() const { return unmap_calls_; }
+    uint64_t unmap_calls() const { return unmap_calls_; } /* and cuts */
 
     uint64_t mapped_bytes() const { return mapped_bytes_; }
 
@@ -213,6 +233,9 @@ private:
                               bool readonly) const;
     Verdict unmap_type1(uint64_t iova, uint64_t size, uint64_t &unmapped);
     Verdict unmap_iommufd(uint64_t iova, uint64_t size, uint64_t &unmapped);
+    Verdict unmap_ioas(uint64_t iova, uint64_t size, uint64_t &unmapped);
+    Verdict cut_iommufd(uint64_t iova, uint64_t size, uint64_t &unmapped);
+    Verdict divide_at(uint64_t iova);
 
     bool allowed(uint64_t iova, uint64_t last) const;
     bool is_memory(uint64_t vaddr, uint64_t size, bool readonly) const;
@@ -230,6 +253,7 @@ private:
     Mappings mappings_;
     Failure map_failure_;
     Failure unmap_failure_;
+    Failure cut_failure_;
     uint64_t map_calls_ = 0;
     uint64_t unmap_calls_ = 0;
     uint64_t mapped_bytes_ = 0;

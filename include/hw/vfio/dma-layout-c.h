@@ -73,6 +73,14 @@ typedef struct DmaLayoutBackend {
     int (*map)(void *opaque, uint64_t iova, uint64_t size, uint64_t vaddr,
                DmaLayoutAccess access);
     int (*unmap)(void *opaque, uint64_t iova, uint64_t size);
+    /*
+     * Unmap all that is mapped in a range, which may have gaps and contain
+     * parts of mappings.  The rest of these stays mapped all the time, as
+     * mappings of its own.  Returns 0; or a negative errno, in which case all
+     * is mapped as before, but a mapping may be cut already.  Only called after
+     * dma_layout_use_cuts().
+     */
+    int (*cut)(void *opaque, uint64_t iova, uint64_t size);
     /* Number of entries that can be added, or DMA_LAYOUT_NO_LIMIT */
     uint64_t (*entries_left)(void *opaque);
     void (*event)(void *opaque, DmaLayoutEvent event, uint64_t iova,
@@ -109,10 +117,19 @@ DmaLayout *dma_layout_new(const DmaLayoutBackend *backend, void *opaque);
 void dma_layout_free(DmaLayout *layout);
 
 /*
+ * Discard by cut() from now on, and map any number of extents of any size.
+ * Must be called before anything is populated.
+ */
+void dma_layout_use_cuts(DmaLayout *layout);
+/* Whether dma_layout_use_cuts() was called */
+bool dma_layout_uses_cuts(const DmaLayout *layout);
+
+/*
  * Set the size of extents: DMA_LAYOUT_AUTO, DMA_LAYOUT_PAGE, or a power of two
  * that is at least a page.  Asks the kernel for the number of entries.  Returns
  * 0; -EBUSY if the gate has been open before; or -ENOSPC if the populated
- * memory needs more entries than there are.
+ * memory needs more entries than there are.  A layout that uses cuts has no
+ * other size than DMA_LAYOUT_AUTO.
  */
 int dma_layout_set_extent_size(DmaLayout *layout, uint64_t extent_size);
 

@@ -30,6 +30,7 @@
     STAT(failures, "failed")
 
 #define DMA_LAYOUT_CHANGE_STATS(STAT)\
+    STAT(cuts, "cuts")               \
     STAT(splits, "splits")           \
     STAT(merges, "merges")
 

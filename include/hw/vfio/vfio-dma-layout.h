@@ -47,6 +47,14 @@ typedef struct VFIORamDiscardListener VFIORamDiscardListener;
 VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer);
 
 /*
+ * Prepare a new iommufd container, before its first device is attached: let its
+ * layout discard by cuts if the kernel can cut mappings and the device does not
+ * ask for another policy.  A kernel that cannot leaves the layout to split.
+ */
+void vfio_dma_cut_prepare(VFIOContainerBase *bcontainer,
+                          const VFIODevice *vbasedev);
+
+/*
  * Let the layout map the populated parts of a new listener's section, if the
  * section is memory with a guest_memfd; other memory is mapped as in stock
  * QEMU.  Must be called before the listener is registered.

@@ -7,8 +7,11 @@ iommu-replay generates random calls; the same seed gives the same calls.
 
 import shlex
 
+import pytest
+
 from harness.checks import Checks
 from harness.l1 import L1Machine
+from harness.pytest_plugin import BACKENDS
 from harness.session import Machines, check_complaints
 from harness.vfio import bind_edu
 
@@ -32,6 +35,7 @@ def device_file(l1: L1Machine, bdf: str, backend: str) -> str:
     return f'/dev/vfio/devices/{l1.check(f"ls {device}/vfio-dev")}'
 
 
+@pytest.mark.parametrize('backend', (*BACKENDS, 'iommufd-cut'))
 def test_model(machines: Machines, backend: str, checks: Checks) -> None:
     program = machines.built.folder / \
         'core/tests/nested/iommu-replay/iommu-replay'

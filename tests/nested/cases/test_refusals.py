@@ -111,8 +111,8 @@ def extent_refusals() -> list[Refusal]:
         Refusal(f'extents of "{size}"',
                 PRIVATE + assign(
                     options=f',x-shared-dma-extent={size}'),
-                f"x-shared-dma-extent: '{size}' is neither 'auto' nor 'page' "
-                'nor a power of two from 4K to 1T')
+                f"x-shared-dma-extent: '{size}' is none of 'auto', "
+                "'superpage', 'page' and a power of two from 4K to 1T")
         for size in ('pages', '3M', '2K', '2T', '-1', '0')]
     for backend in ('', ',iommufd=iommufd0'):
         refused.append(Refusal(

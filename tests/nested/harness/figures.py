@@ -104,6 +104,8 @@ class Figures:
     extents_peak: int = 0
     splits: int = 0
     merges: int = 0
+    # Bytes that were unmapped and mapped again while they were shared
+    remapped_bytes: int = 0
     # Whether QEMU started the guest
     booted: bool = False
     states: list[State] = field(default_factory=list)

@@ -78,6 +78,8 @@ class Layout:
     failures: int
     map_calls: int
     unmap_calls: int
+    # Whether mappings are cut in place: never by QEMU without this feature
+    cutting: bool
 
 
 class L2Machine:
@@ -273,7 +275,7 @@ class L2Machine:
                        info['mapped-size'], info['missing-size'],
                        info['stuck-size'], info['splits'], info['merges'],
                        info['failures'], info['map-calls'],
-                       info['unmap-calls'])
+                       info['unmap-calls'], info.get('cutting', False))
                 for info in self.execute('x-query-vfio-dma')]
 
     def layout(self) -> Layout | None:

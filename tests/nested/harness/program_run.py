@@ -101,6 +101,10 @@ def fill_pool(l1: L1Machine, size: int) -> None:
                       'the guest needs')
 
 
+# Operations that change QEMU's memory map, so that VFIO maps sections anew
+_MOVES_MEMORY = {'pam', 'reset', 'out', 'poke', 'plug', 'unplug', 'unplug-all'}
+
+
 class ProgramRun:
     """One run of a program."""
 
@@ -123,6 +127,8 @@ class ProgramRun:
         self._watches_edge = (
             options.backend != 'none' and self._follows_kernel and
             not program.machine.is_plain)
+        self._moves_memory = any(record.op in _MOVES_MEMORY
+                                 for record in program.records)
         self._edge: Edge | None = None
         self._recorder: Recorder | None = None
         self._record_file: TextIO | None = None
@@ -205,6 +211,19 @@ class ProgramRun:
             'it was freed',
             '\n'.join(edge.exposures[:_SHOWN]))
         edge.exposures.clear()
+
+    def _compare_remaps(self, name: str, layout: Layout) -> None:
+        """Check that no conversion unmapped memory that stays shared.
+
+        Without cuts, it does if a part of a mapping becomes private.
+        """
+        remapped = self.replay.remaps.take_remapped()
+        self.figures.remapped_bytes += remapped
+        if layout.cutting and not self._moves_memory:
+            self.checks.check(
+                not remapped and not layout.splits,
+                f'{name}: no memory that stays shared was unmapped',
+                f'{remapped} bytes, {layout.splits} splits')
 
     def _compare_layout(self, name: str, layout: Layout) -> None:
         """Check what QEMU reports about its mappings."""
@@ -340,6 +359,8 @@ class ProgramRun:
                 self._compare_edge(name)
         if layout:
             self._compare_layout(name, layout)
+        if layout and self._trace and self._watches_edge:
+            self._compare_remaps(name, layout)
         if self.figures.device:
             self._compare_faults(name, l1, event)
         self.figures.states.append(State(
@@ -587,7 +608,8 @@ class ProgramRun:
             parts.append(
                 f'IOMMU entries for {figures.pages_shared_peak} shared pages: '
                 f'{figures.extents_peak} at most ({figures.splits} splits, '
-                f'{figures.merges} merges)')
+                f'{figures.merges} merges, {figures.remapped_bytes} bytes '
+                'mapped again)')
         if self._trace:
             parts += [f'virtio-mem in line {state.line}: '
                       f'{state.blocks_plugged} blocks plugged, '

@@ -98,6 +98,13 @@ constexpr Required kRequiredIommufd[] = {
     {false, IommuRule::kNothingThere},
 };
 
+constexpr Required kRequiredCut[] = {
+    {true, IommuRule::kMapped},     {true, IommuRule::kOverlap},
+    {false, IommuRule::kUnmapped},  {false, IommuRule::kUnmappedParts},
+    {false, IommuRule::kZeroSize},  {false, IommuRule::kIovaWraps},
+    {false, IommuRule::kUnaligned}, {false, IommuRule::kUnmappedNothing},
+};
+
 const char *error_name(int ret)
 {
     return ret ? strerrorname_np(-ret) : "success";
@@ -178,8 +185,12 @@ public:
             if (model_.version() == IommuVersion::kLinux6_12) {
                 check(kRequiredType1Linux6);
             }
-        } else {
+        } else if (model_.kind() == IommuKind::kIommufd) {
             for (const Required &required : kRequiredIommufd) {
+                check(required);
+            }
+        } else {
+            for (const Required &required : kRequiredCut) {
                 check(required);
             }
         }
@@ -531,7 +542,9 @@ private:
             kernel_ret =
                 kernel_->map(call.iova, call.size, call.vaddr, call.readonly);
         } else {
-            model_ret = model_.unmap(call.iova, call.size, &model_bytes);
+            model_ret = model_.kind() == IommuKind::kIommufdCut
+                            ? model_.cut(call.iova, call.size, &model_bytes)
+                            : model_.unmap(call.iova, call.size, &model_bytes);
             kernel_ret = kernel_->unmap(call.iova, call.size, &kernel_bytes);
         }
 
@@ -632,7 +645,8 @@ constexpr char kUsage[] =
     "\n"
     "Executes STEPS random maps and unmaps on a model of the IOMMU and in the\n"
     "kernel, and compares the results. BACKEND is type1, with DEVICE\n"
-    "/dev/vfio/GROUP, or iommufd, with DEVICE /dev/vfio/devices/vfioN. SEED\n"
+    "/dev/vfio/GROUP, or iommufd, with DEVICE /dev/vfio/devices/vfioN, or\n"
+    "iommufd-cut, which cuts mappings instead of unmapping them. SEED\n"
     "determines the calls. --verbose prints each of them.\n";
 
 uint64_t parse_number(const char *name, const char *text)
@@ -663,8 +677,10 @@ int replay_main(int argc, char **argv)
         kind = IommuKind::kType1v2;
     } else if (!strcmp(argv[1], "iommufd")) {
         kind = IommuKind::kIommufd;
+    } else if (!strcmp(argv[1], "iommufd-cut")) {
+        kind = IommuKind::kIommufdCut;
     } else {
-        die("%s: unknown backend; use type1 or iommufd", argv[1]);
+        die("%s: unknown backend; use type1, iommufd or iommufd-cut", argv[1]);
     }
 
     uint64_t seed = parse_number("SEED", argv[3]);

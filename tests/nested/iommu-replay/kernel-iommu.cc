@@ -72,6 +72,22 @@ struct IoasUnmap {
     uint64_t length;
 };
 
+struct IommuOption {
+    uint32_t size;
+    uint32_t option_id;
+    uint16_t op;
+    uint16_t reserved;
+    uint32_t object_id;
+    uint64_t val64;
+};
+
+struct VfioIoas {
+    uint32_t size;
+    uint32_t ioas_id;
+    uint16_t op;
+    uint16_t reserved;
+};
+
 struct DeviceBind {
     uint32_t argsz;
     uint32_t flags;
@@ -89,12 +105,21 @@ constexpr unsigned long kIoasAlloc = _IO(';', 0x81);
 constexpr unsigned long kIoasIovaRanges = _IO(';', 0x84);
 constexpr unsigned long kIoasMap = _IO(';', 0x85);
 constexpr unsigned long kIoasUnmap = _IO(';', 0x86);
+constexpr unsigned long kIommuOption = _IO(';', 0x87);
+constexpr unsigned long kVfioIoas = _IO(';', 0x88);
 constexpr unsigned long kDeviceBind = _IO(VFIO_TYPE, VFIO_BASE + 18);
 constexpr unsigned long kDeviceAttach = _IO(VFIO_TYPE, VFIO_BASE + 19);
 
 constexpr uint32_t kMapFixedIova = 1;
 constexpr uint32_t kMapWriteable = 2;
 constexpr uint32_t kMapReadable = 4;
+
+/* To set the option that an IOAS maps superpages, which is on by default */
+constexpr uint32_t kOptionHugePages = 1;
+constexpr uint16_t kOptionSet = 0;
+
+/* To set the IOAS that VFIO's ioctls on the file are for */
+constexpr uint16_t kVfioIoasSet = 1;
 
 constexpr uint32_t kMaxRanges = 64;
 
@@ -217,7 +242,14 @@ private:
 
 class IoasIommu : public KernelIommu {
 public:
-    explicit IoasIommu(const char *device) : iommufd_(open_device("/dev/iommu"))
+    enum class Superpages {
+        kYes,
+        kNo
+    };
+
+    explicit IoasIommu(const char *device,
+                       Superpages superpages = Superpages::kYes)
+        : iommufd_(open_device("/dev/iommu"))
     {
         int device_fd = open_device(device);
         DeviceBind bind = {sizeof(bind), 0, iommufd_, 0};
@@ -226,6 +258,13 @@ public:
         call(device_fd, kDeviceBind, "VFIO_DEVICE_BIND_IOMMUFD", &bind);
         call(iommufd_, kIoasAlloc, "IOMMU_IOAS_ALLOC", &alloc);
         ioas_ = alloc.out_ioas_id;
+
+        if (superpages == Superpages::kNo) {
+            IommuOption option = {
+                sizeof(option), kOptionHugePages, kOptionSet, 0, ioas_, 0};
+
+            call(iommufd_, kIommuOption, "IOMMU_OPTION", &option);
+        }
 
         DeviceAttach attach = {sizeof(attach), 0, ioas_};
 
@@ -278,9 +317,33 @@ public:
         return ranges;
     }
 
-private:
+protected:
     int iommufd_;
     uint32_t ioas_;
+};
+
+/* unmap() cuts. */
+class CutIommu : public IoasIommu {
+public:
+    explicit CutIommu(const char *device) : IoasIommu(device, Superpages::kNo)
+    {
+        VfioIoas selection = {sizeof(selection), ioas_, kVfioIoasSet, 0};
+
+        call(iommufd_, kVfioIoas, "IOMMU_VFIO_IOAS", &selection);
+    }
+
+    int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped) override
+    {
+        vfio_iommu_type1_dma_unmap request = {};
+        int ret;
+
+        request.argsz = sizeof(request);
+        request.iova = iova;
+        request.size = size;
+        ret = try_call(iommufd_, VFIO_IOMMU_UNMAP_DMA, &request);
+        *unmapped = ret ? 0 : request.size;
+        return ret;
+    }
 };
 
 /* Read a small file completely. Return its size. */
@@ -323,6 +386,9 @@ std::unique_ptr<KernelIommu> KernelIommu::open(IommuKind kind,
 {
     if (kind == IommuKind::kType1v2) {
         return std::make_unique<Type1Iommu>(device);
+    }
+    if (kind == IommuKind::kIommufdCut) {
+        return std::make_unique<CutIommu>(device);
     }
     return std::make_unique<IoasIommu>(device);
 }
