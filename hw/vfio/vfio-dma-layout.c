@@ -114,7 +114,7 @@ const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
     case ENOSPC:
         return vfio_dma_layout_is_type1(bcontainer)
             ? "; dma_entry_limit of vfio_iommu_type1 can be raised"
-            : "; only with x-shared-dma-extent=page there is no limit";
+            : "; with x-shared-dma-extent=auto there is no limit";
     case ENOMEM:
         return "; QEMU may need a larger limit of locked memory";
     case EFAULT:

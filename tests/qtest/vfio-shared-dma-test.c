@@ -230,13 +230,20 @@ static void check_memory(Guest *guest, QDict *info, bool mapped)
                            mapped ? "64 KiB" : "0 B");
 }
 
-/* Without a kernel limit, QEMU's limit applies, except to extents of a page. */
+/*
+ * Without a kernel limit, QEMU's limit applies, unless mappings are cut or
+ * extents are pages.
+ */
 static void check_budget(Guest *guest, QDict *info)
 {
     QDict *budget = qdict_get_qdict(info, "budget");
+    const char *extent_size = qdict_get_str(info, "extent-size");
+    const bool cutting = guest->backend != TYPE1 &&
+                         !strcmp(extent_size, "auto");
 
-    if (guest->backend != TYPE1 &&
-        !strcmp(qdict_get_str(info, "extent-size"), "page")) {
+    g_assert_cmpint(qdict_get_bool(info, "cutting"), ==, cutting);
+    if (cutting ||
+        (guest->backend != TYPE1 && !strcmp(extent_size, "page"))) {
         g_assert_null(budget);
     } else {
         g_assert_nonnull(budget);
@@ -468,8 +475,8 @@ static void test_bad_extents(const void *backend)
     }
     for (size_t i = 0; i < ARRAY_SIZE(bad_extents); i++) {
         g_autofree char *message = g_strdup_printf(
-            "x-shared-dma-extent: '%s' is neither 'auto' nor 'page' nor a"
-            " power of two from 4K to 1T", bad_extents[i]);
+            "x-shared-dma-extent: '%s' is none of 'auto', 'superpage', 'page'"
+            " and a power of two from 4K to 1T", bad_extents[i]);
 
         assert_refused(&guest, 0, bad_extents[i], message);
         assert_nothing(guest.qts);
@@ -478,10 +485,20 @@ static void test_bad_extents(const void *backend)
     assert_refused(&guest, 1, "2M", "x-shared-dma-extent=2M contradicts"
                    " 'page', which another device of the same VFIO container"
                    " has");
+    assert_refused(&guest, 1, "auto", "x-shared-dma-extent=auto contradicts"
+                   " 'page', which another device of the same VFIO container"
+                   " has");
     check_container(&guest, false, false);
     plug(&guest, 1, "page");
     check_master(&guest, 0, false);
     check_master(&guest, 1, false);
+    unplug(&guest, 1);
+    unplug(&guest, 0);
+    plug(&guest, 0, "superpage");
+    assert_refused(&guest, 1, "auto", "x-shared-dma-extent=auto contradicts"
+                   " 'superpage', which another device of the same VFIO"
+                   " container has");
+    check_container(&guest, false, false);
     qtest_quit(guest.qts);
 }
 
