@@ -5,7 +5,7 @@
  *
  * The kernel limits the number of mappings, its entries.  Some of them are
  * reserved for splits.  As the others are used up, the pressure rises by one
- * level each time that the number of those left halves.  New extents are cut at
+ * level each time that the number of those left halves.  New extents end at
  * the boundaries of blocks, which grow by a factor of 16 with each level.
  *
  * If mappings can be cut, neither their number nor their size matters.

@@ -132,8 +132,7 @@ public:
             nseams_[false] += is_seam(std::next(it));
         }
     }
-    /* Divide an extent in two; the first has @size bytes.  Returns the second.
-     */
+    /* Divide an extent after @size bytes.  Returns the second part. */
     Iterator divide(Iterator it, uint64_t size);
     /*
      * Replace the extents from @first to before @end, none of which is mapped

@@ -147,6 +147,20 @@ int try_call(int fd, unsigned long request, void *argument)
     return ioctl(fd, request, argument) < 0 ? -errno : 0;
 }
 
+/* VFIO's unmap: of a container, or of the compatibility IOAS of /dev/iommu */
+int unmap_by_vfio(int fd, uint64_t iova, uint64_t size, uint64_t *unmapped)
+{
+    vfio_iommu_type1_dma_unmap request = {};
+    int ret;
+
+    request.argsz = sizeof(request);
+    request.iova = iova;
+    request.size = size;
+    ret = try_call(fd, VFIO_IOMMU_UNMAP_DMA, &request);
+    *unmapped = ret ? 0 : request.size;
+    return ret;
+}
+
 class Type1Iommu : public KernelIommu {
 public:
     explicit Type1Iommu(const char *group)
@@ -179,15 +193,7 @@ public:
 
     int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped) override
     {
-        vfio_iommu_type1_dma_unmap request = {};
-        int ret;
-
-        request.argsz = sizeof(request);
-        request.iova = iova;
-        request.size = size;
-        ret = try_call(container_, VFIO_IOMMU_UNMAP_DMA, &request);
-        *unmapped = ret ? 0 : request.size;
-        return ret;
+        return unmap_by_vfio(container_, iova, size, unmapped);
     }
 
     std::optional<uint32_t> entries_left() override
@@ -334,15 +340,7 @@ public:
 
     int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped) override
     {
-        vfio_iommu_type1_dma_unmap request = {};
-        int ret;
-
-        request.argsz = sizeof(request);
-        request.iova = iova;
-        request.size = size;
-        ret = try_call(iommufd_, VFIO_IOMMU_UNMAP_DMA, &request);
-        *unmapped = ret ? 0 : request.size;
-        return ret;
+        return unmap_by_vfio(iommufd_, iova, size, unmapped);
     }
 };
 
