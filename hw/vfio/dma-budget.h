@@ -6,7 +6,8 @@
  * The kernel limits the number of mappings, its entries.  Some of them are
  * reserved for splits.  As the others are used up, the pressure rises by one
  * level each time that the number of those left halves.  New extents end at
- * the boundaries of blocks, which grow by a factor of 16 with each level.
+ * the boundaries of blocks, which grow by a factor of 16 with each level; those
+ * that exist are not changed.
  *
  * If mappings can be cut, neither their number nor their size matters.
  *
@@ -31,7 +32,7 @@ class DmaBudget {
 public:
     /* Size of a superpage of an IOMMU. */
     static constexpr uint64_t kBlock = UINT64_C(2) << 20;
-    /* Size of the largest superpage, and of blocks while the gate is closed. */
+    /* Size of the largest superpage. */
     static constexpr uint64_t kLargeBlock = UINT64_C(1) << 30;
     /*
      * Entries that are reserved for splits.  One split takes at most as many
@@ -89,6 +90,17 @@ public:
         return used < limit_ ? limit_ - used : 0;
     }
 
+    /*
+     * Return the number of extents that one request may add: half of the room,
+     * so that there is some for the next one.
+     */
+    uint64_t share(uint64_t used) const
+    {
+        const uint64_t left = room(used);
+
+        return is_fixed() ? left : left - left / 2;
+    }
+
     unsigned pressure(uint64_t used) const
     {
         unsigned level = 0;
@@ -102,22 +114,17 @@ public:
         return level;
     }
 
-    /*
-     * The size of blocks, in bytes.  Extents cost nothing while the gate is
-     * closed, and can be large.
-     */
-    uint64_t block_size(uint64_t used, DmaLayoutGate gate) const
+    /* Return the size of blocks, in bytes. */
+    uint64_t block_size(uint64_t used) const
     {
-        uint64_t block = extent_size_;
+        const uint64_t block =
+            extent_size_ == DMA_LAYOUT_AUTO ? kBlock : extent_size_;
 
         if (is_unlimited_) {
             return kUncut;
         }
         if (is_fixed()) {
             return DmaExtentMap::kPage;
-        }
-        if (extent_size_ == DMA_LAYOUT_AUTO) {
-            block = gate == DMA_LAYOUT_OPEN ? kBlock : kLargeBlock;
         }
         /* A hole in a larger block would unmap too much. */
         return std::max(block, std::min(block << kGrowthShift * pressure(used),

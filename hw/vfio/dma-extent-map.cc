@@ -75,10 +75,10 @@ void DmaExtentMap::count_mapped(const DmaExtent &extent, bool mapped)
     }
 }
 
-DmaExtentMap::Iterator DmaExtentMap::insert(uint64_t iova,
-                                            const DmaExtent &extent)
+DmaExtentMap::Iterator DmaExtentMap::insert_before(Iterator after,
+                                                   uint64_t iova,
+                                                   const DmaExtent &extent)
 {
-    const Iterator after = extents_.lower_bound(iova);
     const Iterator it = extents_.emplace_hint(after, iova, extent);
 
     settle();
@@ -152,7 +152,7 @@ DmaExtentMap::Iterator DmaExtentMap::divide(Iterator it, uint64_t size)
     front.size = size;
     back.size -= size;
     back.vaddr += size;
-    back.joined = true;
+    back.joined = it->second.large;
     erase(it);
     insert(iova, front);
     return insert(iova + size, back);
@@ -165,6 +165,7 @@ DmaExtentMap::Iterator DmaExtentMap::join(Iterator first, Iterator end)
 
     joined.size = last_of(*std::prev(end)) - iova + 1;
     while (first != end) {
+        joined.large &= first->second.large;
         first = erase(first);
     }
     return insert(iova, joined);

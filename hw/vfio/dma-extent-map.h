@@ -33,6 +33,8 @@ struct DmaExtent {
     uint64_t size;
     uint64_t vaddr;
     DmaLayoutAccess access;
+    /* Belongs to one large request, or to several, and to nothing else. */
+    bool large;
     /* Belongs to the same stream as the extent that ends where it starts. */
     bool joined;
     bool mapped;
@@ -72,7 +74,11 @@ public:
         return entry.first + (entry.second.size - 1);
     }
 
-    /* Whether @extent at @iova could be a single mapping with @before. */
+    /*
+     * Whether @extent at @iova may become a single mapping with @before.  Once
+     * they are mapped, small requests stay what they are: the guest uses them,
+     * and takes them back, one by one.
+     */
     static bool can_join(const Entry &before, uint64_t iova,
                          const DmaExtent &extent)
     {
@@ -80,13 +86,14 @@ public:
 
         return before.first + other.size == iova &&
                other.vaddr + other.size == extent.vaddr &&
-               other.access == extent.access && other.mapped == extent.mapped;
+               other.access == extent.access && other.mapped == extent.mapped &&
+               (!extent.mapped || (extent.large && other.large));
     }
 
     Iterator begin() const { return extents_.begin(); }
     Iterator end() const { return extents_.end(); }
     bool empty() const { return extents_.empty(); }
-    size_t size() const { return extents_.size(); }
+    uint64_t size() const { return extents_.size(); }
 
     /* Return the extent that starts at @iova; there must be one. */
     const DmaExtent &at(uint64_t iova) const { return extents_.at(iova); }
@@ -104,7 +111,13 @@ public:
     }
 
     /* Add an extent where there is none. */
-    Iterator insert(uint64_t iova, const DmaExtent &extent);
+    Iterator insert(uint64_t iova, const DmaExtent &extent)
+    {
+        return insert_before(extents_.lower_bound(iova), iova, extent);
+    }
+    /* Add an extent in front of @after, the first one that starts after it. */
+    Iterator insert_before(Iterator after, uint64_t iova,
+                           const DmaExtent &extent);
     /* Remove an extent; returns the next one. */
     Iterator erase(Iterator it);
 
@@ -136,11 +149,12 @@ public:
     Iterator divide(Iterator it, uint64_t size);
     /*
      * Replace the extents from @first to before @end, none of which is mapped
-     * and between which there are only seams, by one, which is returned.
+     * and between which there are only seams, by one, which is returned.  It is
+     * large if all of them are.
      */
     Iterator join(Iterator first, Iterator end);
 
-    /* Whether an extent and the one before it could be a single mapping. */
+    /* Whether an extent and the one before it may become a single mapping. */
     bool is_seam(Iterator it) const;
     /* Return the number of seams between mapped, or unmapped, extents. */
     uint64_t nseams(bool mapped) const { return nseams_[mapped]; }

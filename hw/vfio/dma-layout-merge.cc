@@ -13,8 +13,16 @@ namespace shared_dma {
 
 namespace {
 
-/* Minimum size of blocks in which streams are merged, in bytes */
-constexpr uint64_t kMinMerged = UINT64_C(64) << 10;
+/* Sizes of the blocks in which extents are merged, one after the other */
+constexpr uint64_t kMergedBlocks[] = {
+    DmaBudget::kBlock,
+    DmaBudget::kBlock << DmaBudget::kGrowthShift,
+    DmaBudget::kBlock << 2 * DmaBudget::kGrowthShift,
+    DmaBudget::kLargeBlock,
+};
+
+/* Number of extents that are visited before larger blocks are tried */
+constexpr uint64_t kMaxVisited = 1024;
 
 } // namespace
 
@@ -88,13 +96,12 @@ DmaLayout::Iterator DmaLayout::end_of_run(Iterator first, const MergeRule &rule,
 }
 
 /*
- * Visit all extents once, and merge those that @rule allows until @wanted
- * entries are @gained.  Returns false if the kernel fails.
+ * Visit @todo extents, and merge those that @rule allows until @wanted entries
+ * are @gained.  Returns false if the kernel fails.
  */
-bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
-                            uint64_t *gained)
+bool DmaLayout::merge_round(const MergeRule &rule, uint64_t todo,
+                            uint64_t wanted, uint64_t *gained)
 {
-    uint64_t todo = extents_.size();
     bool kernel_ok = true;
     Iterator it = extents_.lower_bound(merge_hand_);
 
@@ -105,8 +112,13 @@ bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
         }
 
         const Iterator first = it;
-        /* One more is merged than entries are gained. */
-        it = end_of_run(first, rule, wanted - *gained + 1);
+        /*
+         * Merge a block as a whole, so that it is done only once.  One more is
+         * merged than entries are gained.
+         */
+        it = end_of_run(first, rule,
+                        rule.block == DmaBudget::kUncut ? wanted - *gained + 1
+                                                        : UINT64_MAX);
 
         const uint64_t count = std::distance(first, it);
 
@@ -129,28 +141,28 @@ bool DmaLayout::merge_round(const MergeRule &rule, uint64_t wanted,
 uint64_t DmaLayout::merge_some(uint64_t wanted, Merging merging)
 {
     const bool mapped = merging == Merging::kMapped;
-    const MergeRule rules[] = {
-        {.block = DmaBudget::kBlock, .joined_only = true, .mapped = mapped},
-        {.block = DmaBudget::kLargeBlock,
-         .joined_only = true,
-         .mapped = mapped},
-        {.block = DmaBudget::kBlock, .joined_only = false, .mapped = mapped},
-        {.block = DmaBudget::kLargeBlock,
-         .joined_only = false,
-         .mapped = mapped},
-        {.block = DmaBudget::kUncut, .joined_only = false, .mapped = mapped},
-    };
     const uint64_t batch = std::max(wanted, kMergeBatch);
     uint64_t gained = 0;
 
     if (budget_.is_fixed()) {
         return 0;
     }
-    for (const MergeRule &rule : rules) {
-        if (!merge_round(rule, batch, &gained) || gained >= wanted) {
-            break;
+    /* Visit all extents only if there is nothing to merge nearby. */
+    for (const uint64_t todo : {kMaxVisited, UINT64_MAX}) {
+        for (const bool joined_only : {true, false}) {
+            for (const uint64_t block : kMergedBlocks) {
+                const MergeRule rule = {block, joined_only, mapped};
+
+                if (!merge_round(rule, std::min(todo, extents_.size()), batch,
+                                 &gained) ||
+                    gained >= wanted) {
+                    return gained;
+                }
+            }
         }
     }
+    merge_round({DmaBudget::kUncut, false, mapped}, extents_.size(), batch,
+                &gained);
     return gained;
 }
 
@@ -170,33 +182,6 @@ void DmaLayout::make_room(uint64_t wanted)
     }
     if (lack()) {
         merge_some(lack(), Merging::kMapped);
-    }
-}
-
-/* Merge the block that a stream has filled up to @last. */
-void DmaLayout::merge_stream(uint64_t last)
-{
-    const Iterator back = extents_.find(last);
-    const Iterator end = std::next(back);
-    uint64_t block = block_size();
-
-    if (DmaExtentMap::last_of(*back) != last) {
-        return;
-    }
-    for (; block >= kMinMerged; block >>= DmaBudget::kGrowthShift) {
-        const uint64_t start = last - (block - 1);
-        Iterator it = back;
-
-        if ((last + 1) % block) {
-            continue;
-        }
-        while (it->first > start && it->second.joined && extents_.is_seam(it)) {
-            --it;
-        }
-        if (it->first == start && it->second.mapped && it != back) {
-            merge(it, end);
-            return;
-        }
     }
 }
 

@@ -161,7 +161,7 @@ void DmaLayout::ask_for_limit()
 
 uint64_t DmaLayout::block_size() const
 {
-    return budget_.block_size(extents_.size(), gate_);
+    return budget_.block_size(extents_.size());
 }
 
 void DmaLayout::report_pressure()
@@ -229,6 +229,12 @@ void DmaLayout::retry_missing()
 
 /* Populating */
 
+/* Whether a request may be recorded as a part of the extent before it */
+bool DmaLayout::may_extend(const DmaExtent &before, const DmaExtent &like) const
+{
+    return uses_cuts_ || (before.large && like.large);
+}
+
 /*
  * Extend the extent of the last request, if this request continues the same
  * stream and overlaps nothing.  Returns whether it was extended.
@@ -238,11 +244,32 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
     const uint64_t last = iova + (like.size - 1);
 
     if (!tail_ || last > tail_->max_last ||
+        !may_extend(tail_->it->second, like) ||
         !DmaExtentMap::can_join(*tail_->it, iova, like)) {
         return false;
     }
     extents_.grow(tail_->it, like.size);
-    streams_.extend(last + 1);
+    if (like.large) {
+        streams_.extend(last + 1);
+    }
+    return true;
+}
+
+/*
+ * Record a small request behind the last one, if nothing is in its way.
+ * Returns whether it was recorded.
+ */
+bool DmaLayout::append_to_tail(uint64_t iova, const DmaExtent &like)
+{
+    const uint64_t last = iova + (like.size - 1);
+
+    if (!tail_ || last_of(*tail_->it) != iova - 1 || last > tail_->free_last ||
+        like.large || uses_cuts_ || !room() || !stuck_.empty() ||
+        count_blocks(iova, last, block_size()) > 1) {
+        return false;
+    }
+    tail_->it = extents_.insert_before(std::next(tail_->it), iova, like);
+    report_pressure();
     return true;
 }
 
@@ -253,17 +280,20 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
 void DmaLayout::set_tail(Iterator it, uint64_t block)
 {
     const Iterator after = std::next(it);
+    uint64_t free_last = UINT64_MAX;
     uint64_t max_last = last_of(*it) | (block - 1);
 
     if (it->second.mapped) {
         return;
     }
-    if (after != extents_.end() && after->first - 1 <= max_last) {
-        /* It must not touch the next extent. */
-        max_last = after->first - 1;
-        max_last -= std::min(max_last, kPage);
+    if (after != extents_.end()) {
+        free_last = after->first - 1;
     }
-    tail_ = {it, max_last};
+    if (free_last <= max_last) {
+        /* It must not touch the next extent. */
+        max_last = free_last - std::min(free_last, kPage);
+    }
+    tail_ = {it, max_last, free_last};
 }
 
 /*
@@ -321,52 +351,8 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
             return 0;
         }
         start = block_last + 1;
-        extent.joined = true;
+        extent.joined = like.large;
     }
-}
-
-/*
- * Add a range when there is no room: use one of the entries that are reserved
- * for splits until the range is merged with the extents that it touches.
- */
-int DmaLayout::add_to_neighbours(uint64_t iova, uint64_t last,
-                                 const DmaExtent &like)
-{
-    const Iterator after = extents_.lower_bound(iova);
-    DmaExtent extent = like;
-
-    extent.size = last - iova + 1;
-    extent.mapped = is_open();
-
-    const DmaExtentMap::Entry added(iova, extent);
-    const bool touches =
-        (after != extents_.end() &&
-         DmaExtentMap::can_join(added, after->first, after->second)) ||
-        (after != extents_.begin() &&
-         DmaExtentMap::can_join(*std::prev(after), iova, extent));
-
-    if (!touches || budget_.is_fixed() ||
-        extents_.size() >= budget_.hard_limit()) {
-        return -ENOSPC;
-    }
-
-    const int ret = add(iova, last, like, 1);
-
-    if (!ret) {
-        Iterator first = extents_.find(iova);
-        Iterator end = std::next(first);
-
-        if (extents_.is_seam(first)) {
-            --first;
-        }
-        if (extents_.is_seam(end)) {
-            ++end;
-        }
-        if (std::next(first) != end) {
-            merge(first, end);
-        }
-    }
-    return ret;
 }
 
 /*
@@ -378,10 +364,12 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
 {
     const bool has_before =
         after != extents_.begin() && last_of(*std::prev(after)) == iova - 1;
+    const bool continues = like.large && streams_.add(iova, last + 1);
     uint64_t done = 0;
     int ret = 0;
 
-    like.joined = (streams_.add(iova, last + 1) || uses_cuts_) && has_before;
+    like.joined = has_before && (continues || uses_cuts_) &&
+                  may_extend(std::prev(after)->second, like);
     if (like.joined && !is_open() &&
         !missing_.is_refused(std::prev(after)->first) &&
         DmaExtentMap::can_join(*std::prev(after), iova, like)) {
@@ -389,8 +377,7 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
     }
     if (done < like.size) {
         like.vaddr += done;
-        ret = room() ? add(iova + done, last, like, room())
-                     : add_to_neighbours(iova + done, last, like);
+        ret = add(iova + done, last, like, budget_.share(extents_.size()));
         if (ret && done) {
             discard_range(iova, iova + (done - 1));
         }
@@ -398,9 +385,6 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
     if (!is_open() && !ret) {
         set_tail(extents_.find(last), block);
     } else if (is_open()) {
-        if (!ret && like.joined && budget_.pressure(extents_.size())) {
-            merge_stream(last);
-        }
         retry_missing();
     }
     return ret;
@@ -420,11 +404,12 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
         .size = size,
         .vaddr = vaddr,
         .access = access,
+        .large = DmaStreams::is_large(size),
         .joined = false,
         .mapped = false,
     };
 
-    if (extend_tail(iova, like)) {
+    if (extend_tail(iova, like) || append_to_tail(iova, like)) {
         return 0;
     }
     tail_.reset();
@@ -485,7 +470,7 @@ void DmaLayout::remap(uint64_t iova, uint64_t last, const DmaExtent &like,
         if (start + (extent.size - 1) == last) {
             return;
         }
-        extent.joined = true;
+        extent.joined = like.large;
     }
 }
 

@@ -24,11 +24,11 @@
  * Otherwise, as with type1, the kernel counts each mapping as an entry, grants
  * 65535 entries by default, and unmaps a mapping only as a whole:
  *
- * Blocks.  A populated range becomes extents that end at the boundaries of
- * blocks, 2 MiB by default.  Ranges that were populated separately stay
- * separate (E and F), because the guest will probably discard them separately.
- * Requests that start where one of the last requests ended form a stream; each
- * extent of a stream is marked as joined to the one before.
+ * Blocks.  A request to populate becomes extents that end at the boundaries of
+ * blocks, 2 MiB by default.  Requests stay separate (E and F), because the
+ * guest will probably discard them separately.  Large requests that start where
+ * one of the last large ones ended form a stream; each extent of a stream is
+ * marked as joined to the one before.
  *
  * Split.  A discard unmaps all extents that the range overlaps, in one call.
  * The rest of the first and of the last one is mapped again, as blocks of
@@ -40,18 +40,18 @@
  *     after       [------)[]  [][--]
  *
  * Gate.  As long as no device of the container can do DMA, extents are only
- * recorded, without calls to the kernel: in blocks of 1 GiB, extended in place
- * by streams; or joined with all neighbours, if mappings can be cut.  Opening
- * the gate maps all of them.  Closing it unmaps nothing,
- * but while it is closed a discard need not map the rest again.
+ * recorded, without calls to the kernel.  Those of a stream, or all neighbours
+ * if mappings can be cut, become one extent in each block.  Opening the gate
+ * maps all of them.  Closing it unmaps nothing, but while it is closed a
+ * discard need not map the rest again.
  *
- * Budget.  Block sizes depend on the number of entries that are left: they
- * grow by a factor of 16 when half of the entries are used, and again at three
- * quarters, up to 1 GiB.  When a stream has filled such a block, one extent
- * replaces its extents there.  When no entries are left, adjacent extents are
- * merged: first those of a stream, and first within blocks.  A request then
- * becomes one extent of any size, or part of an adjacent one.  It fails only if
- * nothing can be merged.
+ * Budget.  A request becomes at most half as many extents as there are entries
+ * left.  Blocks grow by a factor of 16 when half of the entries are used, and
+ * again at three quarters, up to 1 GiB; extents that exist are not changed.
+ * When no entry is left, adjacent extents of large requests are merged, first
+ * those of a stream, and first within small blocks.  Small requests are never
+ * disturbed: they are merged only if they are not mapped yet.  A request fails
+ * if nothing can be merged.
  *
  * A discard never fails for lack of entries, because some are reserved for
  * splits.  If the rest of an extent cannot be mapped nevertheless, it is
@@ -77,6 +77,8 @@
  *  - the extents that are marked as mapped are those that the kernel has mapped
  *  - while the gate is open, all extents except missing ones are mapped
  *  - before the gate is opened for the first time, none is mapped
+ *  - a mapped extent that holds a small request holds nothing else, unless the
+ *    recorded requests did not fit; with cuts it can hold other requests
  *  - extents of a page's size are never split or merged
  *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
@@ -163,10 +165,13 @@ private:
         kOne,
         kPowersOfTwo
     };
-    /* An extent that is not mapped and can grow in place. */
+    /* The extent of the last request, if it is not mapped. */
     struct Tail {
         Iterator it;
+        /* How far it can grow in place */
         uint64_t max_last;
+        /* How far there is nothing else */
+        uint64_t free_last;
     };
 
     /* Backend */
@@ -195,17 +200,18 @@ private:
     void map_again(Iterator first, Iterator end);
     Iterator end_of_run(Iterator first, const MergeRule &rule,
                         uint64_t max) const;
-    bool merge_round(const MergeRule &rule, uint64_t wanted, uint64_t *gained);
+    bool merge_round(const MergeRule &rule, uint64_t todo, uint64_t wanted,
+                     uint64_t *gained);
     uint64_t merge_some(uint64_t wanted, Merging merging);
     void make_room(uint64_t wanted);
-    void merge_stream(uint64_t last);
 
     /* Populating */
+    bool may_extend(const DmaExtent &before, const DmaExtent &like) const;
     bool extend_tail(uint64_t iova, const DmaExtent &like);
+    bool append_to_tail(uint64_t iova, const DmaExtent &like);
     void set_tail(Iterator it, uint64_t block);
     uint64_t extend(Iterator it, uint64_t size, uint64_t block);
     int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
-    int add_to_neighbours(uint64_t iova, uint64_t last, const DmaExtent &like);
     int add_request(uint64_t iova, uint64_t last, DmaExtent like,
                     Iterator after, uint64_t block);
 
@@ -249,7 +255,6 @@ private:
     DmaLayoutGate gate_ = DMA_LAYOUT_CLOSED;
     bool was_open_ = false;
     unsigned reported_pressure_ = 0;
-    /* The extent of the last request. */
     std::optional<Tail> tail_;
     /* Where the search for extents to merge continues. */
     uint64_t merge_hand_ = 0;

@@ -1,5 +1,9 @@
 /*
- * Streams of requests, each of which starts where the one before ended
+ * Streams of large requests, each of which starts where the one before ended
+ *
+ * A guest that shares much memory sends it in such pieces: of about 1 MiB with
+ * SEV-SNP, and of 2 MiB with TDX.  Smaller requests are what the guest will
+ * probably take back as they are, even if they happen to be neighbours.
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -14,17 +18,21 @@
 
 namespace shared_dma {
 
-/* The ends of the last requests, exclusive */
+/* The ends of the last large requests, exclusive */
 class DmaStreams {
 public:
     /* Maximum number of streams whose requests can alternate. */
     static constexpr size_t kMaxStreams = 8;
+    /* Minimum size of a large request, in bytes */
+    static constexpr uint64_t kMinSize = UINT64_C(512) << 10;
+
+    static bool is_large(uint64_t size) { return size >= kMinSize; }
 
     DmaStreams() { ends_.fill(kNone); }
 
     /*
-     * Record a request from @iova to @end.  Returns whether it continues a
-     * stream; if not, it replaces the oldest stream.
+     * Record a large request from @iova to @end.  Returns whether it continues
+     * a stream; if not, it replaces the oldest stream.
      */
     bool add(uint64_t iova, uint64_t end)
     {

@@ -28,9 +28,11 @@ struct VFIODmaLayout {
     GHashTable *refused;
     char *extent_size;
 
-    /* Protects the layout. */
+    /* Protects the layout, and whether its events were reported. */
     QemuMutex lock;
     DmaLayout *layout;
+    bool split_reported;
+    bool merge_reported;
 };
 
 /* vfio-dma-layout.c */

@@ -128,6 +128,29 @@ const char *vfio_dma_layout_hint(VFIOContainerBase *bcontainer, int err)
     }
 }
 
+/* Return a hint for users on how to avoid splits. */
+static const char *vfio_dma_layout_split_hint(const VFIODmaLayout *vdl)
+{
+    if (vfio_dma_layout_is_type1(vdl->bcontainer)) {
+        return "; iommufd avoids this";
+    }
+    return g_strcmp0(vdl->extent_size, "auto")
+        ? "; x-shared-dma-extent=auto avoids this" : "";
+}
+
+/* Report once in each container that devices were disturbed. */
+static void vfio_dma_layout_report_once(bool *reported, uint64_t iova,
+                                        uint64_t size, const char *reason,
+                                        const char *hint)
+{
+    if (!*reported) {
+        *reported = true;
+        warn_report("vfio: devices could not access guest memory 0x%" PRIx64
+                    "+0x%" PRIx64 " for a moment, because %s%s (reported once)",
+                    iova, size, reason, hint);
+    }
+}
+
 static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
                                   uint64_t iova, uint64_t size, uint64_t count)
 {
@@ -136,9 +159,16 @@ static void vfio_dma_layout_event(void *opaque, DmaLayoutEvent event,
     switch (event) {
     case DMA_LAYOUT_SPLIT:
         trace_vfio_dma_layout_split(vdl->bcontainer, iova, size, count);
+        vfio_dma_layout_report_once(&vdl->split_reported, iova, size,
+                                    "the guest took back a part of it",
+                                    vfio_dma_layout_split_hint(vdl));
         break;
     case DMA_LAYOUT_MERGE:
         trace_vfio_dma_layout_merge(vdl->bcontainer, iova, size, count);
+        vfio_dma_layout_report_once(&vdl->merge_reported, iova, size,
+                                    "no IOMMU mapping was left",
+                                    vfio_dma_layout_hint(vdl->bcontainer,
+                                                         ENOSPC));
         break;
     case DMA_LAYOUT_PRESSURE:
         trace_vfio_dma_layout_pressure(vdl->bcontainer, size, count);

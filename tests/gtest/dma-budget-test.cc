@@ -59,8 +59,8 @@ TEST(DmaBudgetTest, PagesHaveNoReserveAndOnlyTheKernelLimit)
     EXPECT_EQ(budget.limit(), 100u);
     EXPECT_EQ(budget.hard_limit(), 100u);
     EXPECT_EQ(budget.pressure(100), 0u);
-    EXPECT_EQ(budget.block_size(100, DMA_LAYOUT_OPEN), DmaExtentMap::kPage);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), DmaExtentMap::kPage);
+    EXPECT_EQ(budget.block_size(100), DmaExtentMap::kPage);
+    EXPECT_EQ(budget.block_size(0), DmaExtentMap::kPage);
     budget.set_kernel_limit(DMA_LAYOUT_NO_LIMIT);
     EXPECT_EQ(budget.limit(), DMA_LAYOUT_NO_LIMIT);
 }
@@ -89,13 +89,11 @@ TEST(DmaBudgetTest, BlocksGrowWithThePressure)
     DmaBudget budget;
 
     budget.set_kernel_limit(1024 + 64);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), 2 * kMiB);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), kGiB);
-    EXPECT_EQ(budget.block_size(513, DMA_LAYOUT_OPEN), 32 * kMiB);
-    EXPECT_EQ(budget.block_size(769, DMA_LAYOUT_OPEN), 512 * kMiB);
-    EXPECT_EQ(budget.block_size(897, DMA_LAYOUT_OPEN), kGiB);
-    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_OPEN), kGiB);
-    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_CLOSED), kGiB);
+    EXPECT_EQ(budget.block_size(0), 2 * kMiB);
+    EXPECT_EQ(budget.block_size(513), 32 * kMiB);
+    EXPECT_EQ(budget.block_size(769), 512 * kMiB);
+    EXPECT_EQ(budget.block_size(897), kGiB);
+    EXPECT_EQ(budget.block_size(1024), kGiB);
 }
 
 TEST(DmaBudgetTest, ExplicitSizesGrowAsWell)
@@ -106,13 +104,12 @@ TEST(DmaBudgetTest, ExplicitSizesGrowAsWell)
     budget.set_extent_size(64 * kKiB);
     EXPECT_EQ(budget.extent_size(), 64 * kKiB);
     EXPECT_FALSE(budget.is_fixed());
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), 64 * kKiB);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_CLOSED), 64 * kKiB);
-    EXPECT_EQ(budget.block_size(513, DMA_LAYOUT_CLOSED), kMiB);
+    EXPECT_EQ(budget.block_size(0), 64 * kKiB);
+    EXPECT_EQ(budget.block_size(513), kMiB);
     /* A size above that of the largest block does not change. */
     budget.set_extent_size(UINT64_C(1) << 63);
-    EXPECT_EQ(budget.block_size(0, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);
-    EXPECT_EQ(budget.block_size(1024, DMA_LAYOUT_OPEN), UINT64_C(1) << 63);
+    EXPECT_EQ(budget.block_size(0), UINT64_C(1) << 63);
+    EXPECT_EQ(budget.block_size(1024), UINT64_C(1) << 63);
 }
 
 } // namespace

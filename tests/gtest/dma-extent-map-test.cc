@@ -28,6 +28,7 @@ DmaExtent extent_at(uint64_t page, uint64_t npages)
         .size = npages * kPage,
         .vaddr = page * kPage,
         .access = DMA_LAYOUT_READ_WRITE,
+        .large = true,
         .joined = false,
         .mapped = false,
     };
@@ -134,6 +135,19 @@ TEST_F(DmaExtentMapTest, CountsSeams)
     EXPECT_EQ(map.nseams(false), 0u);
     map.mark_mapped(b);
     EXPECT_EQ(map.nseams(true), 1u);
+
+    DmaExtent small = extent_at(8, 1);
+    small.large = false;
+    const auto c = map.insert(8 * kPage, small);
+    const auto d = insert(9, 1);
+
+    EXPECT_EQ(map.nseams(false), 1u);
+    map.mark_mapped(c);
+    map.mark_mapped(d);
+    EXPECT_FALSE(map.is_seam(d));
+    EXPECT_EQ(map.nseams(true), 1u);
+    map.erase(d);
+    map.erase(c);
 
     DmaExtent other = extent_at(4, 1);
     other.mapped = true;

@@ -17,6 +17,7 @@ using shared_dma::DmaLayoutOf;
 using shared_dma::IommuKind;
 using shared_dma::rig::Rig;
 using shared_dma::rig::kGiB;
+using shared_dma::rig::kLarge;
 using shared_dma::rig::kMiB;
 using shared_dma::rig::kPage;
 using shared_dma::rig::kTiB;
@@ -83,7 +84,7 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
 
         EXPECT_EQ(rig.open(), 0);
         for (uint64_t i = 12; i > 0; i--) {
-            EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+            EXPECT_EQ(rig.populate(i * kLarge, kLarge), 0);
         }
         EXPECT_EQ(rig.stats().entries_left, 0u);
         /* The first call maps the merged extent, the others map its parts. */
@@ -107,11 +108,11 @@ TEST(DmaLayoutFailures, OpenThatFailsWhileItMerges)
 
     EXPECT_EQ(rig.open(), 0);
     for (uint64_t i = 12; i > 0; i--) {
-        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(i * kLarge, kLarge), 0);
     }
     rig.close();
     rig.take_entries(4);
-    EXPECT_EQ(rig.discard(12 * kPage, kPage), 0);
+    EXPECT_EQ(rig.discard(12 * kLarge, kLarge), 0);
     rig.take_entries(1);
     EXPECT_EQ(rig.set_extent_size(kPage), -EBUSY);
     EXPECT_EQ(rig.layout().extents().nmapped(), 11u);
@@ -130,10 +131,10 @@ TEST(DmaLayoutFailures, MergingThatCannotUnmapKeepsTheParts)
 
     EXPECT_EQ(rig.open(), 0);
     for (uint64_t i = 12; i > 0; i--) {
-        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(i * kLarge, kLarge), 0);
     }
     for (uint64_t i = 1; i <= 12; i++) {
-        rig.pinned().insert(i * kPage);
+        rig.pinned().insert(i * kLarge);
     }
     EXPECT_EQ(rig.populate(kGiB, kPage), -ENOSPC);
     EXPECT_EQ(rig.size(), 12u);
@@ -250,10 +251,10 @@ TEST(DmaLayoutFailures, NothingIsMergedWhileSomethingIsStuck)
 
     EXPECT_EQ(rig.open(), 0);
     for (uint64_t i = 12; i > 0; i--) {
-        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
+        EXPECT_EQ(rig.populate(i * kLarge, kLarge), 0);
     }
     rig.refuse_unmaps(1, 6);
-    EXPECT_EQ(rig.discard(3 * kPage, kPage), -EBUSY);
+    EXPECT_EQ(rig.discard(3 * kLarge, kLarge), -EBUSY);
     EXPECT_EQ(rig.populate(kGiB, kPage), -ENOSPC);
     EXPECT_EQ(rig.stats().merges, 0u);
     EXPECT_EQ(rig.populate(kGiB, kPage), 0);

@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdint>
 
@@ -16,32 +17,33 @@ namespace {
 using shared_dma::DmaLayoutOf;
 using shared_dma::rig::Rig;
 using shared_dma::rig::kGiB;
+using shared_dma::rig::kLarge;
 using shared_dma::rig::kMiB;
 using shared_dma::rig::kPage;
 
 TEST_P(DmaLayoutOf, ClosedGateOnlyRecords)
 {
-    EXPECT_EQ(rig.populate(0, 3 * kGiB), 0);
-    EXPECT_EQ(rig.extents(), "0+262144 262144+262144 524288+262144");
+    EXPECT_EQ(rig.populate(0, 6 * kMiB), 0);
+    EXPECT_EQ(rig.extents(), "0+512 512+512 1024+512");
     EXPECT_EQ(rig.discard(kMiB, kPage), 0);
-    EXPECT_EQ(rig.extents(), "0+256 257+261887 262144+262144 524288+262144");
+    EXPECT_EQ(rig.extents(), "0+256 257+255 512+512 1024+512");
     EXPECT_EQ(rig.populate(kMiB, kPage), 0);
-    EXPECT_EQ(rig.discard(0, 3 * kGiB), 0);
+    EXPECT_EQ(rig.discard(0, 6 * kMiB), 0);
     EXPECT_EQ(rig.calls(), 0u);
     EXPECT_TRUE(rig.events().empty());
 }
 
 TEST_P(DmaLayoutOf, ClosedGateExtendsUpToABlock)
 {
-    const uint64_t start = kGiB - 3 * kPage;
+    const uint64_t start = 2 * kMiB - 3 * kPage;
 
-    for (uint64_t i = 0; i < 8; i++) {
-        EXPECT_EQ(rig.populate(start + i * kPage, kPage), 0);
+    for (uint64_t i = 0; i < 4; i++) {
+        EXPECT_EQ(rig.populate(start + i * kLarge, kLarge), 0);
     }
-    EXPECT_EQ(rig.extents(), "262141+3 262144+5");
+    EXPECT_EQ(rig.extents(), "509+3 512+509");
     /* One request across a block boundary. */
-    EXPECT_EQ(rig.populate(start + 8 * kPage, kGiB), 0);
-    EXPECT_EQ(rig.extents(), "262141+3 262144+262144 524288+5");
+    EXPECT_EQ(rig.populate(start + 4 * kLarge, 2 * kMiB), 0);
+    EXPECT_EQ(rig.extents(), "509+3 512+512 1024+509");
     EXPECT_EQ(rig.calls(), 0u);
     EXPECT_EQ(rig.open(), 0);
     EXPECT_EQ(rig.nmaps(), 3u);
@@ -50,45 +52,48 @@ TEST_P(DmaLayoutOf, ClosedGateExtendsUpToABlock)
 /* An extent grows up to the next one, not into it. */
 TEST_P(DmaLayoutOf, ClosedGateExtendsUpToTheNext)
 {
-    for (uint64_t first : {UINT64_C(0), kMiB, kGiB - 2 * kPage}) {
+    for (uint64_t first : {UINT64_C(0), kMiB, kGiB - 2 * kLarge}) {
         for (uint64_t gap = 0; gap < 4; gap++) {
             Rig fresh(GetParam());
-            const uint64_t next = first + (1 + gap) * kPage;
+            const uint64_t next = first + (1 + gap) * kLarge;
 
-            EXPECT_EQ(fresh.populate(next, kPage), 0);
-            EXPECT_EQ(fresh.populate(first, kPage), 0);
+            EXPECT_EQ(fresh.populate(next, kLarge), 0);
+            EXPECT_EQ(fresh.populate(first, kLarge), 0);
             for (uint64_t i = 1; i <= gap; i++) {
-                EXPECT_EQ(fresh.populate(first + i * kPage, kPage), 0);
+                EXPECT_EQ(fresh.populate(first + i * kLarge, kLarge), 0);
             }
-            EXPECT_EQ(fresh.populate(next, kPage), -EEXIST);
-            EXPECT_EQ(fresh.populate(next + kPage, kPage), 0);
+            EXPECT_EQ(fresh.populate(next, kLarge), -EEXIST);
+            EXPECT_EQ(fresh.populate(next + kLarge, kLarge), 0);
             EXPECT_EQ(fresh.open(), 0);
         }
     }
 }
 
+/* Each request is mapped as it was made, before the gate opens and after. */
 TEST_P(DmaLayoutOf, SixtyFourMebibytes)
 {
     constexpr uint64_t kSize = 64 * kMiB;
 
-    for (uint64_t i = 0; i < kSize / kPage; i++) {
-        ASSERT_EQ(rig.populate(i * kPage, kPage), 0);
-    }
-    EXPECT_EQ(rig.size(), 1u);
-    EXPECT_EQ(rig.calls(), 0u);
-    EXPECT_EQ(rig.open(), 0);
-    EXPECT_EQ(rig.nmaps(), 1u);
-    EXPECT_EQ(rig.discard(0, kSize), 0);
+    rig.check_seldom();
+    for (const bool open : {false, true}) {
+        if (open) {
+            EXPECT_EQ(rig.open(), 0);
+        }
+        for (const uint64_t request : {kPage, kLarge, 2 * kMiB, kSize}) {
+            const uint64_t block = std::min(request, 2 * kMiB);
+            const uint64_t nunmaps = rig.nunmaps();
 
-    EXPECT_EQ(rig.populate(0, kSize), 0);
-    EXPECT_EQ(rig.size(), 32u);
-    EXPECT_EQ(rig.discard(0, kSize), 0);
-
-    for (uint64_t i = 0; i < kSize / (2 * kMiB); i++) {
-        ASSERT_EQ(rig.populate(i * 2 * kMiB, 2 * kMiB), 0);
+            for (uint64_t iova = 0; iova < kSize; iova += request) {
+                ASSERT_EQ(rig.populate(iova, request), 0);
+            }
+            /* While it is closed, streams fill the blocks. */
+            EXPECT_EQ(rig.size(),
+                      kSize / (open || request == kPage ? block : 2 * kMiB));
+            EXPECT_EQ(rig.discard(0, kSize), 0);
+            EXPECT_EQ(rig.nunmaps(), nunmaps + open);
+        }
+        rig.check(true);
     }
-    EXPECT_EQ(rig.size(), 32u);
-    EXPECT_EQ(rig.nunmaps(), 2u);
 }
 
 TEST_P(DmaLayoutOf, OpenMapsEverything)

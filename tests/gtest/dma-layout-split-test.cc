@@ -21,6 +21,7 @@ using shared_dma::rig::Event;
 using shared_dma::rig::Memory;
 using shared_dma::rig::Rig;
 using shared_dma::rig::kGiB;
+using shared_dma::rig::kLarge;
 using shared_dma::rig::kMiB;
 using shared_dma::rig::kPage;
 using shared_dma::rig::kTiB;
@@ -59,7 +60,7 @@ TEST_P(DmaLayoutOf, KeepsRequestsApart)
     EXPECT_EQ(rig.populate(2 * kPage, kPage), 0);
     EXPECT_EQ(rig.populate(kPage, kPage), 0);
     EXPECT_EQ(rig.extents(), "0+1 1+1 2+1");
-    EXPECT_TRUE(rig.layout().extents().at(kPage).joined);
+    EXPECT_FALSE(rig.layout().extents().at(kPage).joined);
     EXPECT_FALSE(rig.layout().extents().at(2 * kPage).joined);
     EXPECT_EQ(rig.discard(kPage, kPage), 0);
     EXPECT_EQ(rig.nmaps(), 3u);
@@ -74,36 +75,59 @@ TEST_P(DmaLayoutOf, KeepsRecordedRequestsApart)
     EXPECT_EQ(rig.populate(2 * kPage, kPage), 0);
     EXPECT_EQ(rig.populate(0, kPage), 0);
     EXPECT_EQ(rig.populate(kPage, kPage), 0);
-    EXPECT_EQ(rig.extents(), "0+2 2+1 3+1 4+1");
-    /* The stream cannot continue into a populated page. */
+    EXPECT_EQ(rig.extents(), "0+1 1+1 2+1 3+1 4+1");
+    /* The next request cannot continue into a populated page. */
     EXPECT_EQ(rig.populate(2 * kPage, kPage), -EEXIST);
-    EXPECT_EQ(rig.extents(), "0+2 2+1 3+1 4+1");
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.extents(), "0+1 1+1 2+1 3+1 4+1");
+    for (uint64_t i = 0; i < 5; i++) {
+        EXPECT_EQ(rig.discard(i * kPage, kPage), 0);
+    }
+    EXPECT_EQ(rig.nmaps(), 5u);
+    EXPECT_EQ(rig.nunmaps(), 5u);
+}
+
+/* A small request next to a stream, or that ends one, stays separate, too. */
+TEST_P(DmaLayoutOf, KeepsSmallRequestsOutOfStreams)
+{
+    const uint64_t small = kLarge - kPage;
+
+    EXPECT_EQ(rig.populate(0, small), 0);
+    EXPECT_EQ(rig.populate(small, kLarge), 0);
+    EXPECT_EQ(rig.populate(small + kLarge, kLarge), 0);
+    EXPECT_EQ(rig.populate(small + 2 * kLarge, small), 0);
+    EXPECT_EQ(rig.extents(), "0+127 127+256 383+127");
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.nmaps(), 3u);
+    EXPECT_EQ(rig.discard(small + 2 * kLarge, small), 0);
+    EXPECT_EQ(rig.nmaps(), 3u);
+    EXPECT_EQ(rig.stats().splits, 0u);
 }
 
 TEST_P(DmaLayoutOf, StreamsAreJoined)
 {
     EXPECT_EQ(rig.open(), 0);
     for (uint64_t i = 0; i < 4; i++) {
-        EXPECT_EQ(rig.populate(i * kPage, kPage), 0);
-        EXPECT_EQ(rig.layout().extents().at(i * kPage).joined, i > 0);
+        EXPECT_EQ(rig.populate(i * kLarge, kLarge), 0);
+        EXPECT_EQ(rig.layout().extents().at(i * kLarge).joined, i > 0);
     }
     /* A discard interrupts the stream. */
-    EXPECT_EQ(rig.discard(kPage, kPage), 0);
-    EXPECT_FALSE(rig.layout().extents().at(2 * kPage).joined);
-    EXPECT_TRUE(rig.layout().extents().at(3 * kPage).joined);
+    EXPECT_EQ(rig.discard(kLarge, kLarge), 0);
+    EXPECT_FALSE(rig.layout().extents().at(2 * kLarge).joined);
+    EXPECT_TRUE(rig.layout().extents().at(3 * kLarge).joined);
 }
 
 TEST_P(DmaLayoutOf, TracksEightStreams)
 {
-    populate_streams(rig, 8, 16);
+    populate_streams(rig, 8, 4);
     EXPECT_EQ(rig.size(), 8u);
-    EXPECT_EQ(rig.stats().smallest_extent, 16 * kPage);
+    EXPECT_EQ(rig.stats().smallest_extent, 4 * kLarge);
 }
 
 TEST_P(DmaLayoutOf, DoesNotTrackNineStreams)
 {
-    populate_streams(rig, 9, 16);
-    EXPECT_EQ(rig.size(), 9u * 16);
+    populate_streams(rig, 9, 4);
+    EXPECT_EQ(rig.size(), 9u * 4);
 }
 
 TEST_P(DmaLayoutOf, RecordsStreamsOfOneKindOnly)
@@ -111,11 +135,13 @@ TEST_P(DmaLayoutOf, RecordsStreamsOfOneKindOnly)
     Memory readonly = {.access = DMA_LAYOUT_READ_ONLY};
     Memory elsewhere = {.offset = kTiB};
 
+    EXPECT_EQ(rig.set_extent_size(kGiB), 0);
     EXPECT_EQ(rig.populate(0, 4 * kMiB), 0);
     EXPECT_EQ(rig.populate(4 * kMiB, 4 * kMiB, readonly), 0);
     EXPECT_EQ(rig.populate(8 * kMiB, 4 * kMiB), 0);
     EXPECT_EQ(rig.populate(12 * kMiB, 4 * kMiB, elsewhere), 0);
     EXPECT_EQ(rig.populate(16 * kMiB, 4 * kMiB), 0);
+    EXPECT_EQ(rig.populate(20 * kMiB, 4 * kMiB), 0);
     EXPECT_EQ(rig.size(), 5u);
     EXPECT_EQ(rig.open(), 0);
 }
@@ -220,7 +246,7 @@ TEST_P(DmaLayoutOf, LastPages)
     EXPECT_EQ(rig.populate(kTop, kPage), -EEXIST);
     EXPECT_EQ(rig.populate(0, kPage), 0);
     EXPECT_FALSE(rig.layout().extents().at(0).joined);
-    EXPECT_EQ(rig.size(), 3u);
+    EXPECT_EQ(rig.size(), 5u);
     EXPECT_EQ(rig.discard(kTop, kPage), 0);
     EXPECT_EQ(rig.discard(kTop - kGiB, kGiB + kPage), 0);
     EXPECT_EQ(rig.discard(0, kPage), 0);

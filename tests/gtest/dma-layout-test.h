@@ -27,7 +27,7 @@ protected:
 
 /* Populate @count ranges in each of @nstreams streams, in turn. */
 void populate_streams(rig::Rig &rig, uint64_t nstreams, uint64_t count,
-                      uint64_t size = rig::kPage,
+                      uint64_t size = rig::kLarge,
                       uint64_t distance = 16 * rig::kMiB);
 
 } // namespace shared_dma

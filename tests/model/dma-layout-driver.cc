@@ -272,9 +272,12 @@ void DmaLayoutDriver::populate_stream(const Operands &operands)
 
 void DmaLayoutDriver::populate_parts(const Operands &operands)
 {
+    constexpr uint64_t kSizes[] = {kPage, 4 * kPage, kLarge, 2 * kMiB};
+    const uint64_t size =
+        kSizes[2 * (operands.number / kMaxParts % 2) + operands.flag];
+
     for (uint64_t i = 0; i <= operands.number % kMaxParts; i++) {
-        populate_range(operands, operands.stream_end,
-                       operands.flag ? 4 * kPage : kPage);
+        populate_range(operands, operands.stream_end, size);
     }
 }
 

@@ -15,7 +15,8 @@
 namespace shared_dma::rig {
 
 Rig::Rig(IommuKind kind, uint32_t limit)
-    : model_(kind, limit), layout_(backend(), this)
+    : model_(kind, limit), layout_(backend(), this),
+      has_few_entries_(kind == IommuKind::kType1v2 && limit < 10000)
 {
     if (kind == IommuKind::kIommufdCut) {
         layout_.use_cuts();
@@ -47,6 +48,10 @@ int Rig::populate(uint64_t iova, uint64_t size, const Memory &memory)
 
     requested_first_ = iova;
     requested_last_ = last;
+    if (is_range && !overlaps) {
+        /* Its first extents can be merged for lack of entries for the last. */
+        small_.remove(iova, last);
+    }
 
     const int ret =
         layout_.populate(iova, size, iova + memory.offset, memory.access);
@@ -62,6 +67,9 @@ int Rig::populate(uint64_t iova, uint64_t size, const Memory &memory)
         MODEL_CHECK_EQUAL(ret, -EEXIST);
     } else if (!ret) {
         populated_.add(iova, last, memory);
+        if (!DmaStreams::is_large(size)) {
+            small_.add(iova, last, {.offset = nsteps_});
+        }
         check_retries();
     } else {
         check_refusal(ret, nmissing);
@@ -195,6 +203,7 @@ void Rig::check(bool now)
     MODEL_CHECK_EQUAL(layout_.broken_invariant(), nullptr);
     check_populated();
     check_mapped();
+    check_small();
     check_missing();
     check_stats();
 }
@@ -204,7 +213,7 @@ bool Rig::is_neighbour(const Entry &a, const Entry &b)
     return a.first + a.second.size == b.first &&
            a.second.vaddr + a.second.size == b.second.vaddr &&
            a.second.access == b.second.access && a.second.mapped &&
-           b.second.mapped;
+           b.second.mapped && a.second.large && b.second.large;
 }
 
 uint64_t Rig::start_step()
@@ -426,6 +435,9 @@ void Rig::backend_event(const Event &event)
     events_.push_back(event);
     nsplits_ += event.what == DMA_LAYOUT_SPLIT;
     nmerges_ += event.what == DMA_LAYOUT_MERGE;
+    if (event.what == DMA_LAYOUT_MERGE) {
+        MODEL_CHECK(!small_.overlaps(event.iova, event.iova + event.size - 1));
+    }
     if (event.what == DMA_LAYOUT_MISSING) {
         reported_missing_[event.iova] = event.size;
         if (event.count && !is_shortage(-static_cast<int>(event.count)) &&
@@ -500,6 +512,25 @@ void Rig::check_populated() const
         end = last + 1;
     }
     MODEL_CHECK_EQUAL(layout_.stats().populated_size, populated_.size());
+}
+
+void Rig::check_small() const
+{
+    const auto &smalls = small_.ranges();
+
+    if (layout_.uses_cuts() || has_few_entries_) {
+        return;
+    }
+    for (const auto &[iova, extent] : layout_.extents()) {
+        const uint64_t last = iova + (extent.size - 1);
+        const auto after = smalls.upper_bound(last);
+
+        if (small_.overlaps(iova, last)) {
+            const auto &[first, range] = *std::prev(after);
+
+            MODEL_CHECK(first <= iova && range.last >= last);
+        }
+    }
 }
 
 void Rig::check_mapped() const

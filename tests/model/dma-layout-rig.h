@@ -160,6 +160,12 @@ private:
 
     void check_mapped() const;
 
+    /*
+     * Check that extents that hold small requests are not larger than these,
+     * if there are enough entries.
+     */
+    void check_small() const;
+
     /* Check that the backend was notified of all missing extents. */
     void check_missing();
 
@@ -172,6 +178,13 @@ private:
     IommuModel model_;
     DmaLayout layout_;
     Populated populated_;
+    /*
+     * Small requests, also those that were discarded, unless another request
+     * overwrote them; each has an offset of its own, which keeps it apart
+     */
+    Populated small_;
+    /* Whether there are so few entries that recorded requests can be joined */
+    bool has_few_entries_;
     /* Discarded memory that is still mapped */
     Populated stuck_;
     /* Range that is being populated; empty if first > last */

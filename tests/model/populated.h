@@ -19,6 +19,8 @@ constexpr uint64_t kKiB = UINT64_C(1) << 10;
 constexpr uint64_t kMiB = UINT64_C(1) << 20;
 constexpr uint64_t kGiB = UINT64_C(1) << 30;
 constexpr uint64_t kTiB = UINT64_C(1) << 40;
+/* Size of the smallest large request */
+constexpr uint64_t kLarge = DmaStreams::kMinSize;
 
 /* Properties of memory, except its IOVA */
 struct Memory {

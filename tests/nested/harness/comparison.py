@@ -251,32 +251,6 @@ def _instructions(backends: tuple[str, ...]) -> Row:
     return Row('instructions', 'Instructions to share 64 MiB in', lines)
 
 
-def _most_entries(outcomes: list[Outcome]) -> str:
-    return entries(max(
-        outcomes[0].figures.states,
-        key=lambda state: state.extents or state.map_events or 0))
-
-
-def _merges(outcomes: list[Outcome]) -> str:
-    figures = outcomes[0].figures
-    return str(figures.merges) if figures.extents_peak else '-'
-
-
-def _guest_4g(backends: tuple[str, ...]) -> Row:
-    lines = []
-    for backend in backends:
-        run = (Run('share-4g-4k', backend),)
-        lines += [
-            _line(f'works; {backend}', run, lambda outcomes:
-                  f'yes, {outcomes[0].figures.conversion_calls} calls, '
-                  f'{outcomes[0].figures.dma_arrived} DMAs right'),
-            _line(f'most IOMMU entries at a comparison; {backend}', run,
-                  _most_entries),
-            _line(f'merges; {backend}', run, _merges)]
-    return Row('share-4g', '4 GiB shared in 4 KiB requests, device active, '
-               'default limit of entries', lines, is_long=True)
-
-
 def _pam(backends: tuple[str, ...]) -> Row:
     lines = []
     for program, shared in (('pam-whole', 'in one piece'),
@@ -381,7 +355,7 @@ def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends),
             # Only type1 has a limit
-            _guest_4g(('type1',)), _stalls(backends), _linux(backends),
+            _stalls(backends), _linux(backends),
             _linux_io(backends)]
 
 

@@ -66,6 +66,11 @@ class Linear:
         return not self.cpu and not self.i
 
 
+# What can disturb DMA with type1: that a part of a request is taken back, or
+# that no entry is left; "any" leaves it open
+DISTURBANCES = ('splits', 'merges', 'any')
+
+
 @dataclass
 class Record:
     """One operation of a program."""
@@ -115,6 +120,8 @@ class Machine:
     dma_entry_limit: int = 0
     # x-shared-dma-extent of the device; empty for QEMU's default
     shared_dma_extent: str = ''
+    # What unmaps memory that stays shared, if mappings cannot be cut
+    disturbs: frozenset[str] = frozenset()
     # Whether QEMU sees memory faults instead of hypercalls
     implicit: bool = False
     # The kind of results that QEMU returns to KVM
@@ -522,6 +529,12 @@ class _Compiler:
         elif op == 'shared-dma-extent':
             self._set_machine(
                 shared_dma_extent=self._next('"page", "auto" or a size'))
+        elif op == 'disturbs':
+            what = self._next('"splits" or "merges"')
+            if what not in DISTURBANCES:
+                raise self.fail(f'disturbs {" or ".join(DISTURBANCES)}, not '
+                                f'"{what}"')
+            self._set_machine(disturbs=self._machine.disturbs | {what})
         elif op == 'implicit':
             self._set_machine(implicit=self._switch())
         elif op == 'results':

@@ -25,7 +25,8 @@ from harness.intervals import IntervalSet, describe
 from harness.l1 import L1Error, L1Hung, L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, Manager
 from harness.oracle import Event, Fault, Oracle
-from harness.program import HUGE_PAGE, PAGE_SIZE, RESULTS, Program
+from harness.program import (HUGE_PAGE, PAGE_SIZE, RESULTS, Program,
+                             Record)
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
 from harness.vfio import bind_edu
@@ -54,6 +55,8 @@ _EXPECTED_WORDS = re.compile(
     r'Number of (?:SMP|hotpluggable) cpus requested \(\d+\) exceeds the '
     r'recommended|'
     r'guest memory 0x[0-9a-f]+\+0x[0-9a-f]+ was not converted to |'
+    # What disturbs DMA
+    r'vfio: devices could not access guest memory .*\(reported once\)|'
     # A ROM that is smaller than a page
     r'vfio: devices cannot access i6300esb_wdt.rom at 0x[0-9a-f]+, which is '
     r'not page-aligned|'
@@ -105,6 +108,16 @@ def fill_pool(l1: L1Machine, size: int) -> None:
 _MOVES_MEMORY = {'pam', 'reset', 'out', 'poke', 'plug', 'unplug', 'unplug-all'}
 
 
+def may_remap(record: Record) -> bool:
+    """Whether memory that stays shared may be unmapped in or after a record.
+
+    That is so when the memory map changes. While no device is bus master, the
+    rest of an extent needs no mapping.
+    """
+    return record.op in _MOVES_MEMORY or (
+        record.op == 'master' and not record.size)
+
+
 class ProgramRun:
     """One run of a program."""
 
@@ -127,8 +140,7 @@ class ProgramRun:
         self._watches_edge = (
             options.backend != 'none' and self._follows_kernel and
             not program.machine.is_plain)
-        self._moves_memory = any(record.op in _MOVES_MEMORY
-                                 for record in program.records)
+        self._may_remap = any(map(may_remap, program.records))
         self._edge: Edge | None = None
         self._recorder: Recorder | None = None
         self._record_file: TextIO | None = None
@@ -215,15 +227,33 @@ class ProgramRun:
     def _compare_remaps(self, name: str, layout: Layout) -> None:
         """Check that no conversion unmapped memory that stays shared.
 
-        Without cuts, it does if a part of a mapping becomes private.
+        Without cuts, those that the program announces do.
         """
         remapped = self.replay.remaps.take_remapped()
+        machine = self.program.machine
         self.figures.remapped_bytes += remapped
-        if layout.cutting and not self._moves_memory:
+        if not self._may_remap and not machine.is_plain and (
+                layout.cutting or not machine.disturbs):
             self.checks.check(
-                not remapped and not layout.splits,
+                not remapped and not layout.splits and not layout.merges,
                 f'{name}: no memory that stays shared was unmapped',
-                f'{remapped} bytes, {layout.splits} splits')
+                f'{remapped} bytes, {layout.splits} splits, '
+                f'{layout.merges} merges')
+
+    def _check_disturbances(self, layout: Layout, stderr: str) -> None:
+        """Check what disturbed DMA, and that QEMU reported each kind once."""
+        disturbs = self.program.machine.disturbs
+        for kind, count, reason in (
+                ('splits', layout.splits, 'the guest took back a part of it'),
+                ('merges', layout.merges, 'no IOMMU mapping was left')):
+            wanted = not layout.cutting and kind in disturbs
+            self.checks.check(
+                'any' in disturbs or bool(count) == wanted,
+                f'there were {"some" if wanted else "no"} {kind}', str(count))
+            reports = stderr.count(reason)
+            self.checks.check(
+                reports == min(count, 1), f'QEMU reported {kind} once, if '
+                'there were any', f'{count} {kind}, {reports} reports')
 
     def _compare_layout(self, name: str, layout: Layout) -> None:
         """Check what QEMU reports about its mappings."""
@@ -498,11 +528,14 @@ class ProgramRun:
         return _MAX_LINES
 
     def _quit(self, l2: L2Machine) -> None:
+        layout = l2.layout() if self.figures.device else None
         l2.quit()
         status = l2.wait_exit()
         self.checks.check(status == 0, 'QEMU quits on request',
                           f'status {status}\n{l2.stderr()}')
         said = l2.stderr().splitlines()
+        if layout and not self.program.machine.is_plain:
+            self._check_disturbances(layout, l2.stderr())
         self.checks.check(len(said) <= self.max_lines,
                           f'QEMU printed at most {self.max_lines} lines',
                           f'{len(said)} lines; the first ones are:\n' +

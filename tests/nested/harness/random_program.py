@@ -445,7 +445,7 @@ class Generator:
 
     def _head(self) -> list[str]:
         head = [f'memory {self._memory_mib}M blocks {self._blocks}',
-                f'cpus {self._cpus}']
+                f'cpus {self._cpus}', 'disturbs any']
         if self._extent:
             head.append(f'shared-dma-extent {self._extent}')
         if self._uses_limit:
