@@ -23,7 +23,7 @@ import pytest
 
 from harness.checks import Checks
 from harness.initramfs import BLOB_DIRS, Archive, find_busybox
-from harness.l1 import L1Machine
+from harness.l1 import CLOCK_ARGUMENTS, L1Machine
 from harness.l2 import wait_until
 from harness.program import MIB
 from harness.session import Built, Machines, check_complaints
@@ -81,7 +81,7 @@ GUEST_OPTIONS = [
     '-machine', 'q35,kernel-irqchip=split,confidential-guest-support=sp0',
     '-object', 'sw-protected-vm,id=sp0', '-bios', '/guest/loader.bin',
     '-kernel', '/guest/bzImage', '-initrd', '/guest/initrd',
-    '-append', 'console=ttyS0 quiet tsc=reliable no_timer_check '
+    '-append', f'console=ttyS0 quiet {CLOCK_ARGUMENTS} '
                'clocksource=tsc no-kvmclock no-steal-acc no-kvmapf',
     '-serial', 'file:/run/guest-serial', '-qmp', 'stdio']
 GUEST_INIT = """#!/bin/busybox sh

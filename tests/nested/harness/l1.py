@@ -28,12 +28,15 @@ _PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
 # The device to assign
 EDU = 'edu,dma_mask=0xffffffffffffffff'
 
-# On a busy machine, the kernel first calibrates its TSC badly, and corrects it
-# later. KVM must not conclude that a guest's TSC differs from its own: without
-# TSC scaling, it would then calculate as if the TSC stood still, and timers of
-# the guest would not expire.
-_KERNEL_ARGUMENTS = ('console=ttyS0 tsc=reliable no_timer_check quiet '
-                     'loglevel=5 panic=-1 kvm.tsc_tolerance_ppm=1000000')
+# The frequency of the TSC, which is that of -icount. On a busy machine, a
+# kernel that calibrates its TSC or its delay loop can be wrong by a large
+# factor.
+TSC_KHZ = 1000000
+_HZ = 250
+CLOCK_ARGUMENTS = (f'tsc=reliable tsc_early_khz={TSC_KHZ} '
+                   f'lpj={TSC_KHZ * 1000 // _HZ} no_timer_check')
+_KERNEL_ARGUMENTS = (f'console=ttyS0 {CLOCK_ARGUMENTS} quiet loglevel=5 '
+                     'panic=-1')
 
 _BOOT_TIMEOUT = 180
 _COMMAND_TIMEOUT = 60
@@ -99,7 +102,9 @@ class L1Machine:
         command = [
             str(qemu), '-nodefaults', '-no-user-config', '-display', 'none',
             '-no-reboot', '-machine', 'q35,kernel-irqchip=split',
-            '-cpu', 'EPYC,+svm,+npt,+decodeassists', '-m', f'{memory_mib}M',
+            '-cpu', 'EPYC,+svm,+npt,+decodeassists,'
+                    f'tsc-frequency={TSC_KHZ * 1000}',
+            '-m', f'{memory_mib}M',
             '-kernel', str(kernel), '-initrd', str(initrd),
             '-append', f'{_KERNEL_ARGUMENTS} {kernel_arguments}',
             '-serial', f'file:{self._console}',
