@@ -39,8 +39,8 @@ _KERNEL_ARGUMENTS = (f'console=ttyS0 {CLOCK_ARGUMENTS} quiet loglevel=5 '
                      'panic=-1')
 
 _BOOT_TIMEOUT = 180
-_COMMAND_TIMEOUT = 60
-_QUIT_TIMEOUT = 10
+_COMMAND_TIMEOUT = 120
+_QUIT_TIMEOUT = 60
 
 _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
@@ -183,9 +183,9 @@ class L1Machine:
         except ShellTimeout as error:
             raise L1Hung(f'level 1: {error}') from error
 
-    def check(self, command: str) -> str:
+    def check(self, command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
         """Execute a shell command that must succeed. Returns its output."""
-        status, output = self.run(command)
+        status, output = self.run(command, timeout)
         if status:
             raise L1Error(f'level 1: {command}: status {status}: {output}')
         return output
