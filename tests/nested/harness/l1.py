@@ -67,24 +67,9 @@ class Icount(Enum):
     WAIT_IDLE = 'shift=0,sleep=on'
 
 
-class L1Hung(L1Error):
-    """The level 1 machine does not respond: see harness/hang.py."""
-
-
 def port_path(port: int) -> str:
     """Return the device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
-
-
-def stopped(reason: str, status: int | None) -> L1Error:
-    """Return the error of a machine that no longer responds.
-
-    It is L1Hung unless a signal has terminated QEMU: no repetition of the
-    test may hide that QEMU has crashed.
-
-    @status: exit status of QEMU, None while it is running
-    """
-    return (L1Error if status and status < 0 else L1Hung)(reason)
 
 
 class L1Machine:
@@ -163,12 +148,11 @@ class L1Machine:
         try:
             self._control.wait_ready(_BOOT_TIMEOUT)
         except (L1Error, ShellTimeout) as error:
-            raise stopped(
-                f'the level 1 machine does not boot: {self._ended()}',
-                self._process.poll()) from error
+            raise L1Error('the level 1 machine does not boot: '
+                          f'{self.describe()}') from error
 
-    def _ended(self) -> str:
-        """Describe QEMU's status, and the last output of QEMU and Linux."""
+    def describe(self) -> str:
+        """Return QEMU's status, and the output of QEMU and of the kernel."""
         try:
             status = f'QEMU ended with status {self._process.wait(1)}'
         except subprocess.TimeoutExpired:
@@ -181,7 +165,7 @@ class L1Machine:
         try:
             return self._control.run(command, timeout)
         except ShellTimeout as error:
-            raise L1Hung(f'level 1: {error}') from error
+            raise L1Error(f'level 1: {error}') from error
 
     def check(self, command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
         """Execute a shell command that must succeed. Returns its output."""
@@ -203,25 +187,6 @@ class L1Machine:
         """Return lines of the kernel's log that report a problem."""
         return [line for line in self.console().splitlines()
                 if COMPLAINT.search(line)]
-
-    def check_stalled(self) -> None:
-        """Raise L1Hung if a processor has stalled."""
-        stalls = [line for line in self.console().splitlines()
-                  if 'detected stall' in line]
-        if stalls:
-            raise L1Hung('\n'.join(['a processor of level 1 stalled',
-                                    *stalls]))
-
-    def check_gone(self) -> None:
-        """Raise L1Hung if the machine has ended, or is about to.
-
-        Raises L1Error if QEMU has crashed. A kernel panic is excluded: its
-        cause is in the kernel's log.
-        """
-        ended = self._ended()
-        if not self.is_running() and not self.complaints():
-            raise stopped(f'the level 1 machine has ended: {ended}',
-                          self._process.poll())
 
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')
