@@ -3,8 +3,7 @@
 """Collect results of checks, and print them in the Test Anything Protocol.
 
 A test collects its results in a Checks object and continues after a failed
-check. The results are printed when the attempt has ended, because an attempt
-in which the level 1 machine hung does not count (see harness/hang.py).
+check. The results are printed when the test has ended.
 """
 
 from collections.abc import Callable
@@ -56,10 +55,6 @@ class Checks:
     def failed(self) -> int:
         """Return the number of failed checks."""
         return len(self.failures)
-
-    def clear(self) -> None:
-        """Remove all results, before another attempt."""
-        self.entries.clear()
 
 
 class TapWriter:

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.initramfs import MissingError
 from harness.l1 import L1Error, L1Machine
 
 _NOW = re.compile(r'^now at (\d+) nsecs$', re.M)
@@ -31,9 +32,16 @@ class Cost:
 
 
 def parse_busy_time(text: str) -> int:
-    """Return the instructions so far, from /proc/timer_list."""
+    """Return the instructions so far, from /proc/timer_list.
+
+    Raises MissingError if the kernel does not report idle times there.
+    """
     now = _NOW.search(text)
     idle = _IDLE.findall(text)
+    if now and not idle:
+        raise MissingError(
+            'instructions cannot be counted: /proc/timer_list of this kernel '
+            'has no idle time (Linux 6.12 has it)')
     if not now or len(idle) != 2:
         raise L1Error('/proc/timer_list of level 1 does not have the idle '
                       f'time of exactly one processor:\n{text}')
@@ -58,6 +66,8 @@ class InstructionCounter:
     def __init__(self, l1: L1Machine) -> None:
         self._l1 = l1
         l1.check(_SET_UP)
+        # Fail early if the kernel has no idle times
+        self.now()
 
     def now(self) -> int:
         """Return the number of instructions so far."""

@@ -28,16 +28,19 @@ _PORTS = {CONTROL_PORT: 'control', SERIAL_PORT: 'serial', QMP_PORT: 'qmp',
 # The device to assign
 EDU = 'edu,dma_mask=0xffffffffffffffff'
 
-# On a busy machine, the kernel first calibrates its TSC badly, and corrects it
-# later. KVM must not conclude that a guest's TSC differs from its own: without
-# TSC scaling, it would then calculate as if the TSC stood still, and timers of
-# the guest would not expire.
-_KERNEL_ARGUMENTS = ('console=ttyS0 tsc=reliable no_timer_check quiet '
-                     'loglevel=5 panic=-1 kvm.tsc_tolerance_ppm=1000000')
+# The frequency of the TSC, which is that of -icount. On a busy machine, a
+# kernel that calibrates its TSC or its delay loop can be wrong by a large
+# factor.
+TSC_KHZ = 1000000
+_HZ = 250
+CLOCK_ARGUMENTS = (f'tsc=reliable tsc_early_khz={TSC_KHZ} '
+                   f'lpj={TSC_KHZ * 1000 // _HZ} no_timer_check')
+_KERNEL_ARGUMENTS = (f'console=ttyS0 {CLOCK_ARGUMENTS} quiet loglevel=5 '
+                     'panic=-1')
 
 _BOOT_TIMEOUT = 180
-_COMMAND_TIMEOUT = 60
-_QUIT_TIMEOUT = 10
+_COMMAND_TIMEOUT = 120
+_QUIT_TIMEOUT = 60
 
 _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
@@ -64,24 +67,9 @@ class Icount(Enum):
     WAIT_IDLE = 'shift=0,sleep=on'
 
 
-class L1Hung(L1Error):
-    """The level 1 machine does not respond: see harness/hang.py."""
-
-
 def port_path(port: int) -> str:
     """Return the device file of a port in the level 1 machine."""
     return f'/dev/vport0p{port}'
-
-
-def stopped(reason: str, status: int | None) -> L1Error:
-    """Return the error of a machine that no longer responds.
-
-    It is L1Hung unless a signal has terminated QEMU: no repetition of the
-    test may hide that QEMU has crashed.
-
-    @status: exit status of QEMU, None while it is running
-    """
-    return (L1Error if status and status < 0 else L1Hung)(reason)
 
 
 class L1Machine:
@@ -99,7 +87,9 @@ class L1Machine:
         command = [
             str(qemu), '-nodefaults', '-no-user-config', '-display', 'none',
             '-no-reboot', '-machine', 'q35,kernel-irqchip=split',
-            '-cpu', 'EPYC,+svm,+npt,+decodeassists', '-m', f'{memory_mib}M',
+            '-cpu', 'EPYC,+svm,+npt,+decodeassists,'
+                    f'tsc-frequency={TSC_KHZ * 1000}',
+            '-m', f'{memory_mib}M',
             '-kernel', str(kernel), '-initrd', str(initrd),
             '-append', f'{_KERNEL_ARGUMENTS} {kernel_arguments}',
             '-serial', f'file:{self._console}',
@@ -158,12 +148,11 @@ class L1Machine:
         try:
             self._control.wait_ready(_BOOT_TIMEOUT)
         except (L1Error, ShellTimeout) as error:
-            raise stopped(
-                f'the level 1 machine does not boot: {self._ended()}',
-                self._process.poll()) from error
+            raise L1Error('the level 1 machine does not boot: '
+                          f'{self.describe()}') from error
 
-    def _ended(self) -> str:
-        """Describe QEMU's status, and the last output of QEMU and Linux."""
+    def describe(self) -> str:
+        """Return QEMU's status, and the output of QEMU and of the kernel."""
         try:
             status = f'QEMU ended with status {self._process.wait(1)}'
         except subprocess.TimeoutExpired:
@@ -176,11 +165,11 @@ class L1Machine:
         try:
             return self._control.run(command, timeout)
         except ShellTimeout as error:
-            raise L1Hung(f'level 1: {error}') from error
+            raise L1Error(f'level 1: {error}') from error
 
-    def check(self, command: str) -> str:
+    def check(self, command: str, timeout: float = _COMMAND_TIMEOUT) -> str:
         """Execute a shell command that must succeed. Returns its output."""
-        status, output = self.run(command)
+        status, output = self.run(command, timeout)
         if status:
             raise L1Error(f'level 1: {command}: status {status}: {output}')
         return output
@@ -198,25 +187,6 @@ class L1Machine:
         """Return lines of the kernel's log that report a problem."""
         return [line for line in self.console().splitlines()
                 if COMPLAINT.search(line)]
-
-    def check_stalled(self) -> None:
-        """Raise L1Hung if a processor has stalled."""
-        stalls = [line for line in self.console().splitlines()
-                  if 'detected stall' in line]
-        if stalls:
-            raise L1Hung('\n'.join(['a processor of level 1 stalled',
-                                    *stalls]))
-
-    def check_gone(self) -> None:
-        """Raise L1Hung if the machine has ended, or is about to.
-
-        Raises L1Error if QEMU has crashed. A kernel panic is excluded: its
-        cause is in the kernel's log.
-        """
-        ended = self._ended()
-        if not self.is_running() and not self.complaints():
-            raise stopped(f'the level 1 machine has ended: {ended}',
-                          self._process.poll())
 
     def stderr(self) -> str:
         return (self._folder / 'l0-stderr.log').read_text(errors='replace')

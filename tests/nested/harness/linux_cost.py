@@ -17,7 +17,7 @@ from harness.edge import Edge
 from harness.figures import BootFigures, Figures, IoFigures
 from harness.guest_options import GuestMemory, LinuxMachine
 from harness.icount import InstructionCounter
-from harness.l1 import Icount, L1Error, L1Hung, L1Machine
+from harness.l1 import Icount, L1Error, L1Machine
 from harness.l2 import L2Error, wait_until
 from harness.linux_guest import CONSOLE_TITLE, LinuxGuest
 from harness.linux_run import DEVICES, L1_OWN_MIB, guest_files
@@ -282,11 +282,8 @@ class LinuxCostRun:
                 devices=0, options=_l0_devices(peer),
                 icount=Icount.WAIT_IDLE if self._cost.icount else Icount.OFF)
             self._run_on(l1, peer, machines)
-            l1.check_stalled()
-        except L1Hung:
-            raise
         except L1Error as error:
-            machines.check_hung(error)
-            self._checks.check(False, 'the level 1 machine works', str(error))
+            self._checks.check(False, 'the level 1 machine works',
+                               machines.describe(error))
         finally:
             peer.close()

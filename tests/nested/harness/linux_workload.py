@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from harness.checks import Checks
 from harness.l2 import wait_until
+from harness.linux_guest import COMMAND_TIMEOUT
 from harness.linux_run import LinuxRun
 from harness.program import MIB
 
@@ -22,8 +23,10 @@ _FILE_MIB = 4
 _DISK_MIB = 8
 
 SETTLE_TIMEOUT = 60.0
-# Seconds until all of a file that the guest has sent must have arrived
+# Number of times to look whether all of a file that the guest has sent has
+# arrived, once a second; and the time limit for all of it
 _ARRIVAL_TRIES = 45
+_ARRIVAL_TIMEOUT = 180.0
 
 # Random reads and writes. --minimal prints one line, see fio's manual.
 FIO = ('fio --minimal --name=verify --ioengine=libaio --rw=randrw '
@@ -115,14 +118,14 @@ class Workload:
     def transfer(self, name: str) -> None:
         """Transfer a file in both directions."""
         # nc ends when its input ends, or when the guest has sent everything
-        self.run.l1.check(f'sleep {SETTLE_TIMEOUT:.0f} | nc -l -p {_PORT} '
-                          '>/run/upload 2>/dev/null &')
+        self.run.l1.check(f'sleep {2 * COMMAND_TIMEOUT:.0f} | '
+                          f'nc -l -p {_PORT} >/run/upload 2>/dev/null &')
         self.guest.check(f'{DOWNLOAD} && nc {HOST} {_PORT} </run/download')
         sums = self.run.l1.check(
             f'for i in $(seq {_ARRIVAL_TRIES}); do '
             'cmp -s /run/www/file /run/upload && break; sleep 1; done; '
-            'cat /run/www/file | sha256sum; cat /run/upload | sha256sum'
-        ).split()
+            'cat /run/www/file | sha256sum; cat /run/upload | sha256sum',
+            _ARRIVAL_TIMEOUT).split()
         got = self.guest.check('cat /run/download | sha256sum').split()
         self.checks.check(
             sums[0] == sums[2] == got[0],

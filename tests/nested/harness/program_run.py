@@ -22,7 +22,7 @@ from harness.edge import Edge
 from harness.figures import Figures, Measurement, State, VmemState
 from harness.guest_options import program_guest
 from harness.intervals import IntervalSet, describe
-from harness.l1 import L1Error, L1Hung, L1Machine
+from harness.l1 import L1Error, L1Machine
 from harness.l2 import L2Error, L2Machine, Layout, Manager
 from harness.oracle import Event, Fault, Oracle
 from harness.program import (HUGE_PAGE, PAGE_SIZE, RESULTS, Program,
@@ -559,22 +559,15 @@ class ProgramRun:
             if self.options.verbose:
                 self.checks.comment(f'level 1: {l1.command}')
             self._run_on(l1)
-            l1.check_stalled()
             complaints = l1.complaints()
             self.checks.check(
                 not complaints,
                 'the kernel of level 1 reported no problem',
                 '\n'.join(complaints))
             l1.power_off()
-        except L1Hung:
-            raise
         except L1Error as error:
-            if l1:
-                l1.check_stalled()
-                l1.check_gone()
             self.checks.check(False, 'the level 1 machine works',
-                              '\n'.join([str(error),
-                                         *(l1.complaints() if l1 else [])]))
+                              f'{error}\n{l1.describe() if l1 else ""}')
         finally:
             if l1:
                 l1.kill()

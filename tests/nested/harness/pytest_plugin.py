@@ -2,8 +2,8 @@
 
 """Pytest plugin for tests on nested machines.
 
-It has fixtures for the machines and for checks, repeats a test if the level 1
-machine hangs, and prints results as TAP for meson.
+It has fixtures for the machines and for checks, and prints results as TAP for
+meson.
 """
 
 import functools
@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 
 from harness.checks import Checks
-from harness.hang import repeat_if_hung
 from harness.initramfs import MissingError
 from harness.l1 import L1Error
 from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
@@ -92,34 +91,22 @@ def backend(request: pytest.FixtureRequest) -> str:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """Call a test, once more if level 1 hung, and evaluate its checks."""
+    """Call a test, and evaluate its checks."""
     test = pyfuncitem.obj
     made = pyfuncitem.stash[CHECKS] if CHECKS in pyfuncitem.stash else None
 
     found = pyfuncitem.funcargs.get('machines')
     machines = found if isinstance(found, Machines) else None
 
-    def attempt(arguments: dict[str, object]) -> None:
-        try:
-            test(**arguments)
-        except L1Error as error:
-            if machines:
-                machines.check_hung(error)
-            raise
-        if machines and made and made.failures:
-            machines.check_hung()
-
-    def start_again(reason: str) -> None:
-        if made:
-            made.clear()
-            made.comment(reason)
-        if machines:
-            machines.kill()
-
     @functools.wraps(test)
     def call(**arguments: object) -> None:
         __tracebackhide__ = True
-        repeat_if_hung(lambda: attempt(arguments), start_again)
+        try:
+            test(**arguments)
+        except L1Error as error:
+            if not machines:
+                raise
+            raise L1Error(machines.describe(error)) from error
         if made is None:
             return
         if not made.results:

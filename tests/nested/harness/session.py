@@ -158,15 +158,9 @@ class Machines:
         """The current machine, or None."""
         return self._l1
 
-    def check_hung(self, error: L1Error | None = None) -> None:
-        """Raise L1Hung if a hang of the machine caused the failure.
-
-        @error: error of the machine itself, if any
-        """
-        if self._l1:
-            self._l1.check_stalled()
-            if error:
-                self._l1.check_gone()
+    def describe(self, error: L1Error) -> str:
+        """Return the text of an error, and the state of the machine."""
+        return f'{error}\n{self._l1.describe() if self._l1 else ""}'.rstrip()
 
     def kill(self) -> None:
         """Kill the machine, if there is one."""

@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of checks and TAP, and of repetition when level 1 hangs."""
+"""Tests of checks and TAP."""
 
 import io
 import unittest
 
 from harness.checks import Checks, TapWriter
-from harness.hang import REPEATED, repeat_if_hung
-from harness.l1 import L1Error, L1Hung
 
 
 class ChecksTest(unittest.TestCase):
@@ -28,13 +26,6 @@ class ChecksTest(unittest.TestCase):
         checks.check(False, 'bad', 'why')
         checks.comment('remark')
         self.assertEqual(lines, ['good', 'FAILED: bad\nwhy', 'remark'])
-
-    def test_clear(self) -> None:
-        checks = Checks()
-        checks.check(False, 'bad')
-        checks.comment('remark')
-        checks.clear()
-        self.assertEqual((checks.entries, checks.failed), ([], 0))
 
 
 class TapTest(unittest.TestCase):
@@ -78,38 +69,3 @@ class TapTest(unittest.TestCase):
     def test_skip_all(self) -> None:
         self.tap.skip_all('no limit')
         self.assertEqual(self.lines()[1:], ['1..0 # SKIP no limit'])
-
-
-class HangTest(unittest.TestCase):
-
-    def setUp(self) -> None:
-        self.attempts = 0
-        self.reports: list[str] = []
-
-    def run_attempts(self, *errors: Exception | None) -> int:
-        """Call an attempt that raises one of @errors each time."""
-        def attempt() -> int:
-            error = errors[self.attempts]
-            self.attempts += 1
-            if error:
-                raise error
-            return self.attempts
-        return repeat_if_hung(attempt, self.reports.append)
-
-    def test_no_hang(self) -> None:
-        self.assertEqual(self.run_attempts(None), 1)
-        self.assertEqual(self.reports, [])
-
-    def test_one_hang_is_reported(self) -> None:
-        self.assertEqual(self.run_attempts(L1Hung('stood still'), None), 2)
-        self.assertEqual(self.reports, [f'{REPEATED}: stood still'])
-
-    def test_two_hangs_are_a_failure(self) -> None:
-        with self.assertRaisesRegex(L1Hung, 'again'):
-            self.run_attempts(L1Hung('first'), L1Hung('again'), None)
-        self.assertEqual(self.attempts, 2)
-
-    def test_other_errors_are_not_repeated(self) -> None:
-        with self.assertRaises(L1Error):
-            self.run_attempts(L1Error('no file'), None)
-        self.assertEqual(self.attempts, 1)

@@ -1,21 +1,57 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Tests of the classification of a level 1 machine's end."""
+"""Tests of the level 1 machine, with a script in place of its QEMU."""
 
-import signal
+import sys
+import tempfile
 import unittest
+from pathlib import Path
 
-from harness.l1 import L1Hung, stopped
+from harness.l1 import Icount, L1Error, L1Machine
+
+# Accepts connections to all ports, writes to the console, and executes BODY
+FAKE_QEMU = '''#!{python}
+import os, re, socket, sys
+text = ' '.join(sys.argv)
+ports = {{}}
+for name, path in re.findall(r'socket,id=(\\w+)\\S*path=(\\S+)', text):
+    ports[name] = socket.socket(socket.AF_UNIX)
+    ports[name].bind(path)
+    ports[name].listen()
+control = ports['control'].accept()[0]
+with open(re.search(r'file:(\\S+)', text)[1], 'w') as console:
+    console.write('kernel: how it ended\\n')
+print('qemu: what it said', file=sys.stderr, flush=True)
+{body}
+'''
 
 
-class StoppedTest(unittest.TestCase):
+class L1Test(unittest.TestCase):
 
-    def test_machine_that_runs_or_exits_hung(self) -> None:
-        for status in (None, 0):
-            with self.subTest(status=status):
-                self.assertIsInstance(stopped('why', status), L1Hung)
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = Path(folder.name)
 
-    def test_crash_of_qemu_is_no_hang(self) -> None:
-        error = stopped('why', -signal.SIGABRT)
-        self.assertNotIsInstance(error, L1Hung)
-        self.assertEqual(str(error), 'why')
+    def start(self, body: str) -> L1Machine:
+        qemu = self.folder / 'qemu'
+        qemu.write_text(FAKE_QEMU.format(python=sys.executable, body=body))
+        qemu.chmod(0o755)
+        machine = L1Machine(qemu, Path('kernel'), Path('initrd'), self.folder,
+                            128, Icount.OFF, 0)
+        self.addCleanup(machine.kill)
+        return machine
+
+    def test_crash_of_qemu(self) -> None:
+        with self.assertRaisesRegex(
+                L1Error, 'does not boot: QEMU ended with status -6\n'
+                'qemu: what it said\n\nkernel: how it ended'):
+            self.start('os.abort()')
+
+    def test_hang(self) -> None:
+        machine = self.start("control.send(b'@ready\\n')\ncontrol.recv(1)\n"
+                             'while True: control.recv(1)')
+        with self.assertRaisesRegex(L1Error, '^level 1: no answer to: true$'):
+            machine.run('true', 0.1)
+        self.assertEqual(machine.describe(), 'QEMU is running\n'
+                         'qemu: what it said\n\nkernel: how it ended\n')

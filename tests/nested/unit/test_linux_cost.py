@@ -9,6 +9,7 @@ import unittest
 from harness.echo import (EchoError, EchoPeer, checksum, echo_request,
                           parse_reply)
 from harness.icount import Cost, cost_each, parse_busy_time
+from harness.initramfs import MissingError
 from harness.l1 import L1Error
 from harness.map_calls import MapCalls
 
@@ -54,6 +55,10 @@ class InstructionsTest(unittest.TestCase):
                      _TIMER_LIST.replace('idle_sleep', 'other')):
             with self.assertRaises(L1Error):
                 parse_busy_time(text)
+
+    def test_needs_idle_times(self) -> None:
+        with self.assertRaises(MissingError):
+            parse_busy_time(_TIMER_LIST.replace('sleeptime', 'other'))
 
     def test_set_up_cancels_out(self) -> None:
         # 7 for each operation, 1000 for each execution

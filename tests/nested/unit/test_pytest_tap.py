@@ -11,23 +11,6 @@ from pathlib import Path
 
 from harness import NESTED
 
-# A test that hangs in the first of two attempts
-HANGS_ONCE = '''
-from harness.l1 import L1Hung
-attempts = []
-def test_hangs(checks):
-    attempts.append(1)
-    checks.check(True, f'attempt {len(attempts)}')
-    if len(attempts) == 1:
-        raise L1Hung('stood still')
-'''
-HANGS = '''
-from harness.l1 import L1Hung
-def test_hangs(checks):
-    checks.check(True, 'began')
-    raise L1Hung('stood still')
-'''
-
 
 class TapTest(unittest.TestCase):
 
@@ -112,13 +95,3 @@ def test_late(late): pass
         status, points = self.run_tests('def test_it(): pass', '-k', 'other')
         self.assertNotEqual(status, 0)
         self.assertEqual(points, ['Bail out! nothing was tested'])
-
-    def test_hung_test_is_repeated(self) -> None:
-        self.assertEqual(self.run_tests(HANGS_ONCE),
-                         (0, ['ok 1 - attempt 2', '1..1']))
-        self.assertIn('# repeated, because the level 1 machine hung: stood '
-                      'still', self.out)
-
-    def test_second_hang_is_a_failure(self) -> None:
-        self.assertEqual(self.run_tests(HANGS), (
-            1, ['ok 1 - began', 'not ok 2 - test_it.py::test_hangs', '1..2']))
