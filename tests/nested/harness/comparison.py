@@ -10,6 +10,7 @@ import errno
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from statistics import median
 
 from harness.checks import Result
 from harness.figures import BootFigures, Figures, State
@@ -26,6 +27,9 @@ _REQUESTS = {'one': 'one request', '2m': '2 MiB requests',
              '4k-early': '4 KiB requests before bus mastering',
              '4k': '4 KiB requests, device active'}
 _BEFORE_MASTER = '4k-early'
+
+# Sizes of the extents in the program "gaps"
+_EXTENT_SIZES = tuple(8 << 10 << power for power in range(9))
 
 # Longer texts become notes below the table
 _MAX_CELL = 40
@@ -57,11 +61,17 @@ class Run:
     icount: bool = False
     # Whether to measure response times of the monitor
     stalls: bool = False
+    # Whether to measure for how long shared memory is not mapped
+    gaps: bool = False
+    # x-shared-dma-extent of the device; empty for that of the program
+    extent: str = ''
 
     def __str__(self) -> str:
         return f'{self.program}, {device_name(self.backend)}' + (
+            f' {self.extent}' if self.extent else '') + (
             ', counting instructions' if self.icount else '') + (
-            ', timing the monitor' if self.stalls else '')
+            ', timing the monitor' if self.stalls else '') + (
+            ', measuring gaps' if self.gaps else '')
 
 
 @dataclass
@@ -231,9 +241,12 @@ def _entries(backends: tuple[str, ...]) -> Row:
     return Row('entries', 'IOMMU entries for 64 MiB, shared in', lines)
 
 
-def _measured(outcomes: list[Outcome]) -> str:
-    """Format instructions of a run, compared with those of the next one."""
-    count, *without = (outcome.figures.measurements[0].ticks
+def _measured(outcomes: list[Outcome], index: int = 0) -> str:
+    """Format instructions of a run, compared with those of the next one.
+
+    @index: number of the measured block, counted from 0
+    """
+    count, *without = (outcome.figures.measurements[index].ticks
                        for outcome in outcomes)
     return instructions(count, without[0] if without else None)
 
@@ -262,6 +275,66 @@ def _pam(backends: tuple[str, ...]) -> Row:
                   for backend in backends]
     return Row('pam', 'Instructions to show and hide RAM below 1 MiB, with '
                '128 MiB shared', lines)
+
+
+def _options(backends: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Return the backends, each with a value of x-shared-dma-extent.
+
+    With superpages, iommufd does not cut mappings.
+    """
+    options = [(backend, '') for backend in backends]
+    if 'iommufd' in backends:
+        options.append(('iommufd', 'superpage'))
+    return options
+
+
+def _cuts(backends: tuple[str, ...]) -> Row:
+    none = Run('cut-pages', 'none', True)
+    lines = []
+    for index, what in enumerate(('whole blocks', 'the same pages again')):
+        def cell(outcomes: list[Outcome], index: int = index) -> str:
+            return _measured(outcomes, index)
+        lines.append(_line(f'{what}; no device', (none,), cell))
+        for backend, extent in _options(backends):
+            run = Run('cut-pages', backend, True, extent=extent)
+            lines.append(_line(f'{what}; {backend} {extent}'.rstrip(),
+                               (run, none), cell))
+    return Row('cuts', 'Instructions to take a page out of 2 MiB and share it '
+               'again, 1000 times', lines, is_long=True)
+
+
+def gap(figures: Figures, size: int) -> str:
+    """Format the median of the gaps of extents of this size."""
+    for each in figures.gaps:
+        if each.size == size:
+            return str(round(median(each.instructions)))
+    return 'none'
+
+
+def longest_gap(figures: Figures) -> str:
+    """Format the longest gap of all extents."""
+    gaps = [gap for each in figures.gaps for gap in each.instructions]
+    return str(max(gaps)) if gaps else 'none'
+
+
+def _gaps(backends: tuple[str, ...]) -> Row:
+    def median_of(size: int) -> Callable[[list[Outcome]], str]:
+        return lambda outcomes: gap(outcomes[0].figures, size)
+
+    lines = []
+    for backend, extent in _options(backends):
+        run = (Run('gaps', backend, True, gaps=True, extent=extent),)
+        if (backend, extent) == ('iommufd', ''):
+            # It cuts
+            lines.append(_line(
+                f'any size, longest; {backend}', run,
+                lambda outcomes: longest_gap(outcomes[0].figures)))
+            continue
+        lines += [_line(f'{size >> 10} KiB; {backend} {extent}'.rstrip(),
+                        run, median_of(size)) for size in _EXTENT_SIZES]
+    return Row('gaps', 'Instructions for which the rest of an extent is not '
+               'mapped, when a page of it becomes private', lines,
+               is_long=True)
 
 
 def _stalls(backends: tuple[str, ...]) -> Row:
@@ -353,7 +426,7 @@ def _linux_io(backends: tuple[str, ...]) -> Row:
 def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     """Return the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
-            _pam(backends),
+            _pam(backends), _cuts(backends), _gaps(backends),
             # Only type1 has a limit
             _stalls(backends), _linux(backends),
             _linux_io(backends)]

@@ -84,6 +84,18 @@ class IoFigures:
 
 
 @dataclass
+class GapFigures:
+    """For how long the rest of extents is not mapped that lose a page.
+
+    @size: size of the extents
+    @instructions: for each of them
+    """
+
+    size: int
+    instructions: list[int]
+
+
+@dataclass
 class Figures:
     """All figures of a run."""
 
@@ -116,4 +128,5 @@ class Figures:
     load: Load | None = None
     boot: BootFigures | None = None
     io: list[IoFigures] = field(default_factory=list)
+    gaps: list[GapFigures] = field(default_factory=list)
     failed_checks: int = 0

@@ -46,6 +46,9 @@ _FAULT = re.compile(r'vtd_dmar_fault sid 0x(?P<sid>[0-9a-f]+) '
                     r'fault (?P<fault>\d+) addr 0x(?P<addr>[0-9a-f]+) '
                     r'write (?P<write>[01])')
 
+# Kernel messages about DMA faults, whose rate is limited
+_LOGGED_FAULT = re.compile(r'DMAR: \[DMA (?:Read|Write)\b')
+
 # Kernel messages that report a problem
 COMPLAINT = re.compile(
     r'WARNING:|BUG:|Oops|Kernel panic|kernel BUG|Call Trace|'
@@ -203,6 +206,11 @@ class L1Machine:
         return [(int(match['sid'], 16), int(match['addr'], 16),
                  match['write'] == '1')
                 for match in map(_FAULT.search, new) if match]
+
+    def logged_faults(self) -> list[str]:
+        """Return all lines of the kernel's log about DMA faults."""
+        return [line for line in self.console().splitlines()
+                if _LOGGED_FAULT.search(line)]
 
     def power_off(self) -> None:
         if self.is_running():

@@ -78,8 +78,10 @@ class Layout:
     failures: int
     map_calls: int
     unmap_calls: int
-    # Whether mappings are cut in place: never by QEMU without this feature
+    # Whether mappings are cut in place, and how often: never by QEMU without
+    # this feature
     cutting: bool
+    cuts: int
 
 
 class L2Machine:
@@ -275,7 +277,8 @@ class L2Machine:
                        info['mapped-size'], info['missing-size'],
                        info['stuck-size'], info['splits'], info['merges'],
                        info['failures'], info['map-calls'],
-                       info['unmap-calls'], info.get('cutting', False))
+                       info['unmap-calls'], info.get('cutting', False),
+                       info.get('cuts', 0))
                 for info in self.execute('x-query-vfio-dma')]
 
     def layout(self) -> Layout | None:

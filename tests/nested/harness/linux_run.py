@@ -164,6 +164,9 @@ class LinuxFigures:
     extents: int = 0
     map_calls: int = 0
     unmap_calls: int = 0
+    cuts: int = 0
+    splits: int = 0
+    # Bytes that were unmapped for a moment, and stay shared
     remapped_bytes: int = 0
     dma_faults: int = 0
     disk_bytes: int = 0
@@ -203,6 +206,7 @@ class LinuxRun:
         self._checks = checks
         # Shared memory after the first boot
         self.booted_bytes = 0
+        self._logged_faults = 0
         self.figures = LinuxFigures(options.backend, options.cpus,
                                     options.memory)
 
@@ -238,7 +242,7 @@ class LinuxRun:
         self._compare_layouts(name, layouts)
         if all(layout.cutting for layout in layouts):
             remaps = Remaps.NONE
-        self._compare_remaps(name, remaps)
+        remapped = self._compare_remaps(name, remaps)
         self._compare_manager(name, shared)
         self._check_problems(name)
         figures = self.figures
@@ -247,11 +251,15 @@ class LinuxRun:
         figures.extents = sum(layout.extents for layout in layouts)
         figures.map_calls = sum(layout.map_calls for layout in layouts)
         figures.unmap_calls = sum(layout.unmap_calls for layout in layouts)
+        figures.cuts = sum(layout.cuts for layout in layouts)
+        figures.splits = sum(layout.splits for layout in layouts)
         self._checks.comment(
             f'{name}: {shared.total() // PAGE_SIZE} pages shared, ' +
             '; '.join(f'{layout.extents} extents, {layout.map_calls} map '
-                      f'calls, {layout.unmap_calls} unmap calls'
-                      for layout in layouts))
+                      f'calls, {layout.unmap_calls} unmap calls, '
+                      f'{layout.cuts} cuts, {layout.splits} splits'
+                      for layout in layouts) +
+            f'; {remapped} bytes unmapped that stay shared')
 
     def _compare_maps(self, name: str, shared: IntervalSet,
                       layouts: Sequence[Layout]) -> None:
@@ -290,17 +298,19 @@ class LinuxRun:
             '\n'.join([f'the kernel has mapped {mapped} bytes',
                        *map(str, layouts)]))
 
-    def _compare_remaps(self, name: str, remaps: Remaps) -> None:
-        """Check that no memory that stays shared was unmapped."""
+    def _compare_remaps(self, name: str, remaps: Remaps) -> int:
+        """Check that no memory that stays shared was unmapped.
+
+        Returns how many bytes were.
+        """
         remapped = self.replay.remaps.take_remapped()
         self.figures.remapped_bytes += remapped
-        if remaps is Remaps.SPLITS:
-            self._checks.comment(f'{name}: {remapped} bytes were unmapped for '
-                                 'a moment, and stay shared')
-            return
-        self._checks.check(
-            not remapped, f'{name}: no memory that stays shared was unmapped',
-            f'{remapped} bytes')
+        if remaps is Remaps.NONE:
+            self._checks.check(
+                not remapped,
+                f'{name}: no memory that stays shared was unmapped',
+                f'{remapped} bytes')
+        return remapped
 
     def _compare_manager(self, name: str, shared: IntervalSet) -> None:
         """Check what QEMU believes to be shared."""
@@ -314,14 +324,27 @@ class LinuxRun:
 
     def _check_problems(self, name: str) -> None:
         """Check that neither the IOMMU nor the guest reports a problem."""
-        faults = self.l1.new_faults()
-        self.figures.dma_faults += len(faults)
-        self._checks.check(not faults, f'{name}: the IOMMU reports no fault',
-                           '\n'.join(map(str, faults[:_SHOWN])))
+        faults, logged = self.take_faults()
+        self._checks.check(not faults and not logged,
+                           f'{name}: the IOMMU reports no fault',
+                           '\n'.join([*map(str, faults[:_SHOWN]),
+                                      *logged[:_SHOWN]]))
         complaints = self.guest.complaints()
         self._checks.check(
             not complaints, f"{name}: the guest's kernel reports no problem",
             '\n'.join(complaints[:_SHOWN]))
+
+    def take_faults(self) -> tuple[list[tuple[int, int, bool]], list[str]]:
+        """Return the DMA faults since the last call or comparison.
+
+        They are those that the IOMMU of L0 reports, and lines in the log of
+        level 1's kernel.
+        """
+        faults = self.l1.new_faults()
+        logged = self.l1.logged_faults()[self._logged_faults:]
+        self.figures.dma_faults += len(faults)
+        self._logged_faults += len(logged)
+        return faults, logged
 
     def compare_end(self) -> None:
         """Check that nothing is left after QEMU has ended."""

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 
 from harness.intervals import IntervalSet
 
-_EVENT = re.compile(
+# The number is what the trace's clock shows
+EVENT = re.compile(
     r'\s(?P<number>\d+): (?P<name>map|unmap): IOMMU: '
     r'iova=0x(?P<iova>[0-9a-f]+) - 0x[0-9a-f]+ '
     r'(?:paddr=0x[0-9a-f]+ )?size=(?P<size>\d+)'
@@ -349,7 +350,7 @@ class TraceReplay:
         Events take effect at the next marker, because earlier events of other
         processors can follow until then.
         """
-        event = _EVENT.search(line)
+        event = EVENT.search(line)
         if event:
             size = event['unmapped'] or event['size']
             self._pending.append((int(event['number']), event['name'],

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -253,9 +254,8 @@ public:
         kNo
     };
 
-    explicit IoasIommu(const char *device,
-                       Superpages superpages = Superpages::kYes)
-        : iommufd_(open_device("/dev/iommu"))
+    IoasIommu(int iommufd, const char *device, Superpages superpages)
+        : iommufd_(iommufd)
     {
         int device_fd = open_device(device);
         DeviceBind bind = {sizeof(bind), 0, iommufd_, 0};
@@ -331,17 +331,34 @@ protected:
 /* unmap() cuts. */
 class CutIommu : public IoasIommu {
 public:
-    explicit CutIommu(const char *device) : IoasIommu(device, Superpages::kNo)
+    CutIommu(IommuFile *file, const char *device)
+        : IoasIommu(file->fd, device, Superpages::kNo), file_(file)
     {
-        VfioIoas selection = {sizeof(selection), ioas_, kVfioIoasSet, 0};
-
-        call(iommufd_, kVfioIoas, "IOMMU_VFIO_IOAS", &selection);
     }
 
     int unmap(uint64_t iova, uint64_t size, uint64_t *unmapped) override
     {
+        std::unique_lock guard(file_->lock, std::defer_lock);
+
+        if (file_->locking == IommuFile::Locking::kYes) {
+            guard.lock();
+        }
+        select();
+        /* Let a thread that does not wait for the lock select another IOAS. */
+        std::this_thread::yield();
         return unmap_by_vfio(iommufd_, iova, size, unmapped);
     }
+
+private:
+    void select()
+    {
+        VfioIoas selection = {sizeof(selection), ioas_, kVfioIoasSet, 0};
+
+        call(iommufd_, kVfioIoas, "IOMMU_VFIO_IOAS", &selection);
+        file_->nswitches += file_->selected.exchange(ioas_) != ioas_;
+    }
+
+    IommuFile *file_;
 };
 
 /* Read a small file completely. Return its size. */
@@ -386,9 +403,23 @@ std::unique_ptr<KernelIommu> KernelIommu::open(IommuKind kind,
         return std::make_unique<Type1Iommu>(device);
     }
     if (kind == IommuKind::kIommufdCut) {
-        return std::make_unique<CutIommu>(device);
+        static IommuFile file;
+
+        return open_in(&file, device);
     }
-    return std::make_unique<IoasIommu>(device);
+    return std::make_unique<IoasIommu>(open_device("/dev/iommu"), device,
+                                       IoasIommu::Superpages::kYes);
+}
+
+std::unique_ptr<KernelIommu> KernelIommu::open_in(IommuFile *file,
+                                                  const char *device)
+{
+    return std::make_unique<CutIommu>(file, device);
+}
+
+IommuFile::IommuFile(Locking locking)
+    : fd(open_device("/dev/iommu")), locking(locking)
+{
 }
 
 IommuVersion kernel_version()

@@ -13,8 +13,10 @@
 
 #include "tests/model/iommu-model.h"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -24,6 +26,28 @@ namespace shared_dma {
 [[noreturn]] __attribute__((format(printf, 1, 2))) void die(const char *format,
                                                             ...);
 
+/*
+ * A file of iommufd.  VFIO's unmap, which cuts, is for the IOAS of the file
+ * that was selected last.
+ */
+struct IommuFile {
+    /* Whether to select and unmap under the lock, as in vfio-dma-cut.c */
+    enum class Locking {
+        kYes,
+        kNo
+    };
+
+    /* Open /dev/iommu.  Exits on failure. */
+    explicit IommuFile(Locking locking = Locking::kYes);
+
+    const int fd;
+    const Locking locking;
+    std::mutex lock;
+    /* The selected IOAS, and how often it has changed */
+    std::atomic<uint32_t> selected = 0;
+    std::atomic<uint64_t> nswitches = 0;
+};
+
 class KernelIommu {
 public:
     /*
@@ -32,6 +56,13 @@ public:
      */
     static std::unique_ptr<KernelIommu> open(IommuKind kind,
                                              const char *device);
+
+    /*
+     * Open @device with an IOAS of its own in @file, which outlives it, for
+     * cuts.  Exits on failure.
+     */
+    static std::unique_ptr<KernelIommu> open_in(IommuFile *file,
+                                                const char *device);
 
     virtual ~KernelIommu() = default;
 
