@@ -13,7 +13,7 @@ import pytest
 
 from harness.checks import Checks
 from harness.l2 import wait_until
-from harness.linux_run import LinuxOptions, Remaps, linux_run
+from harness.linux_run import LinuxOptions, linux_run
 from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD,
                                     SETTLE_TIMEOUT, Workload)
 from harness.session import Machines
@@ -76,11 +76,6 @@ PARTS: tuple[tuple[Callable[[Workload], None], int], ...] = (
     (both_busy, 2), (unbound_card, 1), (bound_card, 2), (unplugged_disk, 1),
     (plugged_disk, 2))
 
-# A driver that is removed takes back single pages. A layout may have joined
-# them before its gate was open, and maps the rest again, at once or when the
-# gate opens again.
-SPLITTING = (unbound_card, bound_card, unplugged_disk)
-
 
 @pytest.mark.parametrize('backends', ['type1+iommufd', 'iommufd+iommufd'])
 def test_two_containers(machines: Machines, backends: str, tmp_path: Path,
@@ -92,8 +87,7 @@ def test_two_containers(machines: Machines, backends: str, tmp_path: Path,
         for part, containers in PARTS:
             part(load)
             name = part.__name__.replace('_', ' ')
-            run.compare(name, Remaps.SPLITS if part in SPLITTING
-                        else Remaps.NONE)
+            run.compare(name)
             checks.check(
                 run.figures.open_containers == containers,
                 f'{name}: {containers} gates are open',

@@ -14,7 +14,7 @@ import pytest
 from harness.checks import Checks
 from harness.guest_options import KERNEL_PATH, SMALL_INITRD_PATH
 from harness.l2 import L2Error, wait_until
-from harness.linux_run import LinuxOptions, Opener, Remaps, linux_run
+from harness.linux_run import LinuxOptions, Opener, linux_run
 from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD, HOST,
                                     SETTLE_TIMEOUT, Workload)
 from harness.program import MIB
@@ -106,9 +106,9 @@ def memory_pressure(load: Workload) -> None:
     load.guest.check('umount /run/fill')
 
 
-def check_shared_again(load: Workload, remaps: Remaps) -> None:
+def check_shared_again(load: Workload) -> None:
     """Check that the guest shares as much as after its first boot."""
-    load.run.compare('after the start of a kernel', remaps)
+    load.run.compare('after the start of a kernel')
     size, expected = load.run.figures.shared_bytes, load.run.booted_bytes
     load.checks.check(
         abs(size - expected) <= _BOOT_DIFFERENCE,
@@ -120,7 +120,7 @@ def reboot(load: Workload) -> None:
     """The loader makes all memory private again after a reset."""
     load.guest.send('reboot -f')
     load.guest.wait_boot()
-    check_shared_again(load, Remaps.NONE)
+    check_shared_again(load)
     load.set_up_network()
     load.transfer('after a reboot')
     load.write_and_verify(DISK, '--direct=1')
@@ -138,8 +138,7 @@ def kexec(load: Workload) -> None:
         'kexec --load kernel --initrd=initrd --reuse-cmdline')
     load.guest.send('kexec --exec')
     load.guest.wait_boot()
-    # QEMU converts in pieces that do not end where extents end
-    check_shared_again(load, Remaps.SPLITS)
+    check_shared_again(load)
     load.set_up_network()
     load.transfer('after kexec')
     after = load.guest.check(f'dd if={DISK} bs=1M count=8 2>/dev/null | '
@@ -151,11 +150,6 @@ def kexec(load: Workload) -> None:
 PARTS: tuple[Callable[[Workload], None], ...] = (
     disk, network, controller_reset, rebinding, rings, hot_plug,
     memory_pressure, reboot, kexec)
-
-
-# A driver that is removed takes back single pages, which the layout may have
-# joined when they were shared before the device was enabled.
-SPLITTING = (hot_plug,)
 
 # Number of vCPUs, network card, and arguments for the kernel. The second guest
 # starts with bounce buffers of 2 MiB, and allocates more as it needs them.
@@ -176,8 +170,7 @@ def test_lives(machines: Machines, backend: str, cpus: int, card: str,
         load.set_up_peer()
         for part in PARTS:
             part(load)
-            run.compare(part.__name__.replace('_', ' '),
-                        Remaps.SPLITS if part in SPLITTING else Remaps.NONE)
+            run.compare(part.__name__.replace('_', ' '))
 
 
 def test_file_descriptors_for_iommufd(machines: Machines, tmp_path: Path,

@@ -122,7 +122,7 @@ def set_up(run: LinuxRun, checks: Checks) -> Workload:
     load = Workload(run, checks)
     load.set_up_peer()
     load.set_up_network()
-    run.compare('before conversions', Remaps.SPLITS)
+    run.compare('before conversions')
     return load
 
 

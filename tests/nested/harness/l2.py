@@ -7,6 +7,7 @@ import select
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,7 +222,9 @@ class L2Machine:
 
     def disconnect(self) -> None:
         if self._qmp:
-            self._qmp.close()
+            # The level 1 machine may have ended
+            with suppress(EOFError, OSError):
+                self._qmp.close()
             self._qmp = None
 
     def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:

@@ -27,16 +27,25 @@ class LineSocket:
             left = max(0.0, end - time.monotonic())
             if not select.select([self._sock], [], [], left)[0]:
                 return None
-            data = self._sock.recv(1 << 16)
+            try:
+                data = self._sock.recv(1 << 16)
+            except OSError as error:
+                raise self._closed() from error
             if not data:
-                raise L1Error(f'the {self._name} line was closed: the '
-                              'level 1 machine has ended')
+                raise self._closed()
             self._data += data
         line, _, self._data = self._data.partition(b'\n')
         return line.decode(errors='replace').rstrip('\r')
 
     def write_line(self, line: str) -> None:
-        self._sock.sendall(line.encode() + b'\n')
+        try:
+            self._sock.sendall(line.encode() + b'\n')
+        except OSError as error:
+            raise self._closed() from error
+
+    def _closed(self) -> L1Error:
+        return L1Error(f'the {self._name} line was closed: the level 1 '
+                       'machine has ended')
 
 
 class StreamReader(threading.Thread):

@@ -146,8 +146,8 @@ class Remaps(Enum):
     """Whether memory that stays shared may be unmapped for a moment."""
 
     NONE = 'none'
-    # The guest may make a part of an extent private, which splits the extent
-    # unless mappings are cut
+    # The guest takes back parts of what it shared in one request, which splits
+    # extents unless mappings are cut
     SPLITS = 'splits'
 
 
