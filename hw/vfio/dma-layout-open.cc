@@ -137,11 +137,31 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
 }
 
 /*
- * Map an extent, except for pages that the kernel refuses; these are missing.
- * Returns an error for lack of resources.
+ * Join an extent that the kernel refuses with the rest of its stream, in a
+ * large block, because the kernel may refuse much of it.
  */
-int DmaLayout::map_extent(Iterator it, unsigned &nprobes)
+DmaLayout::Iterator DmaLayout::join_stream(Iterator it)
 {
+    const uint64_t block = it->first / DmaBudget::kLargeBlock;
+    Iterator end = std::next(it);
+
+    while (extents_.is_seam(end) && end->second.joined &&
+           !missing_.is_refused(end->first) &&
+           DmaExtentMap::last_of(*end) / DmaBudget::kLargeBlock == block) {
+        ++end;
+    }
+    return std::next(it) == end || budget_.is_fixed() ? it
+                                                      : extents_.join(it, end);
+}
+
+/*
+ * Map an extent, except for pages that the kernel refuses; these are missing.
+ * Sets @last to the last byte that this was tried for.  Returns an error for
+ * lack of resources.
+ */
+int DmaLayout::map_extent(Iterator it, uint64_t &last, unsigned &nprobes)
+{
+    last = DmaExtentMap::last_of(*it);
     if (missing_.is_put_off(it->first)) {
         set_missing(it, 0);
         return 0;
@@ -161,6 +181,8 @@ int DmaLayout::map_extent(Iterator it, unsigned &nprobes)
         set_missing(it, ret);
         return 0;
     }
+    it = join_stream(it);
+    last = DmaExtentMap::last_of(*it);
     return map_parts(it, ret, nprobes);
 }
 
@@ -175,13 +197,13 @@ int DmaLayout::map_all()
     int ret = 0;
 
     while (it != extents_.end() && !ret) {
-        const uint64_t last = DmaExtentMap::last_of(*it);
+        uint64_t last;
 
         if (it->second.mapped) {
             ++it;
             continue;
         }
-        ret = map_extent(it, nprobes);
+        ret = map_extent(it, last, nprobes);
         it = extents_.upper_bound(last);
     }
     return ret;

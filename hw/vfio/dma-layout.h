@@ -61,9 +61,10 @@
  * Memory that the kernel refuses to map for another reason, such as an address
  * beyond the IOMMU's width or memory that cannot be pinned, is missing and does
  * not prevent other memory from being mapped: an extent that contains such
- * memory is cut around it, as precisely as 1024 calls allow.  It is tried again
- * immediately, and then after 1, 2, 4 and so on changes of the layout, at most
- * 65536, even if the gate closes and opens in between.
+ * memory is cut around it, as precisely as 1024 calls allow, together with the
+ * rest of its stream, whose mapped parts can then be larger than a block.  It
+ * is tried again immediately, and then after 1, 2, 4 and so on changes of the
+ * layout, at most 65536, even if the gate closes and opens in between.
  *
  * If the kernel fails to unmap a range, which it never should, the range is
  * stuck: discarded, but still mapped, and kept in extents_.  Unmapping it is
@@ -238,7 +239,8 @@ private:
     int map_front(Iterator &it, uint64_t size);
     int skip_refused(Iterator &it, int &err, unsigned &nprobes);
     int map_parts(Iterator it, int err, unsigned &nprobes);
-    int map_extent(Iterator it, unsigned &nprobes);
+    Iterator join_stream(Iterator it);
+    int map_extent(Iterator it, uint64_t &last, unsigned &nprobes);
     int map_all();
     int try_open();
 

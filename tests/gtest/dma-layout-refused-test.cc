@@ -95,9 +95,8 @@ TEST_P(DmaLayoutOf, OpenMissesTheRestOfTheMemory)
     EXPECT_EQ(rig.stats().mapped_size, kThere);
     EXPECT_EQ(rig.stats().missing_size, 512 * kMiB - kThere);
     EXPECT_FALSE(rig.layout().extents().at(kThere).mapped);
-    /* One call for each of the extents, and the limit of those to search */
-    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MISSING), 226u);
-    EXPECT_LE(rig.stats().failures, 226 + 1024u + 16);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MISSING), 1u);
+    EXPECT_LT(rig.stats().failures, 50u);
 }
 
 /* The number of failed calls is bounded, even if many pages are refused. */
@@ -111,7 +110,7 @@ TEST_P(DmaLayoutOf, OpenMakesABoundedNumberOfCalls)
     EXPECT_EQ(rig.populate(0, 2 * kPieces * kPage), 0);
     EXPECT_EQ(rig.open(), 0);
     EXPECT_GT(rig.stats().mapped_size, 0u);
-    EXPECT_LE(rig.stats().failures, 16 + 1024u + 16);
+    EXPECT_LE(rig.stats().failures, 1050u);
 
     /* The search is not repeated each time a guest opens the gate. */
     const uint64_t failures = rig.stats().failures;

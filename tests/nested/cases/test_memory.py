@@ -74,6 +74,7 @@ _FLIP = '''
 _PROGRAM = '''
 memory 16M+{size}M
 backing {backing}
+disturbs splits
 let AREA = 16M
 let SIZE = {size}M
 master on

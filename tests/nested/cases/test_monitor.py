@@ -35,6 +35,7 @@ _COLUMNS = 80
 
 _LOOK = '''
 memory 256M
+disturbs splits
 let AREA = 64M
 share AREA 8M
 sync

@@ -44,6 +44,7 @@ _PORT = 'port0'
 _HEAD = """\
 memory 512M blocks 2
 cpus 4
+disturbs splits
 let BORDER = 256M
 let COMB = 64M
 let PAIRS = 72M
