@@ -90,10 +90,10 @@ int DmaLayout::skip_refused(Iterator &it, int &err, unsigned &nprobes)
 
 /*
  * Map the parts of an extent that the kernel does not refuse.  Mapping it as a
- * whole failed with @err.  Find the first refused page by bisection.  Returns
- * an error for lack of resources.
+ * whole failed with @err.  Find the first refused page by bisection.  Moves @it
+ * to the extent after it.  Returns an error for lack of resources.
  */
-int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
+int DmaLayout::map_parts(Iterator &it, int err, unsigned &nprobes)
 {
     const uint64_t last = DmaExtentMap::last_of(*it);
     /* Number of bytes that contain a refused page. */
@@ -105,6 +105,7 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
 
         if (!nprobes || room() < 2) {
             set_missing(it, err);
+            ++it;
             return 0;
         }
         if (bad && bad <= kPage && is_tried) {
@@ -142,28 +143,28 @@ int DmaLayout::map_parts(Iterator it, int err, unsigned &nprobes)
  */
 DmaLayout::Iterator DmaLayout::join_stream(Iterator it)
 {
-    const uint64_t block = it->first / DmaBudget::kLargeBlock;
-    Iterator end = std::next(it);
+    const MergeRule rule = {DmaBudget::kLargeBlock, true, false};
+    const uint64_t iova = it->first;
+    const Iterator end = std::find_if(
+        std::next(it), end_of_run(it, rule, UINT64_MAX),
+        [this](const auto &entry) { return missing_.is_refused(entry.first); });
 
-    while (extents_.is_seam(end) && end->second.joined &&
-           !missing_.is_refused(end->first) &&
-           DmaExtentMap::last_of(*end) / DmaBudget::kLargeBlock == block) {
-        ++end;
+    if (std::next(it) == end || budget_.is_fixed()) {
+        return it;
     }
-    return std::next(it) == end || budget_.is_fixed() ? it
-                                                      : extents_.join(it, end);
+    merge(it, end);
+    return extents_.find(iova);
 }
 
 /*
  * Map an extent, except for pages that the kernel refuses; these are missing.
- * Sets @last to the last byte that this was tried for.  Returns an error for
- * lack of resources.
+ * Moves @it to the extent after it.  Returns an error for lack of resources.
  */
-int DmaLayout::map_extent(Iterator it, uint64_t &last, unsigned &nprobes)
+int DmaLayout::map_extent(Iterator &it, unsigned &nprobes)
 {
-    last = DmaExtentMap::last_of(*it);
     if (missing_.is_put_off(it->first)) {
         set_missing(it, 0);
+        ++it;
         return 0;
     }
 
@@ -172,6 +173,7 @@ int DmaLayout::map_extent(Iterator it, uint64_t &last, unsigned &nprobes)
     if (!ret) {
         missing_.remove(it->first);
         extents_.mark_mapped(it);
+        ++it;
         return 0;
     }
     if (DmaMissing::is_shortage(ret)) {
@@ -179,10 +181,10 @@ int DmaLayout::map_extent(Iterator it, uint64_t &last, unsigned &nprobes)
     }
     if (missing_.is_refused(it->first)) {
         set_missing(it, ret);
+        ++it;
         return 0;
     }
     it = join_stream(it);
-    last = DmaExtentMap::last_of(*it);
     return map_parts(it, ret, nprobes);
 }
 
@@ -197,14 +199,11 @@ int DmaLayout::map_all()
     int ret = 0;
 
     while (it != extents_.end() && !ret) {
-        uint64_t last;
-
         if (it->second.mapped) {
             ++it;
-            continue;
+        } else {
+            ret = map_extent(it, nprobes);
         }
-        ret = map_extent(it, last, nprobes);
-        it = extents_.upper_bound(last);
     }
     return ret;
 }

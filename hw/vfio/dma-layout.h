@@ -238,9 +238,9 @@ private:
     Iterator divide(Iterator it, uint64_t size);
     int map_front(Iterator &it, uint64_t size);
     int skip_refused(Iterator &it, int &err, unsigned &nprobes);
-    int map_parts(Iterator it, int err, unsigned &nprobes);
+    int map_parts(Iterator &it, int err, unsigned &nprobes);
     Iterator join_stream(Iterator it);
-    int map_extent(Iterator it, uint64_t &last, unsigned &nprobes);
+    int map_extent(Iterator &it, unsigned &nprobes);
     int map_all();
     int try_open();
 

@@ -15,6 +15,7 @@ namespace {
 
 using shared_dma::DmaLayoutOf;
 using shared_dma::IommuKind;
+using shared_dma::rig::Memory;
 using shared_dma::rig::Rig;
 using shared_dma::rig::kGiB;
 using shared_dma::rig::kLarge;
@@ -99,6 +100,34 @@ TEST(DmaLayoutFailures, MergingThatFailsKeepsTheParts)
         EXPECT_EQ(rig.populate(kTiB, kPage), 0);
         EXPECT_EQ(rig.stats().missing_size, 0u);
     }
+}
+
+/*
+ * A merge fails, and makes the neighbour of an extent missing that the kernel
+ * then refuses.
+ */
+TEST(DmaLayoutFailures, OpenThatRefusesTheNeighbourOfAFailedMerge)
+{
+    Rig rig(IommuKind::kType1v2, 16);
+
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.populate(0, 4 * kMiB), 0);
+    EXPECT_EQ(rig.populate(kGiB, 8 * kMiB), 0);
+    EXPECT_EQ(rig.size(), 6u);
+    rig.close();
+    EXPECT_EQ(rig.discard(kGiB, kPage), 0);
+    rig.model().add_memory(Memory().offset, kGiB + 3 * kPage, true);
+    rig.model().add_memory(Memory().offset + kGiB + 4 * kPage, kGiB, true);
+    /*
+     * The 1st call finds no free entry, the 2nd maps the merged extent at 0,
+     * the 3rd and 4th the merged extent behind 1 GiB and the first of its
+     * parts.  Then the kernel refuses the extent of the 1st call.
+     */
+    rig.model().fail_map(1, ENOSPC);
+    rig.refuse_maps(ENOMEM, 3, 2);
+    EXPECT_EQ(rig.open(), 0);
+    EXPECT_EQ(rig.count_events(DMA_LAYOUT_MERGE), 1u);
+    EXPECT_EQ(rig.stats().missing_size, kPage);
 }
 
 /* The merged extent and its first part fail, so the gate stays closed. */

@@ -19,6 +19,7 @@ from harness.linux_holes import HOLE_ARGUMENTS, Converter, Converters
 from harness.linux_run import LinuxOptions, LinuxRun, Remaps, linux_run
 from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD, FIO_STATUS,
                                     SETTLE_TIMEOUT, Workload)
+from harness.program_run import SPLIT_REPORT
 from harness.session import Machines
 
 # The last vCPU converts memory
@@ -35,9 +36,6 @@ _PLUGS = 2
 
 # The exit status of a download in the background
 _DOWNLOADED = '/run/downloaded'
-
-# QEMU's report that a split disturbed DMA
-_REPORT = 'the guest took back a part of it'
 
 # Time limits in seconds for a download that loses data, and for both devices
 _DOWNLOAD_TIMEOUT = 60
@@ -186,7 +184,7 @@ def test_splits(machines: Machines, backend: str, device_options: str,
             run.figures.splits > 0 and remapped > 0,
             'splits unmap memory that stays shared',
             f'{run.figures.splits} splits, {remapped} bytes unmapped')
-        reports = run.guest.l2.stderr().count(_REPORT)
+        reports = run.guest.l2.stderr().count(SPLIT_REPORT)
         checks.check(reports == 1, 'QEMU reports splits once',
                      f'{reports} reports')
         devices = {sid for sid, _, _ in faults}

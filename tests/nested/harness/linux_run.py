@@ -147,7 +147,7 @@ class Remaps(Enum):
 
     NONE = 'none'
     # The guest takes back parts of what it shared in one request, which splits
-    # extents unless mappings are cut
+    # extents
     SPLITS = 'splits'
 
 
@@ -240,8 +240,6 @@ class LinuxRun:
         layouts = self.guest.l2.layouts()
         self._compare_maps(name, shared, layouts)
         self._compare_layouts(name, layouts)
-        if all(layout.cutting for layout in layouts):
-            remaps = Remaps.NONE
         remapped = self._compare_remaps(name, remaps)
         self._compare_manager(name, shared)
         self._check_problems(name)

@@ -63,6 +63,8 @@ _EXPECTED_WORDS = re.compile(
     # Emulated devices with invalid queues
     r'qemu: (?:Guest moved used index|Guest says index |'
     r'Virtqueue size exceeded|virtio: |virtio-blk |virtio-net )')
+# QEMU's report that a split disturbed DMA
+SPLIT_REPORT = 'the guest took back a part of it'
 # Maximum number of lines that QEMU may print
 _MAX_LINES = 100
 
@@ -244,7 +246,7 @@ class ProgramRun:
         """Check what disturbed DMA, and that QEMU reported each kind once."""
         disturbs = self.program.machine.disturbs
         for kind, count, reason in (
-                ('splits', layout.splits, 'the guest took back a part of it'),
+                ('splits', layout.splits, SPLIT_REPORT),
                 ('merges', layout.merges, 'no IOMMU mapping was left')):
             wanted = not layout.cutting and kind in disturbs
             self.checks.check(
@@ -533,9 +535,10 @@ class ProgramRun:
         status = l2.wait_exit()
         self.checks.check(status == 0, 'QEMU quits on request',
                           f'status {status}\n{l2.stderr()}')
-        said = l2.stderr().splitlines()
+        stderr = l2.stderr()
+        said = stderr.splitlines()
         if layout and not self.program.machine.is_plain:
-            self._check_disturbances(layout, l2.stderr())
+            self._check_disturbances(layout, stderr)
         self.checks.check(len(said) <= self.max_lines,
                           f'QEMU printed at most {self.max_lines} lines',
                           f'{len(said)} lines; the first ones are:\n' +
