@@ -3,6 +3,7 @@
 """The level 2 machine: the guest with private memory under test."""
 
 import importlib
+import re
 import select
 import shlex
 import time
@@ -242,12 +243,34 @@ class L2Machine:
                 pages.add(int(first, 16), int(end, 16))
         return pages
 
-    def threads(self) -> str:
-        """Return the state of QEMU's threads, to diagnose a hang."""
+    def _threads(self) -> str:
+        """Return the state of QEMU's threads."""
         return self._l1.run(
             f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
             'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
+
+    def _vcpus(self) -> str:
+        """Return some registers and statistics of each vCPU."""
+        registers = [line for line in self.hmp('info registers -a').split('\n')
+                     if re.match(r'CPU#|RIP|EIP|CS |CR0', line)]
+        statistics = [
+            ', '.join(f"{stat['name']} {stat['value']}"
+                      for stat in result['stats']
+                      if isinstance(stat['value'], int) and stat['value'])
+            for result in self.execute('query-stats', {'target': 'vcpu'})]
+        return '\n'.join(registers + statistics)
+
+    def diagnosis(self) -> str:
+        """Return what shows why the guest does not make progress."""
+        parts = [self.stderr(), self._threads()]
+        if self.is_connected:
+            try:
+                # Counters that have not changed show what does not happen
+                parts += [self._vcpus(), self._vcpus()]
+            except L2Error as error:
+                parts.append(str(error))
+        return '\n'.join(parts)
 
     def plugged_size(self) -> int:
         """Return the plugged size of the virtio-mem device."""

@@ -439,7 +439,7 @@ def linux_run(machines: Machines, options: LinuxOptions, folder: Path,
         run.compare_end()
     except L2Error as error:
         checks.check(False, 'QEMU and the guest work',
-                     f'{error}\n{guest.l2.stderr()}')
+                     f'{error}\n{guest.l2.diagnosis()}')
         guest.l2.kill()
     finally:
         guest.l2.disconnect()

@@ -137,6 +137,7 @@ class ProgramRun:
         self._trace: TraceFollower | None = None
         self._sid = 0
         self.deadline = 0.0
+        self._last_line = ''
         self._has_managers = True
         # Whether kernel-edge traces what QEMU does with private memory
         self._watches_edge = (
@@ -418,13 +419,15 @@ class ProgramRun:
         while True:
             line = l2.serial.read_line(_ALIVE_INTERVAL)
             if line is not None:
+                self._last_line = line
                 if self.options.verbose:
                     self.checks.comment(f'guest: {line}')
                 return line
             if l2.exit_status() is not None:
                 raise L2Error(f'QEMU ended with status {l2.exit_status()}')
             if time.monotonic() > self.deadline:
-                raise L2Error('the guest does not finish: time is up')
+                raise L2Error('the guest does not finish: time is up; its '
+                              f'last line is "{self._last_line}"')
 
     def _expect(self, l2: L2Machine, event: Event) -> list[str]:
         """Wait for the report of an event, and return its words."""
@@ -612,7 +615,7 @@ class ProgramRun:
             self._quit(l2)
         except (L2Error, OSError) as error:
             self.checks.check(False, 'the level 2 machine works',
-                              f'{error}\n{l2.stderr()}\n{l2.threads()}')
+                              f'{error}\n{l2.diagnosis()}')
             l2.kill()
             l2.wait_exit()
         finally:

@@ -205,7 +205,7 @@ def running(l2: L2Machine, checks: Checks, name: str) -> Iterator[None]:
         yield
     except L2Error as error:
         checks.check(False, f'{name}: QEMU and the guest execute the test',
-                     f'{error}\n{l2.stderr()}')
+                     f'{error}\n{l2.diagnosis()}')
         l2.kill()
     finally:
         l2.disconnect()
