@@ -244,11 +244,14 @@ class L2Machine:
         return pages
 
     def _threads(self) -> str:
-        """Return the state of QEMU's threads."""
+        """Return the state of QEMU's threads, and counters of interrupts."""
         return self._l1.run(
             f'cd /proc/$(cat {PID_PATH})/task 2>/dev/null && for t in *; do '
             'echo "$t $(cat $t/comm): $(grep State $t/status), '
-            'in $(cat $t/wchan), system call $(cat $t/syscall)"; done')[1]
+            'in $(cat $t/wchan), system call $(cat $t/syscall), '
+            "user, system time and CPU: $(sed 's/.*) //' $t/stat | "
+            'cut -d" " -f12,13,37)"; done; grep -E "CPU|LOC|RES" '
+            '/proc/interrupts')[1]
 
     def _vcpus(self) -> str:
         """Return some registers and statistics of each vCPU."""
@@ -267,7 +270,7 @@ class L2Machine:
         if self.is_connected:
             try:
                 # Counters that have not changed show what does not happen
-                parts += [self._vcpus(), self._vcpus()]
+                parts += [self._vcpus(), self._threads(), self._vcpus()]
             except L2Error as error:
                 parts.append(str(error))
         return '\n'.join(parts)
