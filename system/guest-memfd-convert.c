@@ -15,44 +15,23 @@
 static int guest_memfd_discard_run(GuestMemfdManager *gmm, uint64_t offset,
                                    uint64_t size, void *opaque)
 {
-    RamDiscardListener *rdl;
-
     trace_guest_memfd_discard(memory_region_name(gmm->mr), offset, size);
-    QLIST_FOREACH(rdl, &gmm->listeners, next) {
-        guest_memfd_listener_discard(rdl, offset, size);
-    }
+    guest_memfd_notify_discard(gmm, offset, size);
     return 0;
 }
 
-/*
- * Populate a run for all listeners, or for none if one of them fails.  @opaque
- * points to the end of what has been populated.
- */
+/* Populate a run.  @opaque points to the end of what has been populated. */
 static int guest_memfd_populate_run(GuestMemfdManager *gmm, uint64_t offset,
                                     uint64_t size, void *opaque)
 {
     uint64_t *end = opaque;
-    RamDiscardListener *rdl, *populated;
-    int ret = 0;
+    int ret = guest_memfd_notify_populate(gmm, offset, size);
 
-    QLIST_FOREACH(rdl, &gmm->listeners, next) {
-        ret = guest_memfd_listener_populate(rdl, offset, size);
-        if (ret) {
-            break;
-        }
-    }
     trace_guest_memfd_populate(memory_region_name(gmm->mr), offset, size, ret);
-    if (ret) {
-        QLIST_FOREACH(populated, &gmm->listeners, next) {
-            if (populated == rdl) {
-                break;
-            }
-            guest_memfd_listener_discard(populated, offset, size);
-        }
-        return ret;
+    if (!ret) {
+        *end = offset + size;
     }
-    *end = offset + size;
-    return 0;
+    return ret;
 }
 
 /*

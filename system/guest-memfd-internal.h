@@ -69,10 +69,15 @@ int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
                              uint64_t size, PageState state,
                              GuestMemfdRunFn fn, void *opaque);
 
-/* Notify a listener of the part of a range that is in its section. */
-int guest_memfd_listener_populate(RamDiscardListener *rdl, uint64_t offset,
-                                  uint64_t size);
-void guest_memfd_listener_discard(RamDiscardListener *rdl, uint64_t offset,
-                                  uint64_t size);
+/* Notify all listeners that a range is discarded. */
+void guest_memfd_notify_discard(GuestMemfdManager *gmm, uint64_t offset,
+                                uint64_t size);
+
+/*
+ * Notify all listeners that a range is populated.  If one of them fails, those
+ * before it are notified of a discard, and its error is returned.
+ */
+int guest_memfd_notify_populate(GuestMemfdManager *gmm, uint64_t offset,
+                                uint64_t size);
 
 #endif

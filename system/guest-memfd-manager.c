@@ -56,8 +56,9 @@ static bool guest_memfd_intersect(MemoryRegionSection *section,
     return true;
 }
 
-void guest_memfd_listener_discard(RamDiscardListener *rdl, uint64_t offset,
-                                  uint64_t size)
+/* Notify a listener of the part of a range that is in its section. */
+static void guest_memfd_listener_discard(RamDiscardListener *rdl,
+                                         uint64_t offset, uint64_t size)
 {
     MemoryRegionSection section = *rdl->section;
 
@@ -66,13 +67,45 @@ void guest_memfd_listener_discard(RamDiscardListener *rdl, uint64_t offset,
     }
 }
 
-int guest_memfd_listener_populate(RamDiscardListener *rdl, uint64_t offset,
-                                  uint64_t size)
+static int guest_memfd_listener_populate(RamDiscardListener *rdl,
+                                         uint64_t offset, uint64_t size)
 {
     MemoryRegionSection section = *rdl->section;
 
     if (guest_memfd_intersect(&section, offset, size)) {
         return rdl->notify_populate(rdl, &section);
+    }
+    return 0;
+}
+
+void guest_memfd_notify_discard(GuestMemfdManager *gmm, uint64_t offset,
+                                uint64_t size)
+{
+    RamDiscardListener *rdl;
+
+    QLIST_FOREACH(rdl, &gmm->listeners, next) {
+        guest_memfd_listener_discard(rdl, offset, size);
+    }
+}
+
+int guest_memfd_notify_populate(GuestMemfdManager *gmm, uint64_t offset,
+                                uint64_t size)
+{
+    RamDiscardListener *rdl, *populated;
+
+    QLIST_FOREACH(rdl, &gmm->listeners, next) {
+        int ret = guest_memfd_listener_populate(rdl, offset, size);
+
+        if (!ret) {
+            continue;
+        }
+        QLIST_FOREACH(populated, &gmm->listeners, next) {
+            if (populated == rdl) {
+                break;
+            }
+            guest_memfd_listener_discard(populated, offset, size);
+        }
+        return ret;
     }
     return 0;
 }
