@@ -59,7 +59,7 @@ sync
 
 # Two vCPUs repeat failing requests as fast as they can.
 parallel 2
-    repeat 300
+    repeat 100
         share LARGE+cpu*32M 16M expect ENOMEM
     end
 end
