@@ -38,9 +38,13 @@ int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
     return 0;
 }
 
-/* Clip a section to a range.  Returns false if they do not overlap. */
-static bool guest_memfd_intersect(MemoryRegionSection *section,
-                                  uint64_t offset, uint64_t size)
+/*
+ * Store in @part the part of a section that is in a range.  Returns false if
+ * they do not overlap.
+ */
+static bool guest_memfd_intersect(const MemoryRegionSection *section,
+                                  uint64_t offset, uint64_t size,
+                                  MemoryRegionSection *part)
 {
     const uint64_t start = MAX(section->offset_within_region, offset);
     const uint64_t end = MIN(section->offset_within_region +
@@ -49,10 +53,10 @@ static bool guest_memfd_intersect(MemoryRegionSection *section,
     if (start >= end) {
         return false;
     }
-    section->offset_within_address_space += start -
-                                            section->offset_within_region;
-    section->offset_within_region = start;
-    section->size = int128_make64(end - start);
+    *part = *section;
+    part->offset_within_address_space += start - section->offset_within_region;
+    part->offset_within_region = start;
+    part->size = int128_make64(end - start);
     return true;
 }
 
@@ -60,20 +64,20 @@ static bool guest_memfd_intersect(MemoryRegionSection *section,
 static void guest_memfd_listener_discard(RamDiscardListener *rdl,
                                          uint64_t offset, uint64_t size)
 {
-    MemoryRegionSection section = *rdl->section;
+    MemoryRegionSection part;
 
-    if (guest_memfd_intersect(&section, offset, size)) {
-        rdl->notify_discard(rdl, &section);
+    if (guest_memfd_intersect(rdl->section, offset, size, &part)) {
+        rdl->notify_discard(rdl, &part);
     }
 }
 
 static int guest_memfd_listener_populate(RamDiscardListener *rdl,
                                          uint64_t offset, uint64_t size)
 {
-    MemoryRegionSection section = *rdl->section;
+    MemoryRegionSection part;
 
-    if (guest_memfd_intersect(&section, offset, size)) {
-        return rdl->notify_populate(rdl, &section);
+    if (guest_memfd_intersect(rdl->section, offset, size, &part)) {
+        return rdl->notify_populate(rdl, &part);
     }
     return 0;
 }
@@ -194,15 +198,15 @@ static int guest_memfd_replay_run(GuestMemfdManager *gmm, uint64_t offset,
                                   uint64_t size, void *opaque)
 {
     GuestMemfdReplay *replay = opaque;
-    MemoryRegionSection section = *replay->section;
+    MemoryRegionSection part;
 
-    if (!guest_memfd_intersect(&section, offset, size)) {
+    if (!guest_memfd_intersect(replay->section, offset, size, &part)) {
         return 0;
     }
     if (replay->populate) {
-        return replay->populate(&section, replay->opaque);
+        return replay->populate(&part, replay->opaque);
     }
-    replay->discard(&section, replay->opaque);
+    replay->discard(&part, replay->opaque);
     return 0;
 }
 

@@ -40,8 +40,9 @@ public:
      */
     static constexpr uint64_t kSplitReserve = 64;
     /*
-     * Maximum number of extents if the kernel sets no limit.  Each takes about
-     * 100 bytes of QEMU's memory and 450 of the kernel's, together half a GiB.
+     * Maximum number of extents if the kernel sets no limit.  Each takes 64
+     * bytes of QEMU's memory and about 450 of the kernel's, together half a
+     * GiB.
      */
     static constexpr uint64_t kMaxExtents = UINT64_C(1) << 20;
     /* Larger than any extent, unless it crosses the middle of all IOVAs */

@@ -24,7 +24,14 @@ unsigned order_of(uint64_t size)
 
 void DmaExtentSizes::add(uint64_t size)
 {
-    counts_[size]++;
+    const auto first = counts_.begin();
+
+    /* Most extents are single pages. */
+    if (first != counts_.end() && first->first == size) {
+        first->second++;
+    } else {
+        counts_[size]++;
+    }
     by_order_[order_of(size)]++;
 }
 
@@ -79,7 +86,11 @@ DmaExtentMap::Iterator DmaExtentMap::insert_before(Iterator after,
                                                    uint64_t iova,
                                                    const DmaExtent &extent)
 {
+    const bool joins_before =
+        after != extents_.begin() && can_join(*std::prev(after), iova, extent);
     const Iterator it = extents_.emplace_hint(after, iova, extent);
+    const bool joins_after =
+        after != extents_.end() && can_join(*it, after->first, after->second);
 
     settle();
     sizes_.add(extent.size);
@@ -87,9 +98,7 @@ DmaExtentMap::Iterator DmaExtentMap::insert_before(Iterator after,
     if (extent.mapped) {
         count_mapped(extent, true);
     }
-    nseams_[extent.mapped] += is_seam(it);
-    nseams_[extent.mapped] +=
-        after != extents_.end() && can_join(*it, after->first, after->second);
+    nseams_[extent.mapped] += joins_before + joins_after;
     return it;
 }
 

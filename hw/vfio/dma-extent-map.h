@@ -8,7 +8,7 @@
  * merged.  It maps nothing itself; hw/vfio/dma-layout.h has the policy.
  *
  * Each change takes O(log n) for n extents, and so does finding one; reading a
- * counter takes constant time.  An extent takes about 100 bytes.
+ * counter takes constant time.  An extent takes 64 bytes.
  */
 
 #ifndef HW_VFIO_DMA_EXTENT_MAP_H
@@ -17,10 +17,14 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <iterator>
 #include <map>
 #include <optional>
 #include <span>
+#include <utility>
+
+#include "dma-node-pool.h"
 
 extern "C" {
 #include "hw/vfio/dma-layout-c.h"
@@ -61,7 +65,9 @@ private:
 
 class DmaExtentMap {
 public:
-    using Extents = std::map<uint64_t, DmaExtent>;
+    using Extents =
+        std::map<uint64_t, DmaExtent, std::less<uint64_t>,
+                 DmaNodeAllocator<std::pair<const uint64_t, DmaExtent>>>;
     using Entry = Extents::value_type;
     /* Valid until its extent is erased.  Extents change by functions only. */
     using Iterator = Extents::const_iterator;

@@ -159,19 +159,10 @@ void DmaLayout::ask_for_limit()
         left == DMA_LAYOUT_NO_LIMIT ? left : extents_.nmapped() + left);
 }
 
-uint64_t DmaLayout::block_size() const
+void DmaLayout::report_pressure(unsigned level)
 {
-    return budget_.block_size(extents_.size());
-}
-
-void DmaLayout::report_pressure()
-{
-    const unsigned level = budget_.pressure(extents_.size());
-
-    if (level != reported_pressure_) {
-        reported_pressure_ = level;
-        event(DMA_LAYOUT_PRESSURE, 0, block_size(), extents_.size());
-    }
+    reported_pressure_ = level;
+    event(DMA_LAYOUT_PRESSURE, 0, block_size(), extents_.size());
 }
 
 /* Missing extents */
@@ -256,21 +247,49 @@ bool DmaLayout::extend_tail(uint64_t iova, const DmaExtent &like)
 }
 
 /*
- * Record a small request behind the last one, if nothing is in its way.
- * Returns whether it was recorded.
+ * Whether a request begins behind the last one, and overlaps nothing.  Nothing
+ * is stuck then.
  */
-bool DmaLayout::append_to_tail(uint64_t iova, const DmaExtent &like)
+bool DmaLayout::follows_tail(uint64_t iova, uint64_t last) const
+{
+    return tail_ && last_of(*tail_->it) < iova && last <= tail_->free_last &&
+           stuck_.empty();
+}
+
+/*
+ * Whether a request is a small one that begins behind the last one, and becomes
+ * an extent of its own without consequences for others.
+ */
+bool DmaLayout::may_append(uint64_t iova, const DmaExtent &like) const
 {
     const uint64_t last = iova + (like.size - 1);
 
-    if (!tail_ || last_of(*tail_->it) != iova - 1 || last > tail_->free_last ||
-        like.large || uses_cuts_ || !room() || !stuck_.empty() ||
-        count_blocks(iova, last, block_size()) > 1) {
-        return false;
+    return follows_tail(iova, last) && !like.large &&
+           (is_open() ? missing_.empty() : !uses_cuts_) && room() &&
+           count_blocks(iova, last, block_size()) == 1;
+}
+
+/* Add a request if may_append() allows it. */
+int DmaLayout::append(uint64_t iova, DmaExtent like)
+{
+    Iterator it = std::next(tail_->it);
+
+    like.joined = uses_cuts_ && last_of(*tail_->it) == iova - 1;
+
+    const uint64_t merges = merges_;
+    const int ret = add_one(iova, like, it);
+
+    if (ret || merges != merges_ || (is_open() && !missing_.empty())) {
+        tail_.reset();
+        if (is_open()) {
+            retry_missing();
+        }
+    } else {
+        tail_->it = it;
+        tail_->max_last = last_of(*it);
     }
-    tail_->it = extents_.insert_before(std::next(tail_->it), iova, like);
     report_pressure();
-    return true;
+    return ret;
 }
 
 /*
@@ -283,9 +302,6 @@ void DmaLayout::set_tail(Iterator it, uint64_t block)
     uint64_t free_last = UINT64_MAX;
     uint64_t max_last = last_of(*it) | (block - 1);
 
-    if (it->second.mapped) {
-        return;
-    }
     if (after != extents_.end()) {
         free_last = after->first - 1;
     }
@@ -314,11 +330,35 @@ uint64_t DmaLayout::extend(Iterator it, uint64_t size, uint64_t block)
 }
 
 /*
- * Add a range as at most @max extents, the first of which has the properties
- * of @like.  If one of them cannot be mapped, none is added.
+ * Add an extent in front of @it, and set @it to the new extent.  Returns the
+ * result of mapping it, if the gate is open; an error adds nothing.
+ */
+int DmaLayout::add_one(uint64_t iova, DmaExtent extent, Iterator &it)
+{
+    if (is_open()) {
+        const uint64_t count = extents_.size();
+        const int ret = map_or_make_room(iova, extent);
+
+        if (ret) {
+            return ret;
+        }
+        if (count != extents_.size()) {
+            /* @it may have been merged. */
+            it = extents_.lower_bound(iova);
+        }
+        extent.mapped = true;
+    }
+    it = extents_.insert_before(it, iova, extent);
+    return 0;
+}
+
+/*
+ * Add a range in front of @it, as at most @max extents, the first of which has
+ * the properties of @like, and set @it to the last one.  If one of them cannot
+ * be mapped, none is added.
  */
 int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
-                   uint64_t max)
+                   uint64_t max, Iterator &it)
 {
     uint64_t block = block_size();
     DmaExtent extent = like;
@@ -337,7 +377,7 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
         extent.vaddr = like.vaddr + (start - iova);
         extent.size = std::min(last, block_last) - start + 1;
 
-        const int ret = is_open() ? map_or_make_room(start, extent) : 0;
+        const int ret = add_one(start, extent, it);
 
         if (ret) {
             if (start != iova) {
@@ -345,13 +385,12 @@ int DmaLayout::add(uint64_t iova, uint64_t last, const DmaExtent &like,
             }
             return ret;
         }
-        extent.mapped = is_open();
-        extents_.insert(start, extent);
         if (block_last >= last) {
             return 0;
         }
         start = block_last + 1;
         extent.joined = like.large;
+        ++it;
     }
 }
 
@@ -365,6 +404,7 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
     const bool has_before =
         after != extents_.begin() && last_of(*std::prev(after)) == iova - 1;
     const bool continues = like.large && streams_.add(iova, last + 1);
+    Iterator it = after;
     uint64_t done = 0;
     int ret = 0;
 
@@ -373,45 +413,32 @@ int DmaLayout::add_request(uint64_t iova, uint64_t last, DmaExtent like,
     if (like.joined && !is_open() &&
         !missing_.is_refused(std::prev(after)->first) &&
         DmaExtentMap::can_join(*std::prev(after), iova, like)) {
-        done = extend(std::prev(after), like.size, block);
+        it = std::prev(after);
+        done = extend(it, like.size, block);
     }
     if (done < like.size) {
         like.vaddr += done;
-        ret = add(iova + done, last, like, budget_.share(extents_.size()));
+        it = after;
+        ret = add(iova + done, last, like, budget_.share(extents_.size()), it);
         if (ret && done) {
             discard_range(iova, iova + (done - 1));
         }
     }
-    if (!is_open() && !ret) {
-        set_tail(extents_.find(last), block);
-    } else if (is_open()) {
+    if (is_open() && !missing_.empty()) {
         retry_missing();
+    } else if (!ret) {
+        set_tail(it, block);
     }
     return ret;
 }
 
-int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
-                        DmaLayoutAccess access)
+/* Add a request, wherever it is. */
+int DmaLayout::populate_anywhere(uint64_t iova, const DmaExtent &like)
 {
-    const uint64_t last = iova + (size - 1);
+    const uint64_t last = iova + (like.size - 1);
+    bool is_free = follows_tail(iova, last);
+    Iterator after = is_free ? std::next(tail_->it) : extents_.end();
 
-    missing_.count_change();
-    if (!size || last < iova) {
-        return -EINVAL;
-    }
-
-    const DmaExtent like = {
-        .size = size,
-        .vaddr = vaddr,
-        .access = access,
-        .large = DmaStreams::is_large(size),
-        .joined = false,
-        .mapped = false,
-    };
-
-    if (extend_tail(iova, like) || append_to_tail(iova, like)) {
-        return 0;
-    }
     tail_.reset();
     retry_stuck();
 
@@ -424,19 +451,47 @@ int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
         retry_missing();
         /* If more are needed, use larger blocks instead. */
         make_room(std::min(blocks, kMergeBatch));
+        is_free = false;
     }
-
-    const Iterator after = extents_.lower_bound(iova);
-
-    if ((after != extents_.end() && after->first <= last) ||
-        (after != extents_.begin() && last_of(*std::prev(after)) >= iova)) {
-        return stuck_.overlaps(iova, last) ? -EBUSY : -EEXIST;
+    if (!is_free) {
+        after = extents_.lower_bound(iova);
+        if ((after != extents_.end() && after->first <= last) ||
+            (after != extents_.begin() && last_of(*std::prev(after)) >= iova)) {
+            return stuck_.overlaps(iova, last) ? -EBUSY : -EEXIST;
+        }
     }
 
     const int ret = add_request(iova, last, like, after, block);
 
     report_pressure();
     return ret;
+}
+
+int DmaLayout::populate(uint64_t iova, uint64_t size, uint64_t vaddr,
+                        DmaLayoutAccess access)
+{
+    missing_.count_change();
+    if (!size || iova + (size - 1) < iova) {
+        return -EINVAL;
+    }
+
+    const DmaExtent like = {
+        .size = size,
+        .vaddr = vaddr,
+        .access = access,
+        .large = DmaStreams::is_large(size),
+        .joined = false,
+        .mapped = false,
+    };
+
+    /* The first two take constant time, except for adding an extent. */
+    if (extend_tail(iova, like)) {
+        return 0;
+    }
+    if (may_append(iova, like)) {
+        return append(iova, like);
+    }
+    return populate_anywhere(iova, like);
 }
 
 /* Discarding */
@@ -673,8 +728,11 @@ int DmaLayout::set_extent_size(uint64_t extent_size)
         return -ENOSPC;
     }
     extents_ = {};
+
     for (const auto &[iova, extent] : old) {
-        add(iova, iova + (extent.size - 1), extent, room());
+        Iterator it = extents_.end();
+
+        add(iova, iova + (extent.size - 1), extent, room(), it);
     }
     return 0;
 }

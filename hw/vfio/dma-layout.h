@@ -84,7 +84,7 @@
  *
  * Cost, with n extents: O(log n) for a request, and for each extent that it
  * adds or removes; O(n) for a request that finds no entry left, and for opening
- * the gate.  An extent takes about 100 bytes.  If the kernel sets no limit, the
+ * the gate.  An extent takes 64 bytes.  If the kernel sets no limit, the
  * layout limits itself to 1048576 extents, except that there are as many
  * extents of a page's size, which users must ask for, as there are pages.
  *
@@ -166,10 +166,10 @@ private:
         kOne,
         kPowersOfTwo
     };
-    /* The extent of the last request, if it is not mapped. */
+    /* The last extent of the last request */
     struct Tail {
         Iterator it;
-        /* How far it can grow in place */
+        /* How far it can grow in place, if it is not mapped */
         uint64_t max_last;
         /* How far there is nothing else */
         uint64_t free_last;
@@ -187,8 +187,16 @@ private:
     /* Budget */
     void ask_for_limit();
     uint64_t room() const { return budget_.room(extents_.size()); }
-    uint64_t block_size() const;
-    void report_pressure();
+    uint64_t block_size() const { return budget_.block_size(extents_.size()); }
+    void report_pressure()
+    {
+        const unsigned level = budget_.pressure(extents_.size());
+
+        if (level != reported_pressure_) {
+            report_pressure(level);
+        }
+    }
+    void report_pressure(unsigned level);
 
     /* Missing extents */
     Iterator erase(Iterator it);
@@ -209,12 +217,17 @@ private:
     /* Populating */
     bool may_extend(const DmaExtent &before, const DmaExtent &like) const;
     bool extend_tail(uint64_t iova, const DmaExtent &like);
-    bool append_to_tail(uint64_t iova, const DmaExtent &like);
+    bool follows_tail(uint64_t iova, uint64_t last) const;
+    bool may_append(uint64_t iova, const DmaExtent &like) const;
+    int append(uint64_t iova, DmaExtent like);
     void set_tail(Iterator it, uint64_t block);
     uint64_t extend(Iterator it, uint64_t size, uint64_t block);
-    int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max);
+    int add_one(uint64_t iova, DmaExtent extent, Iterator &it);
+    int add(uint64_t iova, uint64_t last, const DmaExtent &like, uint64_t max,
+            Iterator &it);
     int add_request(uint64_t iova, uint64_t last, DmaExtent like,
                     Iterator after, uint64_t block);
+    int populate_anywhere(uint64_t iova, const DmaExtent &like);
 
     /* Discarding */
     void remap(uint64_t iova, uint64_t last, const DmaExtent &like,

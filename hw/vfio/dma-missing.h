@@ -56,6 +56,8 @@ public:
     /* Whether it is too early to try an extent again. */
     bool is_put_off(uint64_t iova) const;
 
+    /* Whether no extent is missing */
+    bool empty() const { return short_.empty() && refused_.empty(); }
     size_t nshort() const { return short_.size(); }
     size_t nrefused() const { return refused_.size(); }
 

@@ -14,6 +14,7 @@
 #include "qemu/units.h"
 #include "qapi/error.h"
 #include "exec/address-spaces.h"
+#include "exec/cpu-common.h"
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/dma-layout-c.h"
@@ -213,7 +214,7 @@ static int vfio_dma_layout_notify_populate(RamDiscardListener *rdl,
     VFIORamDiscardListener *vrdl = container_of(rdl, VFIORamDiscardListener,
                                                 listener);
     VFIODmaLayout *vdl = vrdl->bcontainer->dma_layout;
-    char *vaddr = (char *)memory_region_get_ram_ptr(section->mr) +
+    char *vaddr = (char *)qemu_ram_get_host_addr(section->mr->ram_block) +
                   section->offset_within_region;
 
     QEMU_LOCK_GUARD(&vdl->lock);
