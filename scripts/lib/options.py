@@ -115,7 +115,9 @@ def check(parser: argparse.ArgumentParser) -> None:
         unit tests, and tests of guests on nested virtual machines. Missing
         Debian packages are installed, as root or with sudo. Unit tests and
         qtests that are built in QEMU's tree are in build/qemu (suite
-        shared-dma), all others in build/core.'''
+        shared-dma), all others in build/core. They and the most important
+        tests of guests also run on the other versions of QEMU that there are
+        patches for, which are in folders such as build/qemu-10.2.'''
     parser.epilog = '''
         The last line is "N passed, N failed[, N skipped]" and counts single
         test cases. The exit status is 0 if tests were run and none failed.
@@ -156,6 +158,7 @@ def demo(parser: argparse.ArgumentParser) -> None:
         The first run takes about 20 minutes on two cores, later runs take two
         minutes. Results are in build/demo. The exit status is 0 if all steps
         succeeded.'''
+    add_base(parser, 'version of the QEMU that runs the guest', DEFAULT_BASE)
 
 
 def qemu_suites(parser: argparse.ArgumentParser) -> None:
