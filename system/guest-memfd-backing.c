@@ -7,8 +7,8 @@
 #include "qemu/osdep.h"
 #include <sys/mman.h>
 
-#include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
+#include "system/shared-dma-compat.h"
 
 /* Older C libraries lack it; Linux has it since 5.18, guest_memfd since 6.8. */
 #ifndef MADV_DONTNEED_LOCKED

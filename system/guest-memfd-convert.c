@@ -6,10 +6,10 @@
 
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
-#include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
 #include "system/guest-memfd-internal.h"
 #include "system/report-limit.h"
+#include "system/shared-dma-compat.h"
 #include "trace/trace-system_shared_dma.h"
 
 static int guest_memfd_discard_run(GuestMemfdManager *gmm, uint64_t offset,

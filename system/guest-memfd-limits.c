@@ -6,14 +6,13 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "exec/address-spaces.h"
-#include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "hw/mem/nvdimm.h"
 #include "hw/mem/pc-dimm.h"
 #include "migration/blocker.h"
 #include "system/guest-memfd-limits.h"
 #include "system/runstate.h"
+#include "system/shared-dma-compat.h"
 #include "system/system.h"
 
 static bool guest_memfd_is_required(void)

@@ -6,10 +6,10 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
-#include "exec/ramblock.h"
 #include "system/guest-memfd-internal.h"
 #include "system/guest-memfd-limits.h"
 #include "system/report-limit.h"
+#include "system/shared-dma-compat.h"
 #include "trace/trace-system_shared_dma.h"
 
 OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(GuestMemfdManager,
@@ -186,72 +186,66 @@ static bool guest_memfd_is_populated(const RamDiscardManager *rdm,
     return ret;
 }
 
-/* A walk over the parts of a section in one state; one callback is set. */
+/* A walk over the parts of a section in one state */
 typedef struct GuestMemfdReplay {
     const MemoryRegionSection *section;
-    ReplayRamPopulate populate;
-    ReplayRamDiscard discard;
+    ReplayRamDiscardState fn;
     void *opaque;
 } GuestMemfdReplay;
 
 static int guest_memfd_replay_run(GuestMemfdManager *gmm, uint64_t offset,
                                   uint64_t size, void *opaque)
 {
-    GuestMemfdReplay *replay = opaque;
+    const GuestMemfdReplay *replay = opaque;
     MemoryRegionSection part;
 
     if (!guest_memfd_intersect(replay->section, offset, size, &part)) {
         return 0;
     }
-    if (replay->populate) {
-        return replay->populate(&part, replay->opaque);
-    }
-    replay->discard(&part, replay->opaque);
-    return 0;
+    return replay->fn(&part, replay->opaque);
 }
 
-static int guest_memfd_replay(GuestMemfdManager *gmm, GuestMemfdReplay *replay)
+static int guest_memfd_replay(const RamDiscardManager *rdm,
+                              const MemoryRegionSection *section,
+                              PageState state, ReplayRamDiscardState replay_fn,
+                              void *opaque)
 {
-    const MemoryRegionSection *section = replay->section;
+    GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
+    GuestMemfdReplay replay = {
+        .section = section,
+        .fn = replay_fn,
+        .opaque = opaque,
+    };
     int ret;
 
     guest_memfd_manager_lock_ahead(gmm);
     ret = guest_memfd_for_each_run(gmm, section->offset_within_region,
-                                   int128_get64(section->size),
-                                   replay->populate ? PAGE_STATE_SHARED
-                                                    : PAGE_STATE_PRIVATE,
-                                   guest_memfd_replay_run, replay);
+                                   int128_get64(section->size), state,
+                                   guest_memfd_replay_run, &replay);
     guest_memfd_manager_unlock(gmm);
     return ret;
 }
 
 static int guest_memfd_replay_populated(const RamDiscardManager *rdm,
                                         MemoryRegionSection *section,
-                                        ReplayRamPopulate replay_fn,
+                                        ReplayRamDiscardState replay_fn,
                                         void *opaque)
 {
-    GuestMemfdReplay replay = {
-        .section = section,
-        .populate = replay_fn,
-        .opaque = opaque,
-    };
-
-    return guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
+    return guest_memfd_replay(rdm, section, PAGE_STATE_SHARED, replay_fn,
+                              opaque);
 }
 
-static void guest_memfd_replay_discarded(const RamDiscardManager *rdm,
-                                         MemoryRegionSection *section,
-                                         ReplayRamDiscard replay_fn,
-                                         void *opaque)
+static int guest_memfd_replay_private(const RamDiscardManager *rdm,
+                                      MemoryRegionSection *section,
+                                      ReplayRamDiscardState replay_fn,
+                                      void *opaque)
 {
-    GuestMemfdReplay replay = {
-        .section = section,
-        .discard = replay_fn,
-        .opaque = opaque,
-    };
-
-    guest_memfd_replay(GUEST_MEMFD_MANAGER(rdm), &replay);
+    return guest_memfd_replay(rdm, section, PAGE_STATE_PRIVATE, replay_fn,
+                              opaque);
 }
+
+DEFINE_REPLAY_DISCARDED(guest_memfd_replay_discarded,
+                        guest_memfd_replay_private)
 
 /* State of the initial notification of a listener; @ret is its last error */
 typedef struct GuestMemfdRegistration {
@@ -356,7 +350,7 @@ bool guest_memfd_manager_create(RAMBlock *block, Error **errp)
     return true;
 }
 
-static void guest_memfd_manager_class_init(ObjectClass *oc, void *data)
+static void guest_memfd_manager_class_init(ObjectClass *oc, ClassInitData *data)
 {
     RamDiscardManagerClass *rdmc = RAM_DISCARD_MANAGER_CLASS(oc);
 

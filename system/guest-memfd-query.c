@@ -7,8 +7,8 @@
 #include "qemu/osdep.h"
 #include "qemu/lockable.h"
 #include "qapi/qapi-types-shared-dma.h"
-#include "exec/ramblock.h"
 #include "system/guest-memfd-internal.h"
+#include "system/shared-dma-compat.h"
 #include "system/shared-dma-view.h"
 
 const char *guest_memfd_manager_id(const GuestMemfdManager *gmm)

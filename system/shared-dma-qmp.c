@@ -8,12 +8,10 @@
 #include "qemu/rcu.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-shared-dma.h"
-#include "exec/address-spaces.h"
-#include "exec/ramblock.h"
-#include "exec/ramlist.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/vfio-dma-layout.h"
 #include "system/guest-memfd-manager.h"
+#include "system/shared-dma-compat.h"
 #include "system/shared-dma-view.h"
 
 /* Windows */

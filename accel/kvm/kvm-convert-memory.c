@@ -13,9 +13,6 @@
 #include "qemu/rcu.h"
 #include "qemu/units.h"
 #include "qapi/qapi-events-shared-dma.h"
-#include "exec/address-spaces.h"
-#include "exec/ramblock.h"
-#include "exec/ram_addr.h"
 #include "kvm-memory-attributes.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-manager.h"
@@ -23,6 +20,7 @@
 #include "system/kvm-convert-memory.h"
 #include "system/page-state-map-c.h"
 #include "system/report-limit.h"
+#include "system/shared-dma-compat.h"
 
 /* The pause of a vCPU before it retries an access that failed to convert */
 #define KVM_CONVERT_PAUSE_US 10000

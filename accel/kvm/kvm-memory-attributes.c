@@ -8,12 +8,11 @@
 #include <linux/kvm.h>
 
 #include "qemu/rcu.h"
-#include "exec/ramblock.h"
-#include "exec/ram_addr.h"
 #include "kvm-memory-attributes.h"
 #include "system/kvm.h"
 #include "system/kvm_int.h"
 #include "system/kvm-convert-memory.h"
+#include "system/shared-dma-compat.h"
 #include "trace/trace-system_shared_dma.h"
 
 static int kvm_set_gpa_attributes(hwaddr gpa, hwaddr size, PageState state)
@@ -115,7 +114,7 @@ static void kvm_remove_other_places(MemoryRegion *mr, hwaddr gpa, hwaddr size)
     }
 }
 
-int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
+int kvm_init_memory_attributes(MemoryRegion *mr, uint64_t offset,
                                hwaddr gpa, hwaddr size)
 {
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(mr);

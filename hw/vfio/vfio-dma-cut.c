@@ -20,7 +20,6 @@
 #include "qemu/memalign.h"
 #include "hw/boards.h"
 #include "hw/vfio/dma-layout-c.h"
-#include "hw/vfio/vfio-common.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
 
@@ -38,7 +37,7 @@ struct VFIODmaCutter {
 OBJECT_DEFINE_SIMPLE_TYPE(VFIODmaCutter, vfio_dma_cutter, VFIO_DMA_CUTTER,
                           OBJECT)
 
-static void vfio_dma_cutter_class_init(ObjectClass *oc, void *data)
+static void vfio_dma_cutter_class_init(ObjectClass *oc, ClassInitData *data)
 {
 }
 
@@ -84,7 +83,7 @@ static int vfio_dma_set_superpages(const VFIOIOMMUFDContainer *container,
 int vfio_dma_cut(VFIODmaLayout *vdl, uint64_t iova, uint64_t size)
 {
     const VFIOIOMMUFDContainer *container =
-        container_of(vdl->bcontainer, VFIOIOMMUFDContainer, bcontainer);
+        VFIO_IOMMU_IOMMUFD(vdl->bcontainer);
     struct iommu_vfio_ioas selection = {
         .size = sizeof(selection),
         .ioas_id = container->ioas_id,
@@ -112,13 +111,11 @@ static int vfio_dma_try_cut(VFIODmaLayout *vdl)
 {
     const size_t page_size = qemu_real_host_page_size();
     void *pages = qemu_memalign(page_size, 2 * page_size);
-    int ret = vfio_container_dma_map(vdl->bcontainer, 0, 2 * page_size, pages,
-                                     false);
+    int ret = vfio_dma_map(vdl->bcontainer, 0, 2 * page_size, pages, false);
 
     if (!ret) {
         ret = vfio_dma_cut(vdl, page_size, page_size);
-        vfio_container_dma_unmap(vdl->bcontainer, 0, (ret ? 2 : 1) * page_size,
-                                 NULL);
+        vfio_dma_unmap(vdl->bcontainer, 0, (ret ? 2 : 1) * page_size);
     }
     qemu_vfree(pages);
     return ret;
@@ -127,8 +124,7 @@ static int vfio_dma_try_cut(VFIODmaLayout *vdl)
 void vfio_dma_cut_prepare(VFIOContainerBase *bcontainer,
                           const VFIODevice *vbasedev)
 {
-    const VFIOIOMMUFDContainer *container =
-        container_of(bcontainer, VFIOIOMMUFDContainer, bcontainer);
+    const VFIOIOMMUFDContainer *container = VFIO_IOMMU_IOMMUFD(bcontainer);
     VFIODmaLayout *vdl = bcontainer->dma_layout;
     int ret;
 

@@ -10,9 +10,7 @@
 #include "hw/pci/pci.h"
 #include "hw/vfio/bus-master.h"
 #include "hw/vfio/dma-layout-c.h"
-#include "hw/vfio/vfio-common.h"
 #include "system/report-limit.h"
-#include "pci.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
 
@@ -76,12 +74,12 @@ static bool vfio_dma_layout_let_master(VFIODmaLayout *vdl,
     return false;
 }
 
-static ssize_t vfio_dma_layout_pwrite(VFIOPCIDevice *vdev, uint32_t addr,
-                                      uint32_t val, int len)
+static int vfio_dma_layout_write(VFIOPCIDevice *vdev, uint32_t addr,
+                                 uint32_t val, int len)
 {
-    const uint32_t val_le = cpu_to_le32(val);
+    uint32_t val_le = cpu_to_le32(val);
 
-    return pwrite(vdev->vbasedev.fd, &val_le, len, vdev->config_offset + addr);
+    return vfio_dma_write_config(vdev, addr, &val_le, len);
 }
 
 /*
@@ -96,8 +94,8 @@ static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
     VFIODevice *vbasedev = &vdev->vbasedev;
     uint16_t command;
     const bool is_read =
-        pread(vbasedev->fd, &command, sizeof(command),
-              vdev->config_offset + PCI_COMMAND) == sizeof(command);
+        vfio_dma_read_config(vdev, PCI_COMMAND, &command,
+                             sizeof(command)) == sizeof(command);
 
     command = is_read ? le16_to_cpu(command) : 0;
     switch (vfio_bus_master_after_write(is_read ? &command : NULL,
@@ -110,19 +108,19 @@ static void vfio_dma_layout_follow(VFIODmaLayout *vdl, VFIOPCIDevice *vdev,
     case VFIO_BUS_MASTER_ON:
         if (!g_hash_table_contains(vdl->masters, vbasedev) &&
             !vfio_dma_layout_let_master(vdl, vbasedev)) {
-            vfio_dma_layout_pwrite(vdev, PCI_COMMAND,
-                                   command & ~PCI_COMMAND_MASTER, 2);
+            vfio_dma_layout_write(vdev, PCI_COMMAND,
+                                  command & ~PCI_COMMAND_MASTER, 2);
         }
         break;
     }
 }
 
-ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
-                                     uint32_t *val, int len)
+int vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
+                                 uint32_t *val, int len)
 {
     VFIODevice *vbasedev = &vdev->vbasedev;
     VFIODmaLayout *vdl = vbasedev->bcontainer->dma_layout;
-    const uint8_t pm_cap = vdev->pdev.pm_cap;
+    const uint8_t pm_cap = vfio_dma_pci_device(vdev)->pm_cap;
     const bool is_gated = vfio_dma_layout_is_gated(vbasedev);
     const bool is_command =
         is_gated && range_covers_byte(addr, len, PCI_COMMAND);
@@ -131,13 +129,13 @@ ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
     const uint32_t master =
         is_command ? PCI_COMMAND_MASTER << 8 * (PCI_COMMAND - addr) : 0;
     bool clears_master;
-    ssize_t ret;
+    int ret;
 
     if ((*val & master) && !vfio_dma_layout_let_master(vdl, vbasedev)) {
         *val &= ~master;
     }
     clears_master = is_command && !(*val & master);
-    ret = vfio_dma_layout_pwrite(vdev, addr, *val, len);
+    ret = vfio_dma_layout_write(vdev, addr, *val, len);
     if (clears_master || is_power) {
         const int saved_errno = errno;
 

@@ -10,6 +10,7 @@
 #include "qemu/thread.h"
 #include "hw/vfio/dma-layout-c.h"
 #include "hw/vfio/vfio-dma-layout.h"
+#include "vfio-dma-compat.h"
 
 typedef struct VFIODmaCutter VFIODmaCutter;
 

@@ -13,12 +13,10 @@
 #include "qemu/lockable.h"
 #include "qemu/units.h"
 #include "qapi/error.h"
-#include "exec/address-spaces.h"
 #include "exec/cpu-common.h"
 #include "hw/boards.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/dma-layout-c.h"
-#include "hw/vfio/vfio-common.h"
 #include "system/guest-memfd-manager.h"
 #include "system/report-limit.h"
 #include "system/tpm.h"
@@ -42,9 +40,9 @@ static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
                                uint64_t vaddr, DmaLayoutAccess access)
 {
     VFIODmaLayout *vdl = opaque;
-    int ret = vfio_container_dma_map(vdl->bcontainer, iova, size,
-                                     (void *)(uintptr_t)vaddr,
-                                     access == DMA_LAYOUT_READ_ONLY);
+    int ret = vfio_dma_map(vdl->bcontainer, iova, size,
+                           (void *)(uintptr_t)vaddr,
+                           access == DMA_LAYOUT_READ_ONLY);
 
     trace_vfio_dma_layout_map(vdl->bcontainer, iova, size, ret);
     return ret;
@@ -53,7 +51,7 @@ static int vfio_dma_layout_map(void *opaque, uint64_t iova, uint64_t size,
 static int vfio_dma_layout_unmap(void *opaque, uint64_t iova, uint64_t size)
 {
     VFIODmaLayout *vdl = opaque;
-    int ret = vfio_container_dma_unmap(vdl->bcontainer, iova, size, NULL);
+    int ret = vfio_dma_unmap(vdl->bcontainer, iova, size);
 
     trace_vfio_dma_layout_unmap(vdl->bcontainer, iova, size, ret);
     return ret;
@@ -74,17 +72,17 @@ bool vfio_dma_layout_ask_kernel(VFIOContainerBase *bcontainer,
 {
     g_autofree struct vfio_iommu_type1_info *info = NULL;
     size_t argsz = sizeof(*info);
-    VFIOContainer *container;
+    int fd;
 
     if (!vfio_dma_layout_is_type1(bcontainer)) {
         return false;
     }
-    container = container_of(bcontainer, VFIOContainer, bcontainer);
+    fd = VFIO_IOMMU_LEGACY(bcontainer)->fd;
     for (;;) {
         info = g_realloc(info, argsz);
         memset(info, 0, argsz);
         info->argsz = argsz;
-        if (ioctl(container->fd, VFIO_IOMMU_GET_INFO, info)) {
+        if (ioctl(fd, VFIO_IOMMU_GET_INFO, info)) {
             return false;
         }
         if (info->argsz <= argsz) {
@@ -445,7 +443,7 @@ static bool vfio_dma_layout_try_attach(VFIODevice *vbasedev, Error **errp)
 bool vfio_dma_layout_attach(VFIODevice *vbasedev, Error **errp)
 {
     if (!vfio_dma_layout_try_attach(vbasedev, errp)) {
-        vfio_detach_device(vbasedev);
+        vfio_device_detach(vbasedev);
         vbasedev->hiod = NULL;
         return false;
     }
@@ -476,7 +474,7 @@ VFIODmaLayout *vfio_dma_layout_new(VFIOContainerBase *bcontainer)
     return vdl;
 }
 
-static void vfio_dma_layout_class_init(ObjectClass *oc, void *data)
+static void vfio_dma_layout_class_init(ObjectClass *oc, ClassInitData *data)
 {
     VFIO_DMA_LAYOUT_CLASS(oc)->query = vfio_dma_layout_query;
 }

@@ -9,7 +9,6 @@
 #include "qapi/qapi-types-shared-dma.h"
 #include "hw/qdev-core.h"
 #include "hw/vfio/dma-layout-c.h"
-#include "hw/vfio/vfio-common.h"
 #include "system/shared-dma-view.h"
 #include "vfio-dma-internal.h"
 

@@ -11,8 +11,8 @@
 #ifndef SYSTEM_GUEST_MEMFD_LIMITS_H
 #define SYSTEM_GUEST_MEMFD_LIMITS_H
 
-#include "exec/memory.h"
 #include "hw/mem/memory-device.h"
+#include "system/shared-dma-compat.h"
 
 /**
  * guest_memfd_check_block: check whether a RAM block can have a guest_memfd

@@ -31,10 +31,10 @@
 #ifndef SYSTEM_GUEST_MEMFD_MANAGER_H
 #define SYSTEM_GUEST_MEMFD_MANAGER_H
 
-#include "exec/memory.h"
 #include "qom/object.h"
 #include "system/guest-memfd-places.h"
 #include "system/page-state.h"
+#include "system/shared-dma-compat.h"
 
 #define TYPE_GUEST_MEMFD_MANAGER "guest-memfd-manager"
 OBJECT_DECLARE_SIMPLE_TYPE(GuestMemfdManager, GUEST_MEMFD_MANAGER)

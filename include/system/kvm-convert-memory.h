@@ -65,7 +65,7 @@ int kvm_convert_memory_fault(const struct kvm_run *run);
  *
  * Called with the BQL held.  Returns 0 or a negative errno.
  */
-int kvm_init_memory_attributes(MemoryRegion *mr, ram_addr_t offset,
+int kvm_init_memory_attributes(MemoryRegion *mr, uint64_t offset,
                                hwaddr gpa, hwaddr size);
 
 /**

@@ -10,6 +10,18 @@ source "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 sources_dir=$cache_dir/sources
 private_apt_dir=$cache_dir/apt
 
+# The release from which source packages come. Binary packages come from trixie
+# and from backports.
+source_suite=trixie
+
+# use_source_suite SUITE: selects a release and a configuration for it, which has
+# no binary packages
+use_source_suite()
+{
+    source_suite=$1
+    private_apt_dir=$cache_dir/apt-$1
+}
+
 system_codename()
 {
     # shellcheck source=/dev/null
@@ -36,9 +48,13 @@ debian_mirror()
 
 write_private_sources()
 {
-    local codename mirror suite options='' keyring
+    local codename mirror suite suites options='' keyring
 
     codename=$(system_codename)
+    suites=(trixie trixie-backports "$codename-backports")
+    if [ "$source_suite" != trixie ]; then
+        suites=()
+    fi
     mirror=$(debian_mirror "$codename")
     if [ -z "$mirror" ]; then
         die "/etc/apt" "has no mirror of Debian $codename main" \
@@ -51,8 +67,9 @@ write_private_sources()
         fi
     done
     {
-        printf 'deb-src [%s] %s trixie main\n' "${options# }" "$mirror"
-        for suite in trixie trixie-backports "$codename-backports"; do
+        printf 'deb-src [%s] %s %s main\n' "${options# }" "$mirror" \
+            "$source_suite"
+        for suite in "${suites[@]}"; do
             printf 'deb [arch=%s%s] %s %s main\n' \
                 "$(dpkg --print-architecture)" "$options" "$mirror" "$suite"
         done | uniq
@@ -122,9 +139,31 @@ newest_source()
         sort -V | tail -n 1
 }
 
-# private_apt_fetch PATTERN APT_GET_ARGUMENT...: downloads to the cache. Files
-# are moved there when complete. If the download fails, a file that matches
-# PATTERN from an earlier download will do.
+# newest_version SOURCE VERSION: prints the newest version of a source package
+# whose upstream version begins with VERSION and a dot
+newest_version()
+{
+    private_apt apt-cache showsrc --only-source "$1" |
+        sed -n 's/^Version: //p' | grep -E "^([0-9]+:)?${2//./\\.}\." |
+        sort -V | tail -n 1
+}
+
+# apt_get_newest APT_GET_ARGUMENT...: runs apt-get. If the last argument is
+# SOURCE=VERSION.*, it stands for the newest such version.
+apt_get_newest()
+{
+    local what=${*: -1}
+
+    if [[ $what == *'.*' ]]; then
+        what=${what%'.*'}
+        what=${what%%=*}=$(newest_version "${what%%=*}" "${what#*=}")
+    fi
+    private_apt apt-get "${@:1:$#-1}" "$what"
+}
+
+# private_apt_fetch PATTERN APT_GET_ARGUMENT...: downloads to the cache, with
+# apt_get_newest. Files are moved there when complete. If the download fails, a
+# file that matches PATTERN from an earlier download will do.
 private_apt_fetch()
 {
     local pattern=$1 what=${*: -1} log=$private_apt_dir/fetch.log
@@ -137,7 +176,7 @@ private_apt_fetch()
     rm -rf "$new" "$log"
     make_dirs "$new"
     if private_apt_update && say "downloading $what" &&
-        (cd "$new" && private_apt apt-get "$@") >"$log" 2>&1; then
+        (cd "$new" && apt_get_newest "$@") >"$log" 2>&1; then
         find "$new" -type f -exec mv -f -t "$sources_dir" {} +
     elif [ -n "$(newest_source "$pattern")" ]; then
         say "cannot download $what: using an earlier download"
@@ -146,7 +185,8 @@ private_apt_fetch()
             tail -n 15 "$log" >&2
         fi
         die "$what" "cannot be downloaded from the host's Debian mirror" \
-            "Check the network, the mirror and debian-archive-keyring."
+            "Check the network, the mirror and debian-archive-keyring, or
+  specify the source yourself (see --help)."
     fi
     rm -rf "$new"
     exec 7>&-

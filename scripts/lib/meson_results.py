@@ -106,13 +106,13 @@ def main() -> int:
                         help="meson's testlog.junit.xml, next to testlog.json")
     parser.add_argument('--failed', type=int, default=0, metavar='N',
                         help='number of build steps that failed')
-    parser.add_argument('--counts', type=Path, metavar='FILE',
-                        help='add the numbers "PASSED FAILED SKIPPED" in '
-                        'FILE, if it exists')
+    parser.add_argument('--counts', type=Path, action='append', default=[],
+                        metavar='FILE', help='add the numbers "PASSED FAILED '
+                        'SKIPPED" in FILE')
     args = parser.parse_args()
     total = Counter({FAILED: args.failed})
-    if args.counts and args.counts.exists():
-        numbers = map(int, args.counts.read_text(encoding='utf-8').split())
+    for path in args.counts:
+        numbers = map(int, path.read_text(encoding='utf-8').split())
         total.update(dict(zip((PASSED, FAILED, SKIPPED), numbers)))
     for path in args.junit:
         total += count_files(path)

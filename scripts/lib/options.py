@@ -17,8 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 PROCESSORS = os.cpu_count() or 1
-NESTED = Path(__file__).resolve().parent.parent.parent / 'tests/nested'
+ROOT = Path(__file__).resolve().parent.parent.parent
+NESTED = ROOT / 'tests/nested'
 DEFAULT_LINUX = '6.12'
+DEFAULT_BASE = '10.0'
 
 
 def positive(text: str) -> int:
@@ -46,11 +48,27 @@ def add_update(parser: argparse.ArgumentParser) -> None:
                         'the source that was downloaded earlier')
 
 
+def by_number(versions: list[str]) -> list[str]:
+    return sorted(versions, key=lambda text: list(map(int, text.split('.'))))
+
+
 def linux_versions() -> list[str]:
     """Return the versions of Linux that tests/nested/build-kernel builds."""
-    found = [path.stem.partition('-')[2]
-             for path in NESTED.glob('kernel-*.config')]
-    return sorted(found, key=lambda text: list(map(int, text.split('.'))))
+    return by_number([path.stem.partition('-')[2]
+                      for path in NESTED.glob('kernel-*.config')])
+
+
+def bases() -> list[str]:
+    """Return the versions of QEMU that there are patches for."""
+    names = [path.name.removeprefix('qemu-')
+             for path in (ROOT / 'patches').glob('qemu-*')]
+    return by_number([name for name in names if '-' not in name])
+
+
+def add_base(parser: argparse.ArgumentParser, what: str, default: str) -> None:
+    parser.add_argument('--base', metavar='VERSION', choices=bases(),
+                        help=f'{what}: {" or ".join(bases())} (default: '
+                        f'{default})')
 
 
 def add_linux(parser: argparse.ArgumentParser, what: str) -> None:
@@ -63,19 +81,24 @@ def add_linux(parser: argparse.ArgumentParser, what: str) -> None:
 
 def build_qemu(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build QEMU 10.0 with shared device assignment:
+        Build QEMU with shared device assignment:
         build/qemu/qemu-system-x86_64. The patched source is in build/qemu-src,
         where this project's files are symbolic links. After editing them,
-        'ninja -C build/qemu qemu-system-x86_64' is sufficient. Missing Debian
-        packages are installed, as root or with sudo.'''
+        'ninja -C build/qemu qemu-system-x86_64' is sufficient. With --base
+        10.2, all of these are in build/qemu-10.2 instead of build. Missing
+        Debian packages are installed, as root or with sudo.'''
     parser.epilog = f'''
         Downloads and compiled objects are kept in
         {os.environ.get('cache_dir', '~/.cache')}.'''
+    add_base(parser, 'version of QEMU',
+             f'that of --qemu-source, or {DEFAULT_BASE}')
     parser.add_argument('--qemu-source', type=not_empty, metavar='WHERE',
                         help='a git checkout, an unpacked release or a '
-                        'release tarball of QEMU 10.0. It is copied, never '
-                        'changed, and later runs use it too. "debian" selects '
-                        "the default, Debian 13's source package, again")
+                        'release tarball of QEMU. It is copied, never '
+                        'changed, and later runs for this base use it, too. '
+                        '"debian" selects the default again: the source '
+                        'package in Debian 13, or in sid for other bases than '
+                        f'{DEFAULT_BASE}')
     parser.add_argument('--full', action='store_true',
                         help="enable all of QEMU's default features whose "
                         'libraries are installed, instead of only those that '
@@ -92,7 +115,9 @@ def check(parser: argparse.ArgumentParser) -> None:
         unit tests, and tests of guests on nested virtual machines. Missing
         Debian packages are installed, as root or with sudo. Unit tests and
         qtests that are built in QEMU's tree are in build/qemu (suite
-        shared-dma), all others in build/core.'''
+        shared-dma), all others in build/core. They and the most important
+        tests of guests also run on the other versions of QEMU that there are
+        patches for, which are in folders such as build/qemu-10.2.'''
     parser.epilog = '''
         The last line is "N passed, N failed[, N skipped]" and counts single
         test cases. The exit status is 0 if tests were run and none failed.
@@ -133,19 +158,22 @@ def demo(parser: argparse.ArgumentParser) -> None:
         The first run takes about 20 minutes on two cores, later runs take two
         minutes. Results are in build/demo. The exit status is 0 if all steps
         succeeded.'''
+    add_base(parser, 'version of the QEMU that runs the guest', DEFAULT_BASE)
 
 
 def qemu_suites(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
-        Build QEMU 10.0 twice, pristine and with this project, run QEMU's own
+        Build QEMU twice, pristine and with this project, run QEMU's own
         unit tests and x86_64 qtests in both, and report tests that pass only
         in the pristine tree. Changes made in a development tree
         (build/qemu-src with a .git) are not tested, only patches/ and this
         project's files.'''
     parser.epilog = f'''
-        The trees are in build/suites. Results of the pristine tree are cached
-        in {os.environ.get('cache_dir', '~/.cache')}/suites. The exit status is
-        1 if there is a regression.'''
+        The trees are in build/suites, or with --base 10.2 in
+        build/qemu-10.2/suites. Results of the pristine tree are cached in
+        {os.environ.get('cache_dir', '~/.cache')}/suites. The exit status is 1
+        if there is a regression.'''
+    add_base(parser, 'version of QEMU', DEFAULT_BASE)
     add_jobs(parser, 'compilers and tests')
     parser.add_argument('--again', action='store_true',
                         help='test the pristine tree again, even if its '

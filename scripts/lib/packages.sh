@@ -89,7 +89,7 @@ sys.exit(tuple(int(x) for x in version.split(".")[:2]) < (1, 5))
 ' 2>/dev/null
 }
 
-# Installs meson 1.5, which QEMU 10.0 needs. On Debian 12, which has meson 1.0,
+# Installs meson 1.5, which QEMU needs. On Debian 12, which has meson 1.0,
 # it comes from the backports.
 need_meson()
 {

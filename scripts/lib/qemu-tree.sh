@@ -9,9 +9,13 @@ source "$(dirname "${BASH_SOURCE[0]}")/packages.sh"
 # shellcheck source=scripts/lib/progress.sh
 source "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 
-# The hooks, and what the test bench needs of TCG's emulation of SVM
-patches_dirs=("$repo_root/patches/qemu-10.0" "$repo_root/patches/qemu-10.0-svm")
-version_wanted=10.0
+# The version of QEMU that is patched (its base), the one that is used unless an
+# option selects another, and the folders with the patches. The machine that the
+# test bench emulates always runs the default base, which is therefore the only
+# one whose emulation of SVM is completed (qemu-10.0-svm).
+base=${base:-}
+default_base=10.0
+patches_dirs=()
 
 # Files in a tree that record how it was made
 made_from=.made-from
@@ -26,6 +30,29 @@ linked_folders=(include system accel hw target qapi
 # for a newer point release in Debian
 source_arg=
 update=${update:-}
+
+# Prints the versions of QEMU that can be patched, on one line
+known_bases()
+{
+    find "$repo_root/patches" -mindepth 1 -maxdepth 1 -name 'qemu-*' \
+        ! -name 'qemu-*-*' -printf '%f\n' | sed 's/^qemu-//' | sort -V |
+        paste -sd ' '
+}
+
+# use_base VERSION: selects the version of QEMU, its patches and its tree
+use_base()
+{
+    base=$1
+    patches_dirs=("$repo_root/patches/qemu-$base")
+    if [ -d "${patches_dirs[0]}-svm" ]; then
+        patches_dirs+=("${patches_dirs[0]}-svm")
+    fi
+    base_dir=$build_dir
+    if [ "$base" != "$default_base" ]; then
+        base_dir=$build_dir/qemu-$base
+    fi
+    use_tree "$base_dir"
+}
 
 # use_tree FOLDER: selects the source tree FOLDER/qemu-src and its build folder
 # FOLDER/qemu; logs are next to them
@@ -48,15 +75,68 @@ need_build_packages()
 
 # Finding the source
 
+# check_version SOURCE VERSION
 check_version()
 {
-    case $2 in
-    "$version_wanted" | "$version_wanted".*) ;;
-    *)
-        die "$1" "is QEMU $2, but the patches are for $version_wanted.x" \
-            "Use another source with --qemu-source."
-        ;;
-    esac
+    local found
+    found=$(base_of "$1" "$2")
+
+    if [ "$found" != "$base" ]; then
+        die "$1" "is QEMU $2, but --base is $base" \
+            "Use another source with --qemu-source, or another --base."
+    fi
+}
+
+# base_of SOURCE VERSION: prints the base to which a version belongs
+base_of()
+{
+    local known
+
+    for known in $(known_bases); do
+        case $2 in
+        "$known" | "$known".*)
+            printf '%s\n' "$known"
+            return 0
+            ;;
+        esac
+    done
+    known=$(known_bases)
+    die "$1" "is QEMU $2, but there are only patches for ${known// /, }" \
+        "Use another source with --qemu-source."
+}
+
+# Prints the version of the QEMU in a folder or a tarball
+source_version()
+{
+    if [ -d "$1" ]; then
+        if ! [ -r "$1/VERSION" ]; then
+            die "$1" "is not a QEMU tree: it has no file VERSION" \
+                "Use a git checkout or an unpacked release of QEMU."
+        fi
+        cat "$1/VERSION"
+    elif [ -f "$1" ]; then
+        tar -xOf "$1" --wildcards --no-wildcards-match-slash --occurrence=1 \
+            '*/VERSION' 2>/dev/null ||
+            die "$1" "is not a tarball of QEMU: it has no file VERSION" \
+                "Use a release tarball of QEMU."
+    else
+        die "$1" "no such folder or file" \
+            "Use --qemu-source; 'debian' selects Debian's source package."
+    fi
+}
+
+# Selects the base that the options specify: --base, or else that of
+# --qemu-source, or else the default
+select_base()
+{
+    local version
+
+    if [ -n "$source_arg" ] && [ "$source_arg" != debian ]; then
+        version=$(source_version "$source_arg")
+        base=${base:-$(base_of "$source_arg" "$version")}
+        check_version "$source_arg" "$version"
+    fi
+    use_base "${base:-$default_base}"
 }
 
 dsc_version()
@@ -67,15 +147,21 @@ dsc_version()
 # Prints the path of Debian's source package; downloads it if necessary
 debian_dsc()
 {
-    if [ -n "$update" ] || [ -z "$(newest_source 'qemu_*.dsc')" ]; then
-        private_apt_fetch 'qemu_*.dsc' source --download-only qemu >&2
+    local pattern="qemu_$base.*.dsc"
+
+    # Debian's stable release has the default base
+    if [ "$base" != "$default_base" ]; then
+        use_source_suite sid
     fi
-    newest_source 'qemu_*.dsc'
+    if [ -n "$update" ] || [ -z "$(newest_source "$pattern")" ]; then
+        private_apt_fetch "$pattern" source --download-only "qemu=$base.*" >&2
+    fi
+    newest_source "$pattern"
 }
 
 find_source()
 {
-    local recorded=$build_dir/qemu-src/$made_from
+    local version recorded=$base_dir/qemu-src/$made_from
 
     if [ -z "$source_arg" ] && [ -r "$recorded" ]; then
         source_arg=$(sed -n 's/^from //p' "$recorded")
@@ -84,23 +170,15 @@ find_source()
         source_kind=debian
         source_arg=debian
         source_path=$(debian_dsc)
-        check_version "Debian's source package" "$(dsc_version "$source_path")"
-    elif [ -d "$source_arg" ]; then
-        source_kind=folder
-        source_path=$(cd "$source_arg" && pwd -P)
-        if ! [ -r "$source_path/VERSION" ]; then
-            die "$source_arg" "is not a QEMU tree: it has no file VERSION" \
-                "Use a git checkout or an unpacked release of QEMU."
-        fi
-        check_version "$source_arg" "$(cat "$source_path/VERSION")"
-        source_arg=$source_path
-    elif [ -f "$source_arg" ]; then
+    else
+        version=$(source_version "$source_arg")
+        check_version "$source_arg" "$version"
         source_kind=tarball
+        if [ -d "$source_arg" ]; then
+            source_kind=folder
+        fi
         source_path=$(realpath "$source_arg")
         source_arg=$source_path
-    else
-        die "$source_arg" "no such folder or file" \
-            "Use --qemu-source; 'debian' selects Debian's source package."
     fi
 }
 
@@ -137,8 +215,6 @@ patches_identity()
 
 unpack_source()
 {
-    local top
-
     case $source_kind in
     debian)
         run_logged "unpacking QEMU $(dsc_version "$source_path")" \
@@ -155,14 +231,8 @@ unpack_source()
         say "unpacking $source_path"
         mkdir "$new_tree"
         if ! tar -C "$new_tree" --strip-components=1 -xf "$source_path"; then
-            die "$source_path" "is not a tarball" "Download it again."
+            die "$source_path" "cannot be unpacked" "Download it again."
         fi
-        if ! [ -r "$new_tree/VERSION" ]; then
-            top=$(tar -tf "$source_path" | head -n 1 || true)
-            die "$source_path" "has no QEMU tree (its first file is $top)" \
-                "Use a release tarball of QEMU."
-        fi
-        check_version "$source_path" "$(cat "$new_tree/VERSION")"
         ;;
     esac
     if ! [ -r "$new_tree/subprojects/keycodemapdb/README" ]; then
@@ -243,7 +313,7 @@ apply_patches()
             cat "$log" >&2
             die "patches/${patch#*/patches/}" \
                 "does not apply to QEMU $(cat "$new_tree/VERSION")" \
-                "Fix the patch. build/qemu-src was not changed."
+                "Fix the patch. ${tree#"$repo_root/"} was not changed."
         fi
     done < <(list_patches)
     tree_git update-ref refs/heads/patched "$(git -C "$new_tree" rev-parse HEAD)"

@@ -44,7 +44,7 @@ build_sanitized()
 
 configure_clang_qemu()
 {
-    use_tree "$build_dir"
+    select_base
     objects=$clang_objects
     lock_or_wait build-qemu
     need_clang

@@ -23,9 +23,10 @@ INIT = ROOT / 'tests/nested/init'
 
 OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
 # Options of shell scripts that need a value
-WITH_VALUE = {'scripts/build-qemu': ('--qemu-source', '--jobs'),
+WITH_VALUE = {'scripts/build-qemu': ('--base', '--qemu-source', '--jobs'),
               'scripts/check': ('--jobs', '--linux'),
-              'scripts/qemu-suites': ('--counts', '--jobs'),
+              'scripts/demo': ('--base',),
+              'scripts/qemu-suites': ('--base', '--counts', '--jobs'),
               'tests/nested/build-kernel': ('--config', '--jobs',
                                             '--linux')}
 
@@ -105,7 +106,7 @@ class Usage(unittest.TestCase):
         self.assertEqual(
             {str(path.relative_to(ROOT)) for path in filter(is_shell,
                                                             scripts())},
-            {*WITH_VALUE, 'scripts/demo'})
+            {*WITH_VALUE})
         for name, options in WITH_VALUE.items():
             for option in options:
                 with self.subTest(name, option=option):
@@ -133,6 +134,32 @@ class Usage(unittest.TestCase):
                 self.refuses(name, '--linux', '5.4',
                              why="--linux: invalid choice: '5.4' (choose from "
                              "'6.12', '7.3')")
+
+    def test_unknown_version_of_qemu(self) -> None:
+        self.assertIn(shell_options.DEFAULT_BASE, shell_options.bases())
+        for name in ('scripts/build-qemu', 'scripts/qemu-suites'):
+            with self.subTest(name):
+                self.refuses(name, '--base', '9.2',
+                             why="--base: invalid choice: '9.2' (choose from "
+                             "'10.0', '10.2')")
+
+    def build_qemu_from(self, version: str, *arguments: str) -> str:
+        """Run build-qemu with a source that it refuses; return its error."""
+        with tempfile.TemporaryDirectory() as folder:
+            (Path(folder) / 'VERSION').write_text(f'{version}\n')
+            result = execute(ROOT / 'scripts/build-qemu', *arguments,
+                             '--qemu-source', folder)
+            self.assertEqual((result.returncode, result.stdout), (1, ''))
+            return result.stderr.replace(folder, 'SOURCE')
+
+    def test_source_of_another_version_of_qemu(self) -> None:
+        for version in ('9.2.4', '10', '10.1.0', '10.20.0'):
+            with self.subTest(version):
+                self.assertIn(
+                    f'error: SOURCE: is QEMU {version}, but there are only '
+                    'patches for 10.0, 10.2\n', self.build_qemu_from(version))
+        self.assertIn('error: SOURCE: is QEMU 10.0.13, but --base is 10.2\n',
+                      self.build_qemu_from('10.0.13', '--base', '10.2'))
 
     def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),

@@ -7,9 +7,8 @@
 #include "qemu/osdep.h"
 #include <sys/mman.h>
 
-#include "exec/memory.h"
-#include "exec/ramblock.h"
 #include "system/guest-memfd-backing.h"
+#include "system/shared-dma-compat.h"
 
 #define NPAGES 8
 

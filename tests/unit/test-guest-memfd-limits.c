@@ -8,8 +8,6 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qemu/module.h"
-#include "exec/address-spaces.h"
-#include "exec/ramblock.h"
 #include "hw/boards.h"
 #include "hw/mem/nvdimm.h"
 #include "hw/mem/pc-dimm.h"
@@ -17,6 +15,7 @@
 #include "system/guest-memfd-limits.h"
 #include "system/report-limit.h"
 #include "system/runstate.h"
+#include "system/shared-dma-compat.h"
 #include "system/system.h"
 
 #define TYPE_OTHER_DEVICE "other-memory-device"

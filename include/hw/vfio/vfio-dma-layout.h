@@ -21,6 +21,7 @@
 
 #include "exec/hwaddr.h"
 #include "qom/object.h"
+#include "system/shared-dma-compat.h"
 
 typedef struct SharedDmaWindow SharedDmaWindow;
 typedef struct VfioDmaInfo VfioDmaInfo;
@@ -38,7 +39,6 @@ struct VFIODmaLayoutClass {
     VfioDmaInfo *(*query)(VFIODmaLayout *vdl, const SharedDmaWindow *window);
 };
 
-typedef struct VFIOContainerBase VFIOContainerBase;
 typedef struct VFIODevice VFIODevice;
 typedef struct VFIOPCIDevice VFIOPCIDevice;
 typedef struct VFIORamDiscardListener VFIORamDiscardListener;
@@ -97,10 +97,10 @@ void vfio_dma_layout_detach(VFIODevice *vbasedev);
 /*
  * Write to a PCI device's own config space.  Before a write that enables bus
  * mastering, map everything populated.  If that fails, clear the bit in @val
- * and in the write.  Returns the result of pwrite().
+ * and in the write.  Returns the number of bytes written or a negative errno.
  */
-ssize_t vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
-                                     uint32_t *val, int len);
+int vfio_dma_layout_write_config(VFIOPCIDevice *vdev, uint32_t addr,
+                                 uint32_t *val, int len);
 
 /*
  * Whether the device's last attempt to become bus master was refused.

@@ -16,7 +16,6 @@
 #include "qapi/error.h"
 #include "qemu/error-report.h"
 #include "qom/object_interfaces.h"
-#include "exec/memory.h"
 #include "hw/boards.h"
 #include "hw/i386/x86.h"
 #include "hw/resettable.h"
@@ -24,6 +23,7 @@
 #include "system/kvm-convert-memory.h"
 #include "system/reset.h"
 #include "system/runstate.h"
+#include "system/shared-dma-compat.h"
 #include "system/system.h"
 #include "target/i386/confidential-guest.h"
 #include "target/i386/kvm/sw-protected-vm.h"
@@ -175,7 +175,7 @@ static ResettableState *sw_protected_vm_get_reset_state(Object *obj)
     return &SW_PROTECTED_VM(obj)->reset_state;
 }
 
-static void sw_protected_vm_class_init(ObjectClass *oc, void *data)
+static void sw_protected_vm_class_init(ObjectClass *oc, ClassInitData *data)
 {
     ConfidentialGuestSupportClass *cgsc = CONFIDENTIAL_GUEST_SUPPORT_CLASS(oc);
     X86ConfidentialGuestClass *x86c = X86_CONFIDENTIAL_GUEST_CLASS(oc);

@@ -324,7 +324,7 @@ def test_without_anything(machine: str, machines: Machines, checks: Checks
           for name in ('guest-memfd', 'vfio-dma')),
         {'execute': 'quit'}]
     result = subprocess.run(
-        [built.qemu, '-accel', 'tcg', '-M', machine, '-nodefaults', '-S',
+        [built.guest_qemu, '-accel', 'tcg', '-M', machine, '-nodefaults', '-S',
          '-no-user-config', '-display', 'none', '-bios', built.firmware,
          '-qmp', 'stdio'], input='\n'.join(map(json.dumps, commands)),
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,

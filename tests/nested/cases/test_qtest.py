@@ -69,7 +69,7 @@ def adopt(checks: Checks, name: str, status: int, output: str) -> None:
 
 @pytest.mark.parametrize('name', ('guest-memfd-test', 'vfio-shared-dma-test'))
 def test_qtest(name: str, machines: Machines, checks: Checks) -> None:
-    program = machines.built.folder / 'qemu/tests/shared-dma' / name
+    program = machines.built.guest_qemu.parent / 'tests/shared-dma' / name
     l1 = machines.start({
         FIRMWARE_PATH: machines.built.firmware.read_bytes(),
         **program_files(program)}, devices=DEVICES)

@@ -19,8 +19,8 @@ from harness.checks import Checks
 from harness.initramfs import MissingError
 from harness.l1 import L1Error
 from harness.pytest_tap import CHECKS, MADE_CHECKS_FAIL, TapReporter
-from harness.session import (BUILD, BUILD_HELP, LINUX, LINUX_HELP, Built,
-                             Machines, find_built)
+from harness.session import (BASE, BASE_HELP, BUILD, BUILD_HELP, LINUX,
+                             LINUX_HELP, Built, Machines, find_built)
 
 BACKENDS = ('type1', 'iommufd')
 
@@ -35,6 +35,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
                     help=BUILD_HELP)
     group.addoption('--linux', default=LINUX, metavar='VERSION',
                     help=LINUX_HELP)
+    group.addoption('--base', default=BASE, metavar='VERSION', help=BASE_HELP)
     group.addoption('--keep', type=Path, metavar='DIR',
                     help='keep logs and images of the machines in this folder')
 
@@ -65,7 +66,8 @@ def built(pytestconfig: pytest.Config) -> Built:
     """Return the files that must be built before the tests."""
     try:
         return find_built(pytestconfig.getoption('--build'),
-                          pytestconfig.getoption('--linux'))
+                          pytestconfig.getoption('--linux'),
+                          base=pytestconfig.getoption('--base'))
     except MissingError as error:
         pytest.fail(str(error), pytrace=False)
 

@@ -28,6 +28,9 @@ BUILD = NESTED.parent.parent / 'build'
 BUILD_HELP = 'build folder with QEMU, kernels and firmware (default: build/ ' \
     'of this tree)'
 LINUX = os.environ.get('NESTED_LINUX') or '6.12'
+# The level 1 machine always runs on this version of QEMU
+BASE = '10.0'
+BASE_HELP = 'version of the QEMU that runs the guest (default: %(default)s)'
 LINUX_HELP = 'version of Linux in the machines (default: the environment ' \
     f'variable NESTED_LINUX, now {LINUX})'
 
@@ -38,10 +41,15 @@ L1_MIN_MIB = 4096
 
 @dataclass
 class Built:
-    """Files that must be built first."""
+    """Files that must be built first.
+
+    @guest_qemu: the QEMU under test, which runs the guest. @qemu emulates the
+    level 1 machine.
+    """
 
     folder: Path
     qemu: Path
+    guest_qemu: Path
     qemu_python: Path
     kernel: Path
     firmware: Path
@@ -51,11 +59,13 @@ class Built:
 
 
 def add_build_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options --build and --linux, which all commands have."""
+    """Add the options that all commands have."""
     parser.add_argument('--build', type=Path, default=BUILD, metavar='DIR',
                         help=BUILD_HELP)
     parser.add_argument('--linux', default=LINUX, metavar='VERSION',
                         help=LINUX_HELP)
+    parser.add_argument('--base', default=BASE, metavar='VERSION',
+                        help=BASE_HELP)
 
 
 def _find(path: Path, how: str) -> Path:
@@ -72,15 +82,29 @@ def _find_kernel(build: Path, linux: str) -> Path:
                  f'"tests/nested/build-kernel --linux {linux}" builds it')
 
 
-def find_built(build: Path, linux: str, kernel: Path | None = None) -> Built:
+def _find_qemu(build: Path, base: str) -> Path:
+    """Return the QEMU of this version."""
+    if base == BASE:
+        return _find(build / 'qemu/qemu-system-x86_64',
+                     'scripts/build-qemu builds it')
+    if not (NESTED.parent.parent / f'patches/qemu-{base}').exists():
+        raise MissingError(f'QEMU {base} is unknown: "scripts/build-qemu '
+                           '--help" lists versions')
+    return _find(build / f'qemu-{base}/qemu/qemu-system-x86_64',
+                 f'"scripts/build-qemu --base {base}" builds it')
+
+
+def find_built(build: Path, linux: str, kernel: Path | None = None,
+               base: str = BASE) -> Built:
     """Find the files in a build folder.
 
     @kernel: the image of a kernel to use instead of that of version @linux
+    @base: the version of the QEMU that runs the guest
     """
     return Built(
         build,
-        _find(build / 'qemu/qemu-system-x86_64', 'scripts/build-qemu builds '
-              'it'),
+        _find_qemu(build, BASE),
+        _find_qemu(build, base),
         _find(build / 'qemu-src/python', 'scripts/build-qemu unpacks it'),
         _find(kernel, 'use the image of a kernel') if kernel
         else _find_kernel(build, linux),
@@ -121,12 +145,12 @@ class Machines:
 
     def __init__(self, built: Built, folder: Path, keep: bool = False,
                  qemu: Path | None = None) -> None:
-        """@qemu: the QEMU that runs the guest, if not the one in @built
+        """@qemu: the QEMU that runs the guest, if not built.guest_qemu
 
         @keep: whether to keep the folders after the machines have ended
         """
         self.built = built
-        self._qemu = qemu or built.qemu
+        self._qemu = qemu or built.guest_qemu
         self._folder = folder
         self._keep = keep
         self._started = 0

@@ -8,6 +8,7 @@ import sys
 import unittest
 
 from harness import NESTED
+from harness.session import BASE
 
 
 def collected() -> set[str]:
@@ -64,10 +65,29 @@ class RegistrationTest(unittest.TestCase):
                 self.assertRegex(name, 'type1|iommufd')
         self.assertTrue(seen)
 
+    def names_by_backend(self, variable: str) -> set[str]:
+        return {f'{name.replace("_", "-")}-{backend}' for name
+                in self.names(variable) for backend in ('type1', 'iommufd')}
+
+    def names_of_cases(self) -> set[str]:
+        return {name.replace('_', '-') for name
+                in self.names('nested_cases')} | \
+            self.names_by_backend('nested_cases_by_backend')
+
     def test_long_tests_exist(self) -> None:
-        known = {name.replace('_', '-') for name
-                 in self.names('nested_cases')} | {
-            f'{name.replace("_", "-")}-{backend}' for name
-            in self.names('nested_cases_by_backend')
-            for backend in ('type1', 'iommufd')}
-        self.assertLessEqual(self.names('nested_long'), known)
+        self.assertLessEqual(self.names('nested_long'), self.names_of_cases())
+
+    def test_core_tests_exist(self) -> None:
+        core = self.names('nested_core')
+        self.assertLessEqual(
+            core, self.names_of_cases() |
+            self.names_by_backend('nested_programs') |
+            {f'{name}-type1' for name in self.names('nested_programs_type1')})
+        self.assertTrue(core)
+
+    def test_bases_are_all_but_the_default(self) -> None:
+        folders = (NESTED.parent.parent / 'patches').glob('qemu-*')
+        self.assertEqual(
+            {f'qemu-{base}' for base in self.names('nested_bases')} |
+            {f'qemu-{BASE}', f'qemu-{BASE}-svm'},
+            {path.name for path in folders})

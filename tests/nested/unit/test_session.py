@@ -17,8 +17,8 @@ FILES = ('qemu/qemu-system-x86_64', 'qemu-src/python',
          'nested/linux-7.3/bzImage')
 
 
-class KernelTest(unittest.TestCase):
-    """Selection of the kernel by its version."""
+class BuiltTest(unittest.TestCase):
+    """Selection of the kernel and of QEMU by their versions."""
 
     def setUp(self) -> None:
         folder = tempfile.TemporaryDirectory()
@@ -42,6 +42,23 @@ class KernelTest(unittest.TestCase):
     def test_unknown_version(self) -> None:
         with self.assertRaisesRegex(MissingError, 'Linux 5.4 is unknown'):
             find_built(self.build, '5.4')
+
+    def test_qemu_of_the_guest(self) -> None:
+        default = self.build / FILES[0]
+        other = self.build / 'qemu-10.2' / FILES[0]
+        self.assertEqual(find_built(self.build, '7.3').guest_qemu, default)
+        with self.assertRaisesRegex(
+                MissingError, 'qemu-10.2/qemu/qemu-system-x86_64 is missing: '
+                '"scripts/build-qemu --base 10.2" builds it'):
+            find_built(self.build, '7.3', base='10.2')
+        other.parent.mkdir(parents=True)
+        other.touch()
+        built = find_built(self.build, '7.3', base='10.2')
+        self.assertEqual((built.qemu, built.guest_qemu), (default, other))
+
+    def test_unknown_version_of_qemu(self) -> None:
+        with self.assertRaisesRegex(MissingError, 'QEMU 9.2 is unknown'):
+            find_built(self.build, '7.3', base='9.2')
 
     def test_image_replaces_version(self) -> None:
         image = self.build / FILES[0]

@@ -14,19 +14,17 @@
 #include "qemu/module.h"
 #include "qapi/error.h"
 #include "qapi/qapi-types-shared-dma.h"
-#include "exec/address-spaces.h"
-#include "exec/ram_addr.h"
 #include "hw/boards.h"
 #include "hw/core/cpu.h"
 #include "hw/qdev-core.h"
-#include "hw/vfio/pci.h"
-#include "hw/vfio/vfio-common.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-manager.h"
 #include "system/kvm-convert-memory.h"
+#include "system/shared-dma-compat.h"
 #include "tests/shared-dma/conversion/edge.h"
 #include "tests/shared-dma/conversion/wrap.h"
 #include "tests/unit/fakes/fakes.h"
+#include "tests/unit/fakes/vfio-io.h"
 
 #define TYPE_CONV_LEGACY TYPE_VFIO_IOMMU_LEGACY
 #define TYPE_CONV_IOMMUFD TYPE_VFIO_IOMMU_IOMMUFD
@@ -158,10 +156,9 @@ bool memory_region_is_ram_device(MemoryRegion *mr)
     return mr->ram_device;
 }
 
-void memory_region_unregister_iommu_notifier(MemoryRegion *mr,
-                                             IOMMUNotifier *n)
+MemoryRegion *memory_region_from_host(void *ptr, ram_addr_t *offset)
 {
-    g_assert_not_reached();
+    return NULL;
 }
 
 int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
@@ -257,7 +254,8 @@ static unsigned int container_number(const VFIOContainerBase *bcontainer)
 }
 
 static int conv_dma_map(const VFIOContainerBase *bcontainer, hwaddr iova,
-                        ram_addr_t size, void *vaddr, bool readonly)
+                        uint64_t size, void *vaddr,
+                        bool readonly VFIO_DMA_MAP_MORE)
 {
     schedule_edge();
     return world_map(container_number(bcontainer), iova, size,
@@ -265,13 +263,14 @@ static int conv_dma_map(const VFIOContainerBase *bcontainer, hwaddr iova,
 }
 
 static int conv_dma_unmap(const VFIOContainerBase *bcontainer, hwaddr iova,
-                          ram_addr_t size, IOMMUTLBEntry *iotlb)
+                          uint64_t size,
+                          IOMMUTLBEntry *iotlb VFIO_DMA_UNMAP_MORE)
 {
     schedule_edge();
     return world_unmap(container_number(bcontainer), iova, size);
 }
 
-static void conv_iommu_class_init(ObjectClass *oc, void *data)
+static void conv_iommu_class_init(ObjectClass *oc, ClassInitData *data)
 {
     VFIOIOMMUClass *vioc = VFIO_IOMMU_CLASS(oc);
 
@@ -293,7 +292,7 @@ bool vfio_get_info_dma_avail(struct vfio_iommu_type1_info *info,
     return true;
 }
 
-void vfio_detach_device(VFIODevice *vbasedev)
+void vfio_device_detach(VFIODevice *vbasedev)
 {
     g_assert_not_reached();
 }
@@ -308,11 +307,27 @@ Object *qdev_get_machine(void)
     return machine;
 }
 
+static void conv_container_init(Object *obj)
+{
+    VFIOContainerBase *bcontainer = VFIO_IOMMU(obj);
+
+    QLIST_INIT(&bcontainer->vrdl_list);
+    bcontainer->dma_layout = vfio_dma_layout_new(bcontainer);
+}
+
 static const TypeInfo conv_types[] = {
+    {
+        .name = TYPE_VFIO_IOMMU,
+        .parent = TYPE_OBJECT,
+        .instance_init = conv_container_init,
+        .instance_size = sizeof(VFIOContainerBase),
+        .class_size = sizeof(VFIOIOMMUClass),
+        .abstract = true,
+    },
     {
         .name = TYPE_CONV_LEGACY,
         .parent = TYPE_VFIO_IOMMU,
-        .instance_size = sizeof(VFIOContainer),
+        .instance_size = sizeof(VFIOLegacyContainer),
         .class_init = conv_iommu_class_init,
     },
     {
@@ -424,10 +439,11 @@ static void start_device(unsigned int number, unsigned int config)
 
     memset(vdev, 0, sizeof(*vdev));
     vbasedev->type = VFIO_DEVICE_TYPE_PCI;
-    vbasedev->dev = &vdev->pdev.qdev;
+    vbasedev->dev = &vfio_dma_pci_device(vdev)->qdev;
     vbasedev->bcontainer = bcontainer;
     vbasedev->name = (char *)"device";
     vbasedev->fd = memfd_create("config", MFD_CLOEXEC);
+    fake_vfio_set_io(vbasedev);
     vbasedev->shared_dma_extent = (char *)extents[config & 3];
     g_assert(ftruncate(vbasedev->fd, 256) == 0);
     QLIST_INSERT_HEAD(&bcontainer->device_list, vbasedev, container_next);

@@ -10,9 +10,8 @@
 #ifndef TESTS_UNIT_FAKES_FAKES_H
 #define TESTS_UNIT_FAKES_FAKES_H
 
-#include "exec/memory.h"
-#include "exec/ramblock.h"
 #include "system/guest-memfd-manager.h"
+#include "system/shared-dma-compat.h"
 
 /* memory.c: memory regions and RAM blocks */
 
@@ -21,6 +20,9 @@
  * memory region and manager.
  */
 MemoryRegion *fake_ram_new(RAMBlock *block, void *host, uint64_t size);
+
+int fake_set_ram_discard_manager(MemoryRegion *mr, RamDiscardManager *rdm)
+    __asm__("memory_region_set_ram_discard_manager");
 
 /* @size bytes at guest physical address @gpa that map @mr at @offset */
 typedef struct FakeWindow {

@@ -7,10 +7,9 @@
 #include "qemu/osdep.h"
 #include <linux/kvm.h>
 
-#include "exec/address-spaces.h"
-#include "exec/ram_addr.h"
 #include "system/kvm.h"
 #include "system/kvm-convert-memory.h"
+#include "system/shared-dma-compat.h"
 #include "tests/unit/fakes/fakes.h"
 
 KVMState *kvm_state;

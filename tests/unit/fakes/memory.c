@@ -32,11 +32,12 @@ uint64_t memory_region_size(MemoryRegion *mr)
     return int128_get64(mr->size);
 }
 
-void memory_region_set_ram_discard_manager(MemoryRegion *mr,
-                                           RamDiscardManager *rdm)
+/* In QEMU 10.0, the function that this replaces has no result. */
+int fake_set_ram_discard_manager(MemoryRegion *mr, RamDiscardManager *rdm)
 {
     g_assert(!mr->rdm || !rdm);
     mr->rdm = rdm;
+    return 0;
 }
 
 MemoryRegionSection *memory_region_section_new_copy(MemoryRegionSection *s)
