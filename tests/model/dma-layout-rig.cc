@@ -525,7 +525,8 @@ void Rig::check_small() const
         const uint64_t last = iova + (extent.size - 1);
         const auto after = smalls.upper_bound(last);
 
-        if (small_.overlaps(iova, last)) {
+        /* A request for a part of a stuck extent has replaced it in small_. */
+        if (small_.overlaps(iova, last) && !is_stuck(iova, last)) {
             const auto &[first, range] = *std::prev(after);
 
             MODEL_CHECK(first <= iova && range.last >= last);
