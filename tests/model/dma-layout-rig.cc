@@ -336,12 +336,18 @@ bool Rig::is_mapped(uint64_t iova, uint64_t last) const
 int Rig::backend_map(uint64_t iova, uint64_t size, uint64_t vaddr,
                      DmaLayoutAccess access)
 {
+    const uint64_t last = iova + (size - 1);
     const Refusal *known = find_refusal(iova, size);
 
     /*
      * Refused extents must not be tried in each step.  If one was merged, its
-     * range can be tried as a part of the new extent.
+     * range can be tried as a part of the new extent, and what remains of that
+     * is another extent, even if its range is the same.
      */
+    std::erase_if(refusals_, [=](const auto &refusal) {
+        return refusal.first >= iova && refusal.second.size < size &&
+               refusal.first + (refusal.second.size - 1) <= last;
+    });
     MODEL_CHECK(!known || !is_unmapped(iova, size) || nsteps_ >= known->due());
     nmaps_++;
     if (nmaps_ >= first_refused_ && nmaps_ - first_refused_ < nrefused_) {
@@ -359,7 +365,7 @@ int Rig::backend_map(uint64_t iova, uint64_t size, uint64_t vaddr,
     } else if (known) {
         refusals_.erase(iova);
     }
-    MODEL_CHECK(may_be_mapped(iova, iova + (size - 1)));
+    MODEL_CHECK(may_be_mapped(iova, last));
     return ret;
 }
 
