@@ -146,9 +146,9 @@ RamDiscardManager *memory_region_get_ram_discard_manager(MemoryRegion *mr)
     return mr->rdm;
 }
 
-void *memory_region_get_ram_ptr(MemoryRegion *mr)
+void *qemu_ram_get_host_addr(RAMBlock *block)
 {
-    return mr->ram_block->host;
+    return block->host;
 }
 
 bool memory_region_is_ram_device(MemoryRegion *mr)
