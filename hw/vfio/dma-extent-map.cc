@@ -86,11 +86,7 @@ DmaExtentMap::Iterator DmaExtentMap::insert_before(Iterator after,
                                                    uint64_t iova,
                                                    const DmaExtent &extent)
 {
-    const bool joins_before =
-        after != extents_.begin() && can_join(*std::prev(after), iova, extent);
     const Iterator it = extents_.emplace_hint(after, iova, extent);
-    const bool joins_after =
-        after != extents_.end() && can_join(*it, after->first, after->second);
 
     settle();
     sizes_.add(extent.size);
@@ -98,7 +94,9 @@ DmaExtentMap::Iterator DmaExtentMap::insert_before(Iterator after,
     if (extent.mapped) {
         count_mapped(extent, true);
     }
-    nseams_[extent.mapped] += joins_before + joins_after;
+    nseams_[extent.mapped] += is_seam(it);
+    nseams_[extent.mapped] +=
+        after != extents_.end() && can_join(*it, after->first, after->second);
     return it;
 }
 

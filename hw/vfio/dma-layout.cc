@@ -276,14 +276,11 @@ int DmaLayout::append(uint64_t iova, DmaExtent like)
 
     like.joined = uses_cuts_ && last_of(*tail_->it) == iova - 1;
 
-    const uint64_t merges = merges_;
     const int ret = add_one(iova, like, it);
 
-    if (ret || merges != merges_ || (is_open() && !missing_.empty())) {
+    if (is_open() && (ret || !missing_.empty())) {
         tail_.reset();
-        if (is_open()) {
-            retry_missing();
-        }
+        retry_missing();
     } else {
         tail_->it = it;
         tail_->max_last = last_of(*it);
