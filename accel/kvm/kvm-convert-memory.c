@@ -71,30 +71,28 @@ typedef struct KVMConvertPart {
  */
 static QemuMutex kvm_convert_multi_lock;
 
-/* Protects the count of failures, and the order of their events. */
-static QemuMutex kvm_convert_event_lock;
-
 static void __attribute__((constructor)) kvm_convert_memory_init(void)
 {
     qemu_mutex_init(&kvm_convert_multi_lock);
-    qemu_mutex_init(&kvm_convert_event_lock);
 }
 
-/*
- * Emit the QMP event when a conversion failed for lack of host resources.  The
- * monitor limits the rate of the event, and needs no BQL here.
- */
+/* Emit the QMP event when a conversion failed for lack of host resources. */
 static void kvm_convert_send_event(hwaddr start, hwaddr size, PageState to,
                                    int err)
 {
+    /* Protected by the BQL */
     static uint64_t nfailures;
 
     /* The guest's request was invalid. */
     if (err == EINVAL) {
         return;
     }
-    /* The event that the monitor delays must have the latest count. */
-    QEMU_LOCK_GUARD(&kvm_convert_event_lock);
+    /*
+     * The timer of a delayed event expires before its handler takes the
+     * monitor's lock.  Without the BQL, an event in between would find that
+     * timer, and QEMU would abort.
+     */
+    BQL_LOCK_GUARD();
     qapi_event_send_guest_memfd_conversion_failed(start, size,
                                                   to == PAGE_STATE_PRIVATE,
                                                   strerror(err), ++nfailures);

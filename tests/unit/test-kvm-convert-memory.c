@@ -44,6 +44,8 @@ static MemoryRegion *mmio;
 static MemoryRegion *plain;
 
 static unsigned int nsections;
+/* Whether this thread has the BQL; vCPUs convert memory without it. */
+static __thread bool has_bql;
 static unsigned int nevents;
 /* The count in the last event */
 static uint64_t nfailures;
@@ -105,21 +107,24 @@ void accel_ioctl_end(void)
 
 bool bql_locked(void)
 {
-    return true;
+    return has_bql;
 }
 
 void bql_lock_impl(const char *file, int line)
 {
-    g_assert_not_reached();
+    g_assert_false(has_bql);
+    has_bql = true;
 }
 
 void bql_unlock(void)
 {
-    g_assert_not_reached();
+    g_assert_true(has_bql);
+    has_bql = false;
 }
 
 void __wrap_qapi_event_emit(QAPIEvent event, QDict *qdict)
 {
+    g_assert_true(bql_locked());
     nevents++;
     nfailures = qdict_get_int(qdict_get_qdict(qdict, "data"), "failures");
 }
