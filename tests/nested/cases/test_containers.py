@@ -53,8 +53,7 @@ def unplugged_disk(load: Workload) -> None:
     """The disk's container disappears while the network is busy."""
     load.guest.check(f'({DOWNLOAD}; echo $? >/run/downloaded) '
                      '</dev/null >/dev/null 2>&1 &')
-    load.guest.l2.execute('device_del', {'id': f'vfio{_DISK}'})
-    load.guest.l2.wait_event('DEVICE_DELETED')
+    load.run.unplug(_DISK)
     load.transfer('without the disk')
     load.checks.check(load.guest.check('cat /run/downloaded').strip() == '0',
                       'the network works during the removal of the disk')

@@ -80,8 +80,7 @@ def hot_plug(load: Workload) -> None:
     guest = load.guest
     guest.check(f'(for i in 1 2 3 4; do {DOWNLOAD} || exit 1; done; '
                 'echo good >/run/downloaded) </dev/null >/dev/null 2>&1 &')
-    guest.l2.execute('device_del', {'id': 'vfio0'})
-    guest.l2.wait_event('DEVICE_DELETED')
+    load.run.unplug(0)
     load.run.plug(0)
     load.checks.check(
         wait_until(lambda: guest.run(f'[ -b {DISK} ]')[0] == 0,

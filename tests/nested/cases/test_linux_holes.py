@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.checks import Checks
-from harness.l2 import L2Error, wait_until
+from harness.l2 import wait_until
 from harness.linux_holes import HOLE_ARGUMENTS, Converter, Converters
 from harness.linux_run import LinuxOptions, LinuxRun, Remaps, linux_run
 from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD, FIO_STATUS,
@@ -50,24 +50,6 @@ def transfers(load: Workload, name: str) -> None:
         load.check_busy_disk(f'{name}, round {number}')
 
 
-def unplug(load: Workload) -> None:
-    """Unplug the third device; the guest may still be busy with plugging it.
-    """
-    guest = load.guest
-
-    def accepted() -> bool:
-        try:
-            guest.l2.execute('device_del', {'id': f'vfio{_PLUGGED}'})
-            return True
-        except L2Error as error:
-            if 'guest is busy' not in str(error):
-                raise
-            return False
-    load.checks.check(wait_until(accepted, SETTLE_TIMEOUT),
-                      'a device can be unplugged')
-    guest.l2.wait_event('DEVICE_DELETED')
-
-
 def hot_plug(load: Workload, name: str) -> None:
     """Both devices are busy while a third is plugged and unplugged."""
     guest = load.guest
@@ -78,7 +60,7 @@ def hot_plug(load: Workload, name: str) -> None:
         guest.check(f'{BUSY_DISK} rm -f {_DOWNLOADED}; '
                     f'({DOWNLOAD}; echo $? >{_DOWNLOADED}) '
                     '</dev/null >/dev/null 2>&1 &')
-        unplug(load)
+        load.run.unplug(_PLUGGED)
         load.run.plug(_PLUGGED)
         load.checks.check(
             wait_until(lambda: guest.run(f'[ -e {driver} ]')[0] == 0,

@@ -19,7 +19,7 @@ from harness.guest_options import (INITRD_PATH, KERNEL_PATH, LOADER_PATH,
 from harness.initramfs import find_tool, guest_image
 from harness.intervals import IntervalSet, describe
 from harness.l1 import L1Machine
-from harness.l2 import L2Error, Layout
+from harness.l2 import L2Error, Layout, wait_until
 from harness.linux_guest import LinuxGuest
 from harness.program import GIB, MIB, PAGE_SIZE
 from harness.program_run import is_expected
@@ -60,6 +60,9 @@ _LOCKED_LIMIT = 128 * MIB
 
 L1_OWN_MIB = 3072
 _DISK_SIZE = 256 * MIB
+
+# How long the guest may be busy with a slot
+_UNPLUG_TIMEOUT = 60.0
 
 
 class Opener(Enum):
@@ -361,6 +364,30 @@ class LinuxRun:
             name, _, value = option.partition('=')
             arguments[name] = value
         self.guest.l2.execute('device_add', arguments)
+
+    def unplug(self, index: int) -> None:
+        """Unplug a device, when the guest has finished plugging it.
+
+        Linux was seen to remove a device that it had just found without such
+        a request, which is no failure here.
+        """
+        device = f'vfio{index}'
+
+        def accepted() -> bool:
+            try:
+                self.guest.l2.execute('device_del', {'id': device})
+                return True
+            except L2Error as error:
+                if 'guest is busy' in str(error):
+                    return False
+                if f"'{device}' not found" not in str(error):
+                    raise
+                self._checks.comment(f'the guest removed {device} itself: ' +
+                                     self.guest.run('dmesg | tail')[1])
+                return True
+        self._checks.check(wait_until(accepted, _UNPLUG_TIMEOUT),
+                           f'{device} can be unplugged')
+        self.guest.l2.wait_event('DEVICE_DELETED')
 
 
 def guest_files(built: Built) -> dict[str, bytes]:
