@@ -12,7 +12,7 @@ source "$(dirname "${BASH_SOURCE[0]}")/progress.sh"
 # The version of QEMU that is patched (its base), the one that is used unless an
 # option selects another, and the folders with the patches. The machine that the
 # test bench emulates always runs the default base, which is therefore the only
-# one whose emulation of SVM is completed (qemu-10.0-svm).
+# one with patches of the emulator: qemu-10.0-svm, qemu-10.0-tcg.
 base=${base:-}
 default_base=10.0
 patches_dirs=()
@@ -42,11 +42,15 @@ known_bases()
 # use_base VERSION: selects the version of QEMU, its patches and its tree
 use_base()
 {
+    local folder
+
     base=$1
     patches_dirs=("$repo_root/patches/qemu-$base")
-    if [ -d "${patches_dirs[0]}-svm" ]; then
-        patches_dirs+=("${patches_dirs[0]}-svm")
-    fi
+    for folder in "${patches_dirs[0]}"-*; do
+        if [ -d "$folder" ]; then
+            patches_dirs+=("$folder")
+        fi
+    done
     base_dir=$build_dir
     if [ "$base" != "$default_base" ]; then
         base_dir=$build_dir/qemu-$base

@@ -89,5 +89,5 @@ class RegistrationTest(unittest.TestCase):
         folders = (NESTED.parent.parent / 'patches').glob('qemu-*')
         self.assertEqual(
             {f'qemu-{base}' for base in self.names('nested_bases')} |
-            {f'qemu-{BASE}', f'qemu-{BASE}-svm'},
+            {f'qemu-{BASE}{part}' for part in ('', '-svm', '-tcg')},
             {path.name for path in folders})
