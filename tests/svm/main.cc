@@ -24,5 +24,6 @@ extern "C" void hypervisor_main()
     test_event_injection();
     test_physical_interrupts();
     test_virtual_interrupts();
+    test_other_fpu();
     tap_done();
 }

@@ -1,5 +1,5 @@
 /*
- * The other vCPU: it interrupts the first one
+ * The other vCPU: it disturbs the first one
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -12,7 +12,7 @@
 #include "layout.h"
 #include "text.h"
 
-Task other_cpu_ipi, other_cpu_kick;
+Task other_cpu_ipi, other_cpu_kick, other_cpu_fpu;
 
 extern "C" const char trampoline[], trampoline_end[];
 
@@ -28,6 +28,17 @@ void misaligned_atomic()
     alignas(8) static uint8_t bytes[16];
 
     asm volatile("lock incl %0" : "+m"(bytes[1]) : : "memory");
+}
+
+/* Load an FPU state without a pending exception, which ends IGNNE#. */
+void load_fpu()
+{
+    static uint32_t environment[7];
+
+    asm volatile("fninit; fnstenv %0" : "=m"(environment));
+    for (unsigned i = 0; i < 100; i++) {
+        asm volatile("fldenv %0" : : "m"(environment));
+    }
 }
 
 } // namespace
@@ -49,6 +60,9 @@ extern "C" void other_cpu_main()
         } else if (other_cpu_kick.done != other_cpu_kick.wanted) {
             misaligned_atomic();
             other_cpu_kick.done = other_cpu_kick.done + 1;
+        } else if (other_cpu_fpu.done != other_cpu_fpu.wanted) {
+            load_fpu();
+            other_cpu_fpu.done = other_cpu_fpu.done + 1;
         } else {
             relax();
         }

@@ -1,5 +1,5 @@
 /*
- * The other vCPU: it interrupts the first one
+ * The other vCPU: it disturbs the first one
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -22,6 +22,8 @@ struct Task {
 extern Task other_cpu_ipi;
 /* Make QEMU stop all other vCPUs briefly. */
 extern Task other_cpu_kick;
+/* Load the state of the FPU a hundred times. */
+extern Task other_cpu_fpu;
 
 void other_cpu_start();
 

@@ -13,5 +13,6 @@ void test_page_faults();
 void test_event_injection();
 void test_virtual_interrupts();
 void test_physical_interrupts();
+void test_other_fpu();
 
 #endif
