@@ -3,7 +3,8 @@
 """Count the test cases of runs of "meson test", from meson's logs.
 
 A test that crashed, hung or did not run all of its cases counts as one more
-failed case, unless one of its cases has failed already.
+failed case, unless one of its cases has failed already. For each failed test,
+an excerpt of its output is shown, because all of it is far up in a long log.
 """
 
 import argparse
@@ -19,6 +20,12 @@ from pathlib import Path
 PASSED, FAILED, SKIPPED = 'passed', 'failed', 'skipped'
 GOOD = ('OK', 'EXPECTEDFAIL', 'SKIP')
 PLAN = re.compile(r'^1\.\.\d+', re.MULTILINE)
+
+# The excerpt of a failed test: the number of test points, and of lines at the
+# start and at the end of each
+SHOWN_POINTS = 3
+SHOWN_LINES = 6
+SHOWN_WIDTH = 160
 
 
 @dataclass
@@ -72,6 +79,36 @@ def has_failed(record: dict, test: Test) -> bool:
     return is_tap and not PLAN.search(record['stdout'])
 
 
+def failed_points(output: str) -> list[list[str]]:
+    """Return the lines of each failed TAP test point, with diagnostics."""
+    points: list[list[str]] = []
+    is_failed = False
+    for line in output.splitlines():
+        if line.startswith('not ok'):
+            points.append([line])
+            is_failed = True
+        elif is_failed and line.startswith('#'):
+            points[-1].append(line)
+        else:
+            is_failed = False
+    return points
+
+
+def describe_failure(record: dict) -> str:
+    """Return an excerpt of the output of a failed test."""
+    output = record.get('stdout', '')
+    points = failed_points(output) or [
+        output.splitlines() + record.get('stderr', '').splitlines()]
+    lines = [f'failed: {record["name"]}']
+    for point in points[:SHOWN_POINTS]:
+        if len(point) > 2 * SHOWN_LINES:
+            point[SHOWN_LINES:-SHOWN_LINES] = ['[...]']
+        lines += [f'  {line[:SHOWN_WIDTH]}' for line in point]
+    if len(points) > SHOWN_POINTS:
+        lines.append(f'  and {len(points) - SHOWN_POINTS} more')
+    return '\n'.join(lines)
+
+
 def count(junit: ElementTree.Element, log: str) -> Counter[str]:
     """Count the cases of a run of "meson test" by outcome."""
     tests = read_cases(junit)
@@ -87,17 +124,32 @@ def count(junit: ElementTree.Element, log: str) -> Counter[str]:
     return result
 
 
-def count_files(junit: Path) -> Counter[str]:
-    """Count the cases of a run by outcome; @junit is its .junit.xml file.
+def read_run(path: Path) -> tuple[ElementTree.Element, str]:
+    """Read the results of a run and its log; @path is its .junit.xml file."""
+    log = path.with_name(path.name.removesuffix('.junit.xml') + '.json')
+    return (ElementTree.parse(path).getroot(),
+            log.read_text(encoding='utf-8'))
+
+
+def count_files(path: Path) -> Counter[str]:
+    """Count the cases of a run by outcome.
 
     A missing file counts as a failure: meson could not run a test.
     """
-    if not junit.exists():
-        print(f'error: {junit}: no tests were run', file=sys.stderr)
+    if not path.exists():
+        print(f'error: {path}: no tests were run', file=sys.stderr)
         return Counter({FAILED: 1})
-    log = junit.with_name(junit.name.removesuffix('.junit.xml') + '.json')
-    return count(ElementTree.parse(junit).getroot(),
-                 log.read_text(encoding='utf-8'))
+    return count(*read_run(path))
+
+
+def describe_failures(path: Path) -> Iterator[str]:
+    """Yield an excerpt of the output of each failed test of a run."""
+    if path.exists():
+        junit, log = read_run(path)
+        tests = read_cases(junit)
+        for name, record in read_log(log):
+            if has_failed(record, tests.get(name, Test())):
+                yield describe_failure(record)
 
 
 def main() -> int:
@@ -116,6 +168,8 @@ def main() -> int:
         total.update(dict(zip((PASSED, FAILED, SKIPPED), numbers)))
     for path in args.junit:
         total += count_files(path)
+        for failure in describe_failures(path):
+            print(failure)
     summary = f'{total[PASSED]} passed, {total[FAILED]} failed'
     if total[SKIPPED]:
         summary += f', {total[SKIPPED]} skipped'

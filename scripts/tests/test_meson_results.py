@@ -9,7 +9,7 @@ import unittest
 from collections import Counter
 from pathlib import Path
 
-from lib.meson_results import count_files
+from lib.meson_results import count_files, describe_failures
 
 # Test name: protocol, shell command, and expected counts
 TESTS = {
@@ -22,6 +22,9 @@ TESTS = {
                  {'passed': 2}),
     'tap-bad': ('tap', 'echo 1..2; echo ok 1; echo not ok 2; exit 1',
                 {'passed': 1, 'failed': 1}),
+    'tap-explained': ('tap', 'echo not ok 1 - a; seq -f "# %.0f" 20; '
+                      'echo ok 2 - b; echo "# d"; echo not ok 3 - c; '
+                      'echo 1..3; exit 1', {'passed': 1, 'failed': 2}),
     'tap-skip': ('tap', 'echo 1..2; echo ok 1; echo "ok 2 # SKIP no disk"',
                  {'passed': 1, 'skipped': 1}),
     'tap-skip-all': ('tap', 'echo "1..0 # SKIP no disk"', {'skipped': 1}),
@@ -99,6 +102,23 @@ class CountFilesTest(unittest.TestCase):
         self.assertEqual(
             count_files(self.root / 'build/meson-logs/testlog.junit.xml'),
             total)
+
+    def test_failures_are_described(self) -> None:
+        self.run_meson('test', '-C', 'build')
+        found = {}
+        for text in describe_failures(
+                self.root / 'build/meson-logs/testlog.junit.xml'):
+            name, _, excerpt = text.removeprefix('failed: ').partition('\n')
+            found[name.rpartition(' / ')[2]] = excerpt
+        self.assertEqual(
+            set(found), {name for name, (_, _, wanted) in TESTS.items()
+                         if 'failed' in wanted})
+        self.assertEqual(found['tap-bad'], '  not ok 2')
+        self.assertEqual(found['tap-explained'].splitlines(),
+                         ['  not ok 1 - a', '  # 1', '  # 2', '  # 3', '  # 4',
+                          '  # 5', '  [...]', '  # 15', '  # 16', '  # 17',
+                          '  # 18', '  # 19', '  # 20', '  not ok 3 - c'])
+        self.assertIn('  Bail out! hung', found['tap-bail-out'])
 
 
 if __name__ == '__main__':
