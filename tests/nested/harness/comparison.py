@@ -19,6 +19,7 @@ from harness.linux_cost import DEPTHS, LinuxCost
 from harness.program import MIB
 from harness.program_run import is_expected
 from harness.stalls import BUSY, COMMANDS, IDLE
+from harness.survival import Survival
 
 BACKENDS = ('type1', 'iommufd')
 
@@ -84,7 +85,7 @@ class Outcome:
 
 
 # What a line of the table can need
-AnyRun = Run | LinuxCost
+AnyRun = Run | LinuxCost | Survival
 
 Outcomes = dict[AnyRun, Outcome]
 
@@ -337,6 +338,15 @@ def _gaps(backends: tuple[str, ...]) -> Row:
                is_long=True)
 
 
+def _failures(backends: tuple[str, ...]) -> Row:
+    lines = [_line(backend, (Survival(backend),),
+                   lambda outcomes: f'{outcomes[0].figures.survived_calls} of '
+                   f'{outcomes[0].figures.failed_calls}')
+             for backend in backends]
+    return Row('failures', 'Failed system calls of a conversion that the '
+               'guest survives', lines, is_long=True)
+
+
 def _stalls(backends: tuple[str, ...]) -> Row:
     def time(command: str, phase: str) -> Callable[[list[Outcome]], str]:
         return lambda outcomes: latency(outcomes[0].figures, command, phase)
@@ -427,8 +437,7 @@ def all_rows(backends: tuple[str, ...] = BACKENDS) -> list[Row]:
     """Return the rows of the table."""
     return [_guest_2g(backends), _entries(backends), _instructions(backends),
             _pam(backends), _cuts(backends), _gaps(backends),
-            # Only type1 has a limit
-            _stalls(backends), _linux(backends),
+            _failures(backends), _stalls(backends), _linux(backends),
             _linux_io(backends)]
 
 

@@ -129,4 +129,7 @@ class Figures:
     boot: BootFigures | None = None
     io: list[IoFigures] = field(default_factory=list)
     gaps: list[GapFigures] = field(default_factory=list)
+    # System calls that failed on purpose, and those that the guest survived
+    failed_calls: int = 0
+    survived_calls: int = 0
     failed_checks: int = 0

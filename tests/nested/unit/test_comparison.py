@@ -147,13 +147,15 @@ class TableTest(unittest.TestCase):
         self.assertEqual(len(runs), len(set(runs)))
         # Three without a device, four for each backend
         self.assertEqual(len(runs), 3 + 2 * 4)
-        self.assertTrue(all(run.icount for run in runs))
+        self.assertTrue(all(isinstance(run, Run) and run.icount
+                            for run in runs))
 
     def test_instructions_of_linux(self) -> None:
         rows = row('linux-io', ('type1', 'iommufd'))
         runs = rows.runs()
         self.assertEqual(len(runs), 4)
-        self.assertTrue(all(run.icount for run in runs))
+        self.assertTrue(all(isinstance(run, LinuxCost) and run.icount
+                            for run in runs))
         medians = {GuestMemory.ORDINARY: 2000, GuestMemory.PRIVATE: 3000}
         outcomes: Outcomes = {run: Outcome(Figures(io=[
             IoFigures(name, depth, medians[run.memory] + depth, ())
@@ -189,7 +191,7 @@ class TableTest(unittest.TestCase):
     def test_programs_are_valid(self) -> None:
         for line in all_rows():
             for run in line.runs():
-                if isinstance(run, LinuxCost):
+                if not isinstance(run, Run):
                     continue
                 with self.subTest(run=str(run)):
                     path = find_program(run.program)
@@ -197,6 +199,12 @@ class TableTest(unittest.TestCase):
                                               str(path))
                     if not line.is_long:
                         check_program(program, run.backend)
+
+    def test_survived_failures(self) -> None:
+        line = row('failures').lines[0]
+        outcomes: Outcomes = {line.runs[0]: Outcome(
+            Figures(failed_calls=7, survived_calls=6))}
+        self.assertEqual(line.cell(outcomes), '6 of 7')
 
     def test_other_entries_are_subtracted(self) -> None:
         line = next(line for line in row('entries').lines
@@ -221,7 +229,8 @@ class TableTest(unittest.TestCase):
         lines = row('pam').lines
         self.assertEqual([line.runs[0].backend for line in lines],
                          ['none', 'type1'] * 2)
-        self.assertTrue(all(run.icount for run in row('pam').runs()))
+        self.assertTrue(all(isinstance(run, Run) and run.icount
+                            for run in row('pam').runs()))
         outcomes: Outcomes = {
             Run('pam-pages', 'none', True): outcome(ticks=2_000_000),
             Run('pam-pages', 'type1', True): outcome(ticks=3_000_000)}
