@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "tests/shared-dma/conversion/schedule.h"
 #include "tests/model/check.h"
@@ -26,7 +28,7 @@ struct Page {
     /* Not freed because of a failure */
     bool kept_shared = false;
     bool kept_private = false;
-    /* Setting attributes failed, so they may be wrong. */
+    /* Setting attributes failed, so some may be wrong until all are set. */
     bool wrong = false;
     std::array<bool, CONV_CONTAINERS> populated = {};
     /*
@@ -62,8 +64,6 @@ struct Container {
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
-    /* Addresses where setting attributes has failed */
-    std::array<bool, CONV_LAST> gpa_wrong = {};
     /*
      * Addresses whose attributes follow their pages: windows that are or were
      * there, unless the guest has accessed something else there since.
@@ -131,29 +131,56 @@ bool is_mapped(const Page &page)
     return false;
 }
 
+/* Return the block of a page. */
+std::span<Page> block_of(const Page &page)
+{
+    for (auto &block : world.pages) {
+        if (&page >= block.data() && &page < block.data() + block.size()) {
+            return block;
+        }
+    }
+    return {};
+}
+
 /*
  * Record that a listener has refused a page.  Others discard the whole run,
  * which can be any part of the block.
  */
 void record_refusal(const Page &page)
 {
-    for (auto &block : world.pages) {
-        if (&page >= block.data() && &page < block.data() + block.size()) {
-            for (Page &other : block) {
-                other.refused = true;
-            }
-        }
+    for (Page &other : block_of(page)) {
+        other.refused = true;
     }
 }
 
-bool is_wrong(const Page &page)
+/* Whether a page has the same attributes at all addresses that follow it. */
+bool is_alike(const Page &page)
 {
+    std::optional<bool> is_private;
+
     for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
-        if (world.gpa_wrong[gpa] && find_page(gpa) == &page) {
-            return true;
+        if (!world.followed[gpa] || find_page(gpa) != &page) {
+            continue;
         }
+        if (is_private.value_or(world.gpa_private[gpa]) !=
+            world.gpa_private[gpa]) {
+            return false;
+        }
+        is_private = world.gpa_private[gpa];
     }
-    return false;
+    return true;
+}
+
+/*
+ * Record that a page could not be made private again.  QEMU stops there, and
+ * pages that it has not reached can remain shared.
+ */
+void record_wrong(Page &page)
+{
+    page.wrong = true;
+    for (Page &other : block_of(page)) {
+        other.wrong |= !other.guest_private;
+    }
 }
 
 /* Whether the attributes of any address follow a page. */
@@ -170,15 +197,9 @@ bool is_followed(const Page &page)
 /* Make an address shared that shows no page. */
 void unfollow(uint64_t gpa_page, int ret)
 {
-    Page *page = find_page(gpa_page);
-
     MODEL_CHECK(!find_page_at(conv_place(), gpa_page));
     world.followed[gpa_page] = false;
-    world.gpa_wrong[gpa_page] = false;
     world.gpa_private[gpa_page] &= ret != 0;
-    if (page) {
-        page->wrong = is_wrong(*page);
-    }
 }
 
 void follow(unsigned int number, unsigned int place)
@@ -331,7 +352,6 @@ void world_start(uint32_t entry_limit)
 {
     world.pages = {};
     world.gpa_private.fill(true);
-    world.gpa_wrong.fill(false);
     world.followed.fill(false);
     for (unsigned int i = 0; i < CONV_WINDOWS; i++) {
         follow(i, 0);
@@ -421,17 +441,16 @@ int world_set_attributes(uint64_t gpa, uint64_t size, PageState state)
             continue;
         }
         if (ret) {
-            world.gpa_wrong[gpa_page] |=
-                state == PAGE_STATE_PRIVATE &&
-                (failure.goes_on || failure.undoing);
-            page->wrong = is_wrong(*page);
+            if (state == PAGE_STATE_PRIVATE &&
+                (failure.goes_on || failure.undoing)) {
+                record_wrong(*page);
+            }
             continue;
         }
         page->guest_private = state == PAGE_STATE_PRIVATE;
-        world.gpa_wrong[gpa_page] = false;
-        page->wrong = is_wrong(*page);
         page->refused &= state == PAGE_STATE_SHARED;
         world.gpa_private[gpa_page] = state == PAGE_STATE_PRIVATE;
+        page->wrong = (page->wrong || failure.happened) && !is_alike(*page);
         MODEL_CHECK(state == PAGE_STATE_SHARED || !is_mapped(*page));
     }
     return ret;
