@@ -495,12 +495,55 @@ static bool kvm_convert_can_retry(int ret)
            ret == -EBUSY || ret == -EINTR;
 }
 
+/*
+ * Make the parts of a range shared for KVM that are not RAM with a guest_memfd.
+ * KVM compares the guest's access with the attribute before it looks for a
+ * memory slot.  An access to a device at an address that had RAM before would
+ * fault forever.
+ */
+static int kvm_convert_share_rest(hwaddr start, hwaddr size)
+{
+    KVMConvertRange range = {
+        .start = start,
+        .size = size,
+        .to = PAGE_STATE_PRIVATE,
+    };
+    int ret = 0;
+
+    /* Only RAM can become private. */
+    if (!kvm_convert_check(range)) {
+        return 0;
+    }
+    range.to = PAGE_STATE_SHARED;
+    /* The memory map must not change. */
+    BQL_LOCK_GUARD();
+    while (range.size && !ret) {
+        const hwaddr gpa = range.start;
+        hwaddr end;
+        KVMConvertPart part = { };
+
+        if (kvm_convert_next(&range, range.size, &part)) {
+            memory_region_unref(part.mr);
+        }
+        end = range.start - part.conversion.size;
+        if (end != gpa) {
+            ret = kvm_share_addresses(gpa, end - gpa);
+        }
+    }
+    return ret;
+}
+
 int kvm_convert_memory_fault(const struct kvm_run *run)
 {
-    int ret = kvm_convert_memory(
-        run->memory_fault.gpa, run->memory_fault.size,
-        run->memory_fault.flags & KVM_MEMORY_EXIT_FLAG_PRIVATE);
+    const hwaddr start = run->memory_fault.gpa;
+    const hwaddr size = run->memory_fault.size;
+    const bool to_private = run->memory_fault.flags &
+                            KVM_MEMORY_EXIT_FLAG_PRIVATE;
+    int ret = kvm_convert_memory(start, size, to_private);
 
+    if (!ret && !to_private) {
+        ret = kvm_convert_share_rest(start, size);
+    }
     if (kvm_convert_can_retry(ret)) {
         /* Wait, because the guest repeats its access immediately. */
         g_usleep(KVM_CONVERT_PAUSE_US);
@@ -508,8 +551,7 @@ int kvm_convert_memory_fault(const struct kvm_run *run)
     }
     if (ret) {
         error_report("cannot handle the access to guest memory 0x%" PRIx64
-                     ": %s",
-                     (uint64_t)run->memory_fault.gpa, strerror(-ret));
+                     ": %s", start, strerror(-ret));
     }
     return ret;
 }

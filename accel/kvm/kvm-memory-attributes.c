@@ -96,7 +96,10 @@ int kvm_set_block_attributes(GuestMemfdManager *gmm, uint64_t offset,
     return ret;
 }
 
-/* Remove the places of all blocks except that of @mr at some addresses. */
+/*
+ * Remove the places of all blocks at some addresses, except those of the block
+ * of @mr unless it is NULL.
+ */
 static void kvm_remove_other_places(MemoryRegion *mr, hwaddr gpa, hwaddr size)
 {
     RAMBlock *block;
@@ -112,6 +115,12 @@ static void kvm_remove_other_places(MemoryRegion *mr, hwaddr gpa, hwaddr size)
             guest_memfd_manager_unlock(gmm);
         }
     }
+}
+
+int kvm_share_addresses(hwaddr gpa, hwaddr size)
+{
+    kvm_remove_other_places(NULL, gpa, size);
+    return kvm_set_gpa_attributes(gpa, size, PAGE_STATE_SHARED);
 }
 
 int kvm_init_memory_attributes(MemoryRegion *mr, uint64_t offset,

@@ -23,4 +23,15 @@
 int kvm_set_block_attributes(GuestMemfdManager *gmm, uint64_t offset,
                              uint64_t size, PageState state);
 
+/**
+ * kvm_share_addresses: make addresses without guest_memfd RAM shared
+ *
+ * KVM keeps the attributes of addresses when RAM is hidden or removed.  While
+ * they are private, the guest can access nothing else there.  The attributes
+ * of the addresses no longer follow the state of any page afterwards.
+ *
+ * Called with the BQL held.  Returns 0 or a negative errno.
+ */
+int kvm_share_addresses(hwaddr gpa, hwaddr size);
+
 #endif

@@ -48,6 +48,10 @@ typedef struct SharedDmaWindow SharedDmaWindow;
  * errno, in which case nothing has changed.  The exception is -ENOTRECOVERABLE,
  * after a conversion to private: only some of the pages are private, so that
  * all of them must be treated as private, and no device may access them.
+ *
+ * No listener has a page populated when it becomes private, or before it is
+ * shared.  The manager is locked: a function that fails after a part of the
+ * range finds the states to restore with guest_memfd_next_shared().
  */
 typedef int GuestMemfdSetAttributes(void *opaque, uint64_t offset,
                                     uint64_t size, PageState state);

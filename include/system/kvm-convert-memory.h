@@ -43,6 +43,8 @@ int kvm_convert_range(hwaddr start, hwaddr size, PageState to);
  * kvm_convert_memory_fault: convert memory that the guest has accessed
  *
  * Handles KVM_EXIT_MEMORY_FAULT, which cannot report an error to the guest.
+ * Addresses without guest_memfd RAM that the guest accesses as shared memory
+ * become shared for KVM as well, because they may have had RAM before.
  *
  * Returns 0 if the vCPU can continue.  This includes a temporary failure for
  * lack of host resources: the function waits for a moment, then the guest

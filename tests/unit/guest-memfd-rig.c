@@ -24,23 +24,12 @@ int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
     return ret;
 }
 
-FakeBlock *fake_block_new(void)
+void fake_page_set(FakePage *page, PageState state)
 {
-    FakeBlock *fake = g_new0(FakeBlock, 1);
-
-    fake->mr = fake_ram_new(&fake->block, NULL, NPAGES * page_size());
-    fake->gmm = guest_memfd_manager_from_region(fake->mr);
-    g_assert(fake->gmm);
-    g_assert(fake->mr->rdm == RAM_DISCARD_MANAGER(fake->gmm));
-    journal_fail_no_calls();
-    journal_clear();
-    return fake;
-}
-
-void fake_block_free(FakeBlock *fake)
-{
-    object_unref(fake->mr);
-    g_free(fake);
+    for (int i = 0; i < NLISTENERS; i++) {
+        g_assert(state == PAGE_STATE_SHARED || !page->populated[i]);
+    }
+    page->attribute_shared = state == PAGE_STATE_SHARED;
 }
 
 static int fake_block_set_attributes(void *opaque, uint64_t offset,
@@ -51,10 +40,29 @@ static int fake_block_set_attributes(void *opaque, uint64_t offset,
 
     journal_add(state == PAGE_STATE_PRIVATE ? "p" : "s", offset, size, "", ret);
     for (uint64_t at = offset; !ret && at < offset + size; at += page_size()) {
-        fake->pages[at / page_size()].attribute_shared =
-            state == PAGE_STATE_SHARED;
+        fake_page_set(&fake->pages[at / page_size()], state);
     }
     return ret;
+}
+
+FakeBlock *fake_block_new(void)
+{
+    FakeBlock *fake = g_new0(FakeBlock, 1);
+
+    fake->mr = fake_ram_new(&fake->block, NULL, NPAGES * page_size());
+    fake->gmm = guest_memfd_manager_from_region(fake->mr);
+    g_assert(fake->gmm);
+    fake->set_attributes = fake_block_set_attributes;
+    g_assert(fake->mr->rdm == RAM_DISCARD_MANAGER(fake->gmm));
+    journal_fail_no_calls();
+    journal_clear();
+    return fake;
+}
+
+void fake_block_free(FakeBlock *fake)
+{
+    object_unref(fake->mr);
+    g_free(fake);
 }
 
 static void fake_listener_note(FakeListener *fl, MemoryRegionSection *section,
@@ -68,7 +76,10 @@ static void fake_listener_note(FakeListener *fl, MemoryRegionSection *section,
     g_assert(section->mr == fl->fake->mr);
     journal_add(what, offset, size, "", ret);
     for (uint64_t at = offset; !ret && at < offset + size; at += page_size()) {
-        fl->fake->pages[at / page_size()].populated[fl->number] = populated;
+        FakePage *page = &fl->fake->pages[at / page_size()];
+
+        g_assert(!populated || page->attribute_shared);
+        page->populated[fl->number] = populated;
     }
 }
 
@@ -151,7 +162,7 @@ GuestMemfdConversion make_conversion(FakeBlock *fake, uint64_t first,
         .offset = first * page_size(),
         .size = npages * page_size(),
         .to = to,
-        .set_attributes = fake_block_set_attributes,
+        .set_attributes = fake->set_attributes,
         .opaque = fake,
     };
 }

@@ -10,6 +10,10 @@
  *                 or private
  *   A+2/3 A-2/3   notify listener A to populate or discard these pages
  *   fs2/3 fp2/3   free the shared or private backing of these pages
+ *
+ * A listener must be populated only with pages whose attribute is shared, and
+ * an attribute must become private only if all listeners have discarded the
+ * page: each call is checked.
  */
 
 #ifndef TESTS_UNIT_GUEST_MEMFD_RIG_H
@@ -32,6 +36,8 @@ typedef struct FakeBlock {
     MemoryRegion *mr;
     GuestMemfdManager *gmm;
     FakePage pages[NPAGES];
+    /* Sets the attributes in conversions, with the FakeBlock as argument. */
+    GuestMemfdSetAttributes *set_attributes;
 } FakeBlock;
 
 typedef struct FakeListener {
@@ -45,6 +51,9 @@ uint64_t page_size(void);
 
 FakeBlock *fake_block_new(void);
 void fake_block_free(FakeBlock *fake);
+
+/* Set the attribute of a page in the kernel. */
+void fake_page_set(FakePage *page, PageState state);
 
 RamDiscardManagerClass *manager_class(FakeBlock *fake);
 

@@ -3,241 +3,29 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * Each test creates its own memory map.  All calls that a conversion makes to
- * the kernel are faked, can fail, and are recorded in a journal, with pages of
- * the guest (s, p) or of a block (f):
- *
- *   s2/3 p2/3       set the attributes of 3 pages that start at page 2 to
- *                   shared or private
- *   fs2/3a fp2/3b   free the shared backing of pages of block a, or the private
- *                   backing of pages of block b
- *
- * Conversions and memory slots are in pages.  A piece has 16384 pages.
+ * Conversions and memory slots are in pages.
  */
 
 #include "qemu/osdep.h"
 #include <linux/kvm.h>
 
 #include "qemu/error-report.h"
-#include "qemu/main-loop.h"
 #include "qemu/module.h"
-#include "qobject/qdict.h"
-#include "system/accel-blocker.h"
 #include "system/kvm-convert-memory.h"
-#include "system/shared-dma-compat.h"
-#include "tests/unit/fakes/fakes.h"
 #include "tests/unit/fakes/journal.h"
-#include "tests/unit/kvm-convert-wrap.h"
-
-#define PAGE UINT64_C(4096)
-#define PIECE 16384
-#define NBLOCKS 2
-#define BLOCK_PAGES (4 * PIECE)
-#define NWINDOWS 8
-
-static FakeWindow windows[NWINDOWS];
-static unsigned int nwindows;
-static MemoryRegion *regions[NBLOCKS];
-static RAMBlock blocks[NBLOCKS];
-static RAMBlock plain_block = { .guest_memfd = -1 };
-static MemoryRegion *mmio;
-static MemoryRegion *plain;
-
-static unsigned int nsections;
-/* Whether this thread has the BQL; vCPUs convert memory without it. */
-static __thread bool has_bql;
-static unsigned int nevents;
-/* The count in the last event */
-static uint64_t nfailures;
-static unsigned int npauses;
-/* Called, unless NULL, when attributes are set. */
-static void (*on_attributes)(void);
-
-/* Replacements of functions of QEMU */
-
-MemoryRegionSection memory_region_find(MemoryRegion *mr, hwaddr addr,
-                                       uint64_t size)
-{
-    MemoryRegionSection section = { };
-
-    for (unsigned int i = 0; i < nwindows; i++) {
-        fake_window_find(&windows[i], addr, size, &section);
-    }
-    if (section.mr) {
-        memory_region_ref(section.mr);
-    }
-    return section;
-}
-
-static const char *block_name(const RAMBlock *block)
-{
-    return block == &blocks[0] ? "a" : "b";
-}
-
-int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
-              PageState backing)
-{
-    int ret = journal_call();
-
-    journal_add(backing == PAGE_STATE_SHARED ? "fs" : "fp", offset, size,
-                block_name(block), ret);
-    return ret;
-}
-
-int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state)
-{
-    int ret;
-
-    if (on_attributes) {
-        on_attributes();
-    }
-    ret = journal_call();
-    journal_add(state == PAGE_STATE_PRIVATE ? "p" : "s", gpa, size, "", ret);
-    return ret;
-}
-
-void accel_ioctl_begin(void)
-{
-    qatomic_inc(&nsections);
-}
-
-void accel_ioctl_end(void)
-{
-}
-
-bool bql_locked(void)
-{
-    return has_bql;
-}
-
-void bql_lock_impl(const char *file, int line)
-{
-    g_assert_false(has_bql);
-    has_bql = true;
-}
-
-void bql_unlock(void)
-{
-    g_assert_true(has_bql);
-    has_bql = false;
-}
-
-void __wrap_qapi_event_emit(QAPIEvent event, QDict *qdict)
-{
-    g_assert_true(bql_locked());
-    nevents++;
-    nfailures = qdict_get_int(qdict_get_qdict(qdict, "data"), "failures");
-}
-
-void __wrap_g_usleep(gulong microseconds)
-{
-    npauses++;
-}
-
-/* The machine */
-
-static void start_machine(void)
-{
-    for (int i = 0; i < NBLOCKS; i++) {
-        regions[i] = fake_ram_new(&blocks[i], NULL, BLOCK_PAGES * PAGE);
-        QLIST_INSERT_HEAD_RCU(&ram_list.blocks, &blocks[i], next);
-    }
-    mmio = MEMORY_REGION(object_new(TYPE_MEMORY_REGION));
-    plain = MEMORY_REGION(object_new(TYPE_MEMORY_REGION));
-    plain->ram_block = &plain_block;
-    nwindows = 0;
-    journal_fail_no_calls();
-}
-
-/* Check that all references to regions were dropped, and free them. */
-static void stop_machine(void)
-{
-    for (int i = 0; i < NBLOCKS; i++) {
-        g_assert_cmpuint(OBJECT(regions[i])->ref, ==, 1);
-        QLIST_REMOVE_RCU(&blocks[i], next);
-        object_unref(regions[i]);
-    }
-    g_assert_cmpuint(OBJECT(mmio)->ref, ==, 1);
-    g_assert_cmpuint(OBJECT(plain)->ref, ==, 1);
-    object_unref(mmio);
-    object_unref(plain);
-    journal_clear();
-}
-
-static void add_window_bytes(hwaddr gpa, uint64_t size, MemoryRegion *mr,
-                             uint64_t offset)
-{
-    g_assert_cmpuint(nwindows, <, NWINDOWS);
-    windows[nwindows++] = (FakeWindow) {
-        .gpa = gpa, .size = size, .mr = mr, .offset = offset,
-    };
-}
-
-static int add_slot(uint64_t page, uint64_t npages, unsigned int block,
-                    uint64_t block_page)
-{
-    return kvm_init_memory_attributes(regions[block], block_page * PAGE,
-                                      page * PAGE, npages * PAGE);
-}
-
-/* Show a window of a block in guest memory, with a memory slot. */
-static void add_ram(uint64_t page, uint64_t npages, unsigned int block,
-                    uint64_t block_page)
-{
-    add_window_bytes(page * PAGE, npages * PAGE, regions[block],
-                     block_page * PAGE);
-    g_assert_cmpint(add_slot(page, npages, block, block_page), ==, 0);
-    journal_clear();
-    journal_fail_no_calls();
-}
-
-static int convert(uint64_t page, uint64_t npages, PageState to)
-{
-    return kvm_convert_range(page * PAGE, npages * PAGE, to);
-}
-
-static void share(uint64_t page, uint64_t npages)
-{
-    g_assert_cmpint(convert(page, npages, PAGE_STATE_SHARED), ==, 0);
-}
-
-static void make_private(uint64_t page, uint64_t npages)
-{
-    g_assert_cmpint(convert(page, npages, PAGE_STATE_PRIVATE), ==, 0);
-}
-
-/* Check which pages of a block are shared, such as "2/3 7/1". */
-static void assert_shared(unsigned int block, const char *expected)
-{
-    GuestMemfdManager *gmm = guest_memfd_manager_from_region(regions[block]);
-    uint64_t offset = 0, size = BLOCK_PAGES * PAGE;
-    g_autoptr(GString) states = g_string_new("");
-
-    guest_memfd_manager_lock(gmm);
-    while (guest_memfd_next_shared(gmm, &offset, &size)) {
-        g_string_append_printf(states, "%s%" PRIu64 "/%" PRIu64,
-                               states->len ? " " : "", offset / PAGE,
-                               size / PAGE);
-        offset += size;
-        size = BLOCK_PAGES * PAGE - offset;
-    }
-    guest_memfd_manager_unlock(gmm);
-    g_assert_cmpstr(states->str, ==, expected);
-}
-
-/* The tests */
+#include "tests/unit/kvm-convert-rig.h"
 
 static void test_piece(void)
 {
     start_machine();
     add_ram(100, 50, 0, 10);
-    nsections = 0;
+    rig.nsections = 0;
     share(102, 4);
     journal_assert("s102/4 fp12/4a");
     make_private(103, 2);
     journal_assert("p103/2 fs13/2a");
     assert_shared(0, "12/1 15/1");
-    g_assert_cmpuint(nsections, ==, 2);
+    g_assert_cmpuint(rig.nsections, ==, 2);
     stop_machine();
 }
 
@@ -245,12 +33,12 @@ static void test_pieces(void)
 {
     start_machine();
     add_ram(0, BLOCK_PAGES, 0, 0);
-    nsections = 0;
+    rig.nsections = 0;
     share(8, 2 * PIECE + 100);
     journal_assert("s8/16384 s16392/16384 s32776/100"
                    " fp8/16384a fp16392/16384a fp32776/100a");
     assert_shared(0, "8/32868");
-    g_assert_cmpuint(nsections, ==, 6);
+    g_assert_cmpuint(rig.nsections, ==, 6);
     make_private(0, BLOCK_PAGES);
     journal_assert("p0/16384 p16384/16384 p32768/16384 p49152/16384"
                    " fs0/16384a fs16384/16384a fs32768/16384a fs49152/16384a");
@@ -328,8 +116,8 @@ static void test_not_ram(void)
 {
     start_machine();
     add_ram(100, 50, 0, 0);
-    add_window_bytes(150 * PAGE, 10 * PAGE, mmio, 0);
-    add_window_bytes(160 * PAGE, 10 * PAGE, plain, 0);
+    add_window_bytes(150 * PAGE, 10 * PAGE, rig.mmio, 0);
+    add_window_bytes(160 * PAGE, 10 * PAGE, rig.plain, 0);
 
     /* Everything else counts as shared. */
     share(150, 20);
@@ -367,16 +155,16 @@ static void test_parts_of_pages(void)
 {
     start_machine();
     add_ram(100, 10, 0, 0);
-    nwindows = 0;
+    remove_windows();
     /* 16 bytes in the middle of page 102, at the end of 104, in front of 107 */
-    add_window_bytes(100 * PAGE, 2 * PAGE + 512, regions[0], 0);
-    add_window_bytes(102 * PAGE + 512, 16, mmio, 0);
-    add_window_bytes(102 * PAGE + 528, 3 * PAGE - 544, regions[0],
+    add_window_bytes(100 * PAGE, 2 * PAGE + 512, rig.regions[0], 0);
+    add_window_bytes(102 * PAGE + 512, 16, rig.mmio, 0);
+    add_window_bytes(102 * PAGE + 528, 3 * PAGE - 544, rig.regions[0],
                      2 * PAGE + 528);
-    add_window_bytes(105 * PAGE - 16, 16, mmio, 0);
-    add_window_bytes(105 * PAGE, 2 * PAGE, regions[0], 5 * PAGE);
-    add_window_bytes(107 * PAGE, 16, mmio, 0);
-    add_window_bytes(107 * PAGE + 16, 3 * PAGE - 16, regions[0],
+    add_window_bytes(105 * PAGE - 16, 16, rig.mmio, 0);
+    add_window_bytes(105 * PAGE, 2 * PAGE, rig.regions[0], 5 * PAGE);
+    add_window_bytes(107 * PAGE, 16, rig.mmio, 0);
+    add_window_bytes(107 * PAGE + 16, 3 * PAGE - 16, rig.regions[0],
                      7 * PAGE + 16);
 
     share(100, 10);
@@ -393,7 +181,7 @@ static void test_parts_of_pages(void)
     assert_shared(0, "5/2 8/2");
 
     /* RAM that begins and ends inside pages, next to unmapped addresses */
-    add_window_bytes(120 * PAGE + 16, 3 * PAGE, regions[0], 20 * PAGE + 16);
+    add_window_bytes(120 * PAGE + 16, 3 * PAGE, rig.regions[0], 20 * PAGE + 16);
     share(115, 20);
     assert_shared(0, "5/2 8/2 21/2");
     g_assert_cmpint(convert(120, 3, PAGE_STATE_PRIVATE), ==, -EINVAL);
@@ -492,18 +280,18 @@ static void test_reset(void)
     stop_machine();
 }
 
-static int fault(uint64_t page, PageState to)
+static int fault(uint64_t page, uint64_t npages, PageState to)
 {
     const struct kvm_run run = {
         .memory_fault = {
             .flags = to == PAGE_STATE_PRIVATE ? KVM_MEMORY_EXIT_FLAG_PRIVATE
                                               : 0,
             .gpa = page * PAGE,
-            .size = PAGE,
+            .size = npages * PAGE,
         },
     };
 
-    npauses = 0;
+    rig.npauses = 0;
     return kvm_convert_memory_fault(&run);
 }
 
@@ -514,27 +302,112 @@ static void test_fault(void)
 
     start_machine();
     add_ram(0, 20, 0, 0);
-    g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, 0);
+    g_assert_cmpint(fault(3, 1, PAGE_STATE_SHARED), ==, 0);
     assert_shared(0, "3/1");
-    g_assert_cmpint(fault(3, PAGE_STATE_PRIVATE), ==, 0);
+    g_assert_cmpint(fault(3, 1, PAGE_STATE_PRIVATE), ==, 0);
     assert_shared(0, "");
-    g_assert_cmpint(fault(50, PAGE_STATE_SHARED), ==, 0);
-    g_assert_cmpuint(npauses, ==, 0);
+    g_assert_cmpint(fault(50, 1, PAGE_STATE_SHARED), ==, 0);
+    g_assert_cmpuint(rig.npauses, ==, 0);
     for (int i = 0; i < ARRAY_SIZE(passing); i++) {
         journal_fail_calls(1, 1, passing[i]);
-        g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, 0);
-        g_assert_cmpuint(npauses, ==, 1);
+        g_assert_cmpint(fault(3, 1, PAGE_STATE_SHARED), ==, 0);
+        g_assert_cmpuint(rig.npauses, ==, 1);
         assert_shared(0, "");
     }
     for (int i = 0; i < ARRAY_SIZE(lasting); i++) {
         journal_fail_calls(1, 1, lasting[i]);
-        g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -lasting[i]);
-        g_assert_cmpuint(npauses, ==, 0);
+        g_assert_cmpint(fault(3, 1, PAGE_STATE_SHARED), ==, -lasting[i]);
+        g_assert_cmpuint(rig.npauses, ==, 0);
     }
     /* -EINVAL from the kernel is not the guest's error. */
     journal_fail_calls(1, 1, EINVAL);
-    g_assert_cmpint(fault(3, PAGE_STATE_SHARED), ==, -EIO);
-    g_assert_cmpint(fault(50, PAGE_STATE_PRIVATE), ==, -EINVAL);
+    g_assert_cmpint(fault(3, 1, PAGE_STATE_SHARED), ==, -EIO);
+    g_assert_cmpint(fault(50, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
+    stop_machine();
+}
+
+/* An access is repeated, or several vCPUs access a page at once. */
+static void test_fault_again(void)
+{
+    start_machine();
+    add_ram(0, 20, 0, 0);
+    add_ram(20, 20, 1, 0);
+    g_assert_cmpint(fault(3, 1, PAGE_STATE_PRIVATE), ==, 0);
+    journal_assert("p3/1 fs3/1a");
+    share(4, 2);
+    journal_clear();
+    g_assert_cmpint(fault(4, 1, PAGE_STATE_SHARED), ==, 0);
+    journal_assert("s4/1 fp4/1a");
+    assert_shared(0, "4/2");
+
+    /* Pages of both states, and of two blocks */
+    g_assert_cmpint(fault(2, 6, PAGE_STATE_SHARED), ==, 0);
+    assert_shared(0, "2/6");
+    g_assert_cmpint(fault(6, 4, PAGE_STATE_PRIVATE), ==, 0);
+    assert_shared(0, "2/4");
+    g_assert_cmpint(fault(18, 4, PAGE_STATE_SHARED), ==, 0);
+    assert_shared(0, "2/4 18/2");
+    assert_shared(1, "0/2");
+    g_assert_cmpuint(rig.npauses, ==, 0);
+
+    /* The second block fails: the guest repeats its access. */
+    journal_clear();
+    journal_fail_calls(2, 2, EAGAIN);
+    g_assert_cmpint(fault(18, 4, PAGE_STATE_PRIVATE), ==, 0);
+    journal_assert("p18/2 p20/2! s18/2");
+    g_assert_cmpuint(rig.npauses, ==, 1);
+    assert_shared(0, "2/4 18/2");
+    assert_shared(1, "0/2");
+    journal_fail_no_calls();
+    g_assert_cmpint(fault(18, 4, PAGE_STATE_PRIVATE), ==, 0);
+    journal_assert("p18/2 p20/2 fs18/2a fs0/2b");
+    assert_shared(0, "2/4");
+    assert_shared(1, "");
+    stop_machine();
+}
+
+/*
+ * A guest accesses a device at addresses that had RAM, such as the VGA memory.
+ * They are private until then, and the access would fault forever.
+ */
+static void test_fault_where_ram_was(void)
+{
+    start_machine();
+    add_ram(0, 100, 0, 0);
+    share(40, 2);
+    journal_clear();
+    remove_windows();
+    add_window_bytes(0, 30 * PAGE, rig.regions[0], 0);
+    add_window_bytes(30 * PAGE, 4 * PAGE, rig.mmio, 0);
+    add_window_bytes(60 * PAGE, 40 * PAGE, rig.regions[0], 60 * PAGE);
+
+    g_assert_cmpint(fault(30, 1, PAGE_STATE_SHARED), ==, 0);
+    journal_assert("s30/1");
+    /* RAM, a device, unassigned addresses, and RAM */
+    g_assert_cmpint(fault(29, 32, PAGE_STATE_SHARED), ==, 0);
+    journal_assert("s29/1 s60/1 fp29/1a fp60/1a s30/4 s34/26");
+    assert_shared(0, "29/1 40/2 60/1");
+
+    /* Attributes no longer follow the pages that are hidden. */
+    g_assert_cmpint(kvm_convert_all_to_private(), ==, 0);
+    journal_assert("p29/1 fs29/1a fs40/2a p60/1 fs60/1a");
+
+    /* They do so again when the RAM is back. */
+    remove_windows();
+    add_window_bytes(0, 100 * PAGE, rig.regions[0], 0);
+    g_assert_cmpint(add_slot(0, 100, 0, 0), ==, 0);
+    journal_assert("p30/30");
+    share(30, 1);
+    journal_assert("s30/1 fp30/1a");
+
+    /* The kernel refuses: the guest repeats its access. */
+    remove_windows();
+    journal_fail_calls(1, 1, ENOMEM);
+    g_assert_cmpint(fault(30, 1, PAGE_STATE_SHARED), ==, 0);
+    g_assert_cmpuint(rig.npauses, ==, 1);
+    journal_fail_calls(1, 1, EIO);
+    g_assert_cmpint(fault(30, 1, PAGE_STATE_SHARED), ==, -EIO);
+    g_assert_cmpint(fault(30, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     stop_machine();
 }
 
@@ -590,18 +463,18 @@ static void test_turn(void)
 
     start_machine();
     add_ram(0, BLOCK_PAGES, 0, 0);
-    other.gmm = guest_memfd_manager_from_region(regions[0]);
+    other.gmm = guest_memfd_manager_from_region(rig.regions[0]);
     other.had_it = true;
     nturns = 0;
     qemu_sem_init(&other.start, 0);
     qemu_thread_create(&thread, "other", take_turns, NULL,
                        QEMU_THREAD_JOINABLE);
-    on_attributes = give_turn;
+    rig.on_attributes = give_turn;
     for (unsigned int i = 0; i < NROUNDS; i++) {
         g_assert_cmpint(convert(0, BLOCK_PAGES,
                                 page_state_from_private(i & 1)), ==, 0);
     }
-    on_attributes = NULL;
+    rig.on_attributes = NULL;
     qemu_thread_join(&thread);
     qemu_sem_destroy(&other.start);
     g_test_message("%u turns of %u", nturns, NTURNS);
@@ -615,15 +488,15 @@ static void test_reports(void)
 {
     start_machine();
     add_ram(0, 20, 0, 0);
-    nevents = 0;
+    rig.nevents = 0;
     g_assert_cmpint(convert(50, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
     g_assert_cmpuint(fake_nreports(), ==, 1);
-    g_assert_cmpuint(nevents, ==, 0);
+    g_assert_cmpuint(rig.nevents, ==, 0);
     for (int i = 1; i <= 1000; i++) {
         journal_fail_calls(1, 1, ENOMEM);
         g_assert_cmpint(convert(0, 1, PAGE_STATE_SHARED), ==, -ENOMEM);
-        g_assert_cmpuint(nevents, ==, i);
-        g_assert_cmpuint(nfailures, ==, i);
+        g_assert_cmpuint(rig.nevents, ==, i);
+        g_assert_cmpuint(rig.nfailures, ==, i);
     }
     /* There is one for each five seconds that this takes. */
     g_assert_cmpuint(fake_nreports(), <, 10);
@@ -652,7 +525,10 @@ int main(int argc, char **argv)
     g_test_add_func("/kvm-convert-memory/slots", test_slots);
     g_test_add_func("/kvm-convert-memory/two-places", test_two_places);
     g_test_add_func("/kvm-convert-memory/reset", test_reset);
-    g_test_add_func("/kvm-convert-memory/fault", test_fault);
+    g_test_add_func("/kvm-convert-memory/fault/errors", test_fault);
+    g_test_add_func("/kvm-convert-memory/fault/again", test_fault_again);
+    g_test_add_func("/kvm-convert-memory/fault/where-ram-was",
+                    test_fault_where_ram_was);
     g_test_add_func("/kvm-convert-memory/turn", test_turn);
     return g_test_run();
 }

@@ -70,6 +70,8 @@ static VFIOAddressSpace vfio_space = { .as = &address_space_memory };
 static VFIOPCIDevice devices[CONV_DEVICES];
 static ConvListener listeners[CONV_CONTAINERS][CONV_WINDOWS];
 static int current_place;
+/* Whether this thread handles an access to shared memory */
+static __thread bool is_shared_fault;
 static QEMU_ALIGNED(4096)
 char memory[CONV_BLOCKS][CONV_BLOCK_PAGES * CONV_PAGE];
 
@@ -558,7 +560,15 @@ void conv_convert_fault(uint64_t gpa, uint64_t size, PageState to)
         },
     };
 
+    is_shared_fault = to == PAGE_STATE_SHARED;
     kvm_convert_memory_fault(&run);
+    is_shared_fault = false;
+}
+
+bool conv_shares_others(void)
+{
+    /* A conversion sets attributes without the BQL. */
+    return is_shared_fault && bql_locked();
 }
 
 void conv_toggle_listener(unsigned int container, unsigned int window)

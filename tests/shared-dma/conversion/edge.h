@@ -90,6 +90,12 @@ bool conv_is_registered(unsigned int container, unsigned int window);
 bool conv_page_is_shared(unsigned int block, unsigned int page);
 ConvLayout conv_query_layout(unsigned int container);
 
+/*
+ * Whether this thread makes addresses shared that show no page, because the
+ * guest accesses them.
+ */
+bool conv_shares_others(void);
+
 /* The model of the kernel */
 int world_set_attributes(uint64_t gpa, uint64_t size, PageState state);
 int world_free(unsigned int block, uint64_t offset, uint64_t size,

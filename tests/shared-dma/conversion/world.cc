@@ -10,6 +10,8 @@
 #include <array>
 #include <cerrno>
 #include <memory>
+#include <optional>
+#include <span>
 
 #include "tests/shared-dma/conversion/schedule.h"
 #include "tests/model/check.h"
@@ -26,7 +28,7 @@ struct Page {
     /* Not freed because of a failure */
     bool kept_shared = false;
     bool kept_private = false;
-    /* Setting attributes failed, so they may be wrong. */
+    /* Setting attributes failed, so some may be wrong until all are set. */
     bool wrong = false;
     std::array<bool, CONV_CONTAINERS> populated = {};
     /*
@@ -62,10 +64,11 @@ struct Container {
 struct World {
     std::array<std::array<Page, CONV_BLOCK_PAGES>, CONV_BLOCKS> pages;
     std::array<bool, CONV_LAST> gpa_private = {};
-    /* Addresses where setting attributes has failed */
-    std::array<bool, CONV_LAST> gpa_wrong = {};
-    /* Places at which the last window has been: attributes remain there. */
-    std::array<bool, CONV_PLACES> shown = {};
+    /*
+     * Addresses whose attributes follow their pages: windows that are or were
+     * there, unless the guest has accessed something else there since.
+     */
+    std::array<bool, CONV_LAST> followed = {};
     std::array<Container, CONV_CONTAINERS> containers;
 };
 
@@ -128,29 +131,84 @@ bool is_mapped(const Page &page)
     return false;
 }
 
+/* Return the block of a page. */
+std::span<Page> block_of(const Page &page)
+{
+    for (auto &block : world.pages) {
+        if (&page >= block.data() && &page < block.data() + block.size()) {
+            return block;
+        }
+    }
+    return {};
+}
+
 /*
  * Record that a listener has refused a page.  Others discard the whole run,
  * which can be any part of the block.
  */
 void record_refusal(const Page &page)
 {
-    for (auto &block : world.pages) {
-        if (&page >= block.data() && &page < block.data() + block.size()) {
-            for (Page &other : block) {
-                other.refused = true;
-            }
-        }
+    for (Page &other : block_of(page)) {
+        other.refused = true;
     }
 }
 
-bool is_wrong(const Page &page)
+/* Whether a page has the same attributes at all addresses that follow it. */
+bool is_alike(const Page &page)
+{
+    std::optional<bool> is_private;
+
+    for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
+        if (!world.followed[gpa] || find_page(gpa) != &page) {
+            continue;
+        }
+        if (is_private.value_or(world.gpa_private[gpa]) !=
+            world.gpa_private[gpa]) {
+            return false;
+        }
+        is_private = world.gpa_private[gpa];
+    }
+    return true;
+}
+
+/*
+ * Record that a page could not be made private again.  QEMU stops there, and
+ * pages that it has not reached can remain shared.
+ */
+void record_wrong(Page &page)
+{
+    page.wrong = true;
+    for (Page &other : block_of(page)) {
+        other.wrong |= !other.guest_private;
+    }
+}
+
+/* Whether the attributes of any address follow a page. */
+bool is_followed(const Page &page)
 {
     for (uint64_t gpa = CONV_FIRST; gpa < CONV_LAST; gpa++) {
-        if (world.gpa_wrong[gpa] && find_page(gpa) == &page) {
+        if (world.followed[gpa] && find_page(gpa) == &page) {
             return true;
         }
     }
     return false;
+}
+
+/* Make an address shared that shows no page. */
+void unfollow(uint64_t gpa_page, int ret)
+{
+    MODEL_CHECK(!find_page_at(conv_place(), gpa_page));
+    world.followed[gpa_page] = false;
+    world.gpa_private[gpa_page] &= ret != 0;
+}
+
+void follow(unsigned int number, unsigned int place)
+{
+    ConvWindow window;
+
+    if (conv_window(number, place, &window)) {
+        std::fill_n(world.followed.begin() + window.gpa, window.npages, true);
+    }
 }
 
 int fail_now()
@@ -182,7 +240,8 @@ void check_mapping(const Container &container, const IommuMapping &mapping)
 
 void check_page(const Page &page, bool shared)
 {
-    MODEL_CHECK(page.guest_private == !shared || page.wrong);
+    MODEL_CHECK(page.guest_private == !shared || page.wrong ||
+                !is_followed(page));
     MODEL_CHECK(shared || !page.has_shared || page.kept_shared);
     MODEL_CHECK(!shared || !page.has_private || page.kept_private ||
                 page.wrong);
@@ -215,7 +274,7 @@ void check_window(unsigned int number, const ConvWindow &window)
     }
 }
 
-/* Check the attributes of the addresses of a current or former window. */
+/* Check the attributes of the addresses of a possible window. */
 void check_attributes(const ConvWindow &window)
 {
     for (unsigned int i = 0; i < window.npages; i++) {
@@ -223,7 +282,8 @@ void check_attributes(const ConvWindow &window)
 
         MODEL_CHECK(world.gpa_private[window.gpa + i] ==
                         !conv_page_is_shared(window.block, at) ||
-                    world.pages[window.block][at].wrong);
+                    world.pages[window.block][at].wrong ||
+                    !world.followed[window.gpa + i]);
     }
 }
 
@@ -263,6 +323,9 @@ void check_container(unsigned int number)
 
 void touch(Page &page)
 {
+    if (!is_followed(page)) {
+        return;
+    }
     (page.guest_private ? page.has_private : page.has_shared) = true;
     /* Correcting wrong attributes later does not free this backing. */
     page.kept_private |= page.wrong && page.guest_private;
@@ -289,8 +352,10 @@ void world_start(uint32_t entry_limit)
 {
     world.pages = {};
     world.gpa_private.fill(true);
-    world.gpa_wrong.fill(false);
-    world.shown = {true};
+    world.followed.fill(false);
+    for (unsigned int i = 0; i < CONV_WINDOWS; i++) {
+        follow(i, 0);
+    }
     start_attributes();
     world.containers = {};
     world.containers[0].iommu =
@@ -328,7 +393,7 @@ void world_check()
             check_window(i, window);
         }
         for (unsigned int place = 0; place < CONV_PLACES; place++) {
-            if (world.shown[place] && conv_window(i, place, &window)) {
+            if (conv_window(i, place, &window)) {
                 check_attributes(window);
             }
         }
@@ -365,23 +430,27 @@ int world_set_attributes(uint64_t gpa, uint64_t size, PageState state)
     const int ret = fail_now();
 
     for (uint64_t at = gpa; at < gpa + size; at += CONV_PAGE) {
-        Page *page = find_page(at >> CONV_PAGE_SHIFT);
+        const uint64_t gpa_page = at >> CONV_PAGE_SHIFT;
+        Page *page = find_page(gpa_page);
 
+        if (conv_shares_others() && MODEL_CHECK(state == PAGE_STATE_SHARED)) {
+            unfollow(gpa_page, ret);
+            continue;
+        }
         if (!MODEL_CHECK(page != nullptr)) {
             continue;
         }
         if (ret) {
-            world.gpa_wrong[at >> CONV_PAGE_SHIFT] |=
-                state == PAGE_STATE_PRIVATE &&
-                (failure.goes_on || failure.undoing);
-            page->wrong = is_wrong(*page);
+            if (state == PAGE_STATE_PRIVATE &&
+                (failure.goes_on || failure.undoing)) {
+                record_wrong(*page);
+            }
             continue;
         }
         page->guest_private = state == PAGE_STATE_PRIVATE;
-        world.gpa_wrong[at >> CONV_PAGE_SHIFT] = false;
-        page->wrong = is_wrong(*page);
         page->refused &= state == PAGE_STATE_SHARED;
-        world.gpa_private[at >> CONV_PAGE_SHIFT] = state == PAGE_STATE_PRIVATE;
+        world.gpa_private[gpa_page] = state == PAGE_STATE_PRIVATE;
+        page->wrong = (page->wrong || failure.happened) && !is_alike(*page);
         MODEL_CHECK(state == PAGE_STATE_SHARED || !is_mapped(*page));
     }
     return ret;
@@ -400,7 +469,8 @@ int world_free(unsigned int block, uint64_t offset, uint64_t size,
         if (shared) {
             MODEL_CHECK(!is_mapped(page));
         }
-        MODEL_CHECK(page.guest_private == shared || page.wrong);
+        MODEL_CHECK(page.guest_private == shared || page.wrong ||
+                    !is_followed(page));
         (shared ? page.kept_shared : page.kept_private) = ret != 0;
         if (!ret) {
             (shared ? page.has_shared : page.has_private) = false;
@@ -502,5 +572,5 @@ void world_moved(unsigned int place)
 {
     const SpinGuard guard(lock);
 
-    world.shown[place] = true;
+    follow(CONV_WINDOWS - 1, place);
 }

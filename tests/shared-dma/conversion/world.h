@@ -9,7 +9,8 @@
  *    mapped for a device is shared, and at the address in the notification
  *  - a backing that is freed is not visible to the guest, and, if it is the
  *    shared one, not mapped for any device
- *  - attributes are set for windows of blocks only
+ *  - attributes are set for windows of blocks only, and become shared where the
+ *    guest accesses something else
  *
  * When no thread runs, managers, attributes, listeners, layouts and IOMMUs must
  * agree, and no unused backing may be left.
