@@ -7,7 +7,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-from first_light import device_checks, host_checks, qemu_checks
+from first_light import device_checks, firmware, host_checks, qemu_checks
 from first_light.finding import Finding
 from first_light.host import Host
 from first_light.options import Wish
@@ -27,8 +27,8 @@ def check_all(host: Host, wish: Wish) -> list[Finding]:
     for device in wish.devices:
         findings += device_checks.check_device(host, device, wish.backends)
     findings += qemu_checks.check_qemu(wish.qemu, wish.tee, wish.backends)
-    findings.append(qemu_checks.check_firmware(wish))
-    return findings + qemu_checks.check_files(wish)
+    return (findings + firmware.check_firmware(wish) +
+            qemu_checks.check_files(wish))
 
 
 def describe(host: Host, wish: Wish) -> dict[str, Any]:

@@ -1,19 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Checks of QEMU and of the files that it is started with."""
+"""Checks of QEMU and of the files that the guest boots."""
 
 import hashlib
 import os
 import subprocess
 from pathlib import Path
 
-from first_light.finding import Finding, failed, passed, unknown
+from first_light.finding import Finding, failed, passed
 from first_light.options import Wish
 from first_light.tee import Tee
 
 _TIMEOUT = 30
-# QEMU loads firmware with -bios in units of this size
-_FIRMWARE_UNIT = 65536
 
 
 def ask_qemu(qemu: Path, *arguments: str) -> str:
@@ -65,32 +63,6 @@ def check_qemu(qemu: Path, tee: Tee, backends: tuple[str, ...]) \
         if 'x-shared-dma-extent=' in properties else
         failed(name, f'{qemu} was built without it', build))
     return findings
-
-
-def check_firmware(wish: Wish) -> Finding:
-    """Check that the firmware file supports the type of guest."""
-    name, firmware, tee = 'firmware', wish.firmware, wish.tee
-    which = {'snp': 'OVMF built for SEV-SNP', 'tdx': 'OVMF built for TDX '
-             '(TDVF)'}.get(tee.name, 'firmware for this type of guest')
-    if firmware is None:
-        verdict = failed if wish.can_boot() else unknown
-        return verdict(name, 'not given', f'Use --firmware with {which}')
-    try:
-        content = firmware.read_bytes()
-    except OSError as error:
-        return failed(name, f'{firmware}: {error.strerror}',
-                      f'Use --firmware with {which}')
-    if not content or len(content) % _FIRMWARE_UNIT:
-        return failed(name, f'{firmware}: its size, {len(content)} bytes, is '
-                      'not a multiple of 64 KiB: QEMU does not load it',
-                      f'Use --firmware with {which}, one file with code and '
-                      'variables, not OVMF_CODE.fd')
-    if tee.firmware_guid and tee.firmware_guid.bytes_le not in content:
-        return failed(name, f'{firmware}: no metadata of {tee.title} in it '
-                      f'(GUID {tee.firmware_guid})',
-                      f'Use --firmware with {which}')
-    return passed(name, f'{firmware}, {len(content)} bytes' + (
-        f', with metadata of {tee.title}' if tee.firmware_guid else ''))
 
 
 def check_files(wish: Wish) -> list[Finding]:

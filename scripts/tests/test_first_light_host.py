@@ -103,6 +103,13 @@ class HostChecksTest(HostCase):
         self.tdx.write('sys/power/disk', '[platform] shutdown')
         self.expect(self.check(TDX), 'hibernation', Result.FAIL,
                     'nohibernate')
+        # No question of TDX if the kernel has enabled it, or for SNP
+        self.snp.write('sys/power/disk', '[platform]')
+        self.snp.write('proc/cpuinfo', 'flags\t: fpu')
+        self.tdx.write('proc/cpuinfo', f'flags\t: {TDX.cpu_flag}')
+        for tee in (SNP, TDX):
+            self.assertNotIn('hibernation', {item.name for item
+                                             in self.check(tee)})
 
     def test_passthrough(self) -> None:
         self.snp.write('proc/cmdline', 'ro iommu=pt')
@@ -121,6 +128,8 @@ class HostChecksTest(HostCase):
                         'backport')
             fake.kvm.values[kvm.CAP_VM_TYPES] = 1
             self.expect(self.check(tee), 'kernel', Result.FAIL, word)
+            fake.write('proc/sys/kernel/osrelease', f'{word}.0')
+            self.expect(self.check(tee), 'kernel', Result.PASS)
         self.snp.write('proc/sys/kernel/osrelease', 'custom')
         self.expect(self.check(), 'kernel', Result.UNKNOWN, 'custom')
 

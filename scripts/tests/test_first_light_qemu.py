@@ -4,16 +4,19 @@
 
 import json
 import os
+import struct
 import tempfile
 import unittest
 from pathlib import Path
+from uuid import UUID
 
 from first_light.command import command_text, device_properties, make_command
 from first_light.finding import Finding, Result, failed, passed, unknown
+from first_light.firmware import check_firmware, has_room_for_hashes
 from first_light.kernel_log import KernelLog, about_guests, faults_in
 from first_light.options import Wish
-from first_light.qemu_checks import (check_files, check_firmware, check_qemu,
-                                     checksum, qemu_version)
+from first_light.qemu_checks import (check_files, check_qemu, checksum,
+                                     qemu_version)
 from first_light.report import Report, ReportError, finding_text, summary
 from first_light.tee import SNP, SW_PROTECTED, TDX, Tee
 
@@ -93,7 +96,8 @@ class FilesTest(FolderCase):
         path = self.folder / 'OVMF.fd'
         if content is not None:
             path.write_bytes(content)
-        return check_firmware(Wish(tee, Path('qemu'), path))
+        finding, = check_firmware(Wish(tee, Path('qemu'), path))
+        return finding
 
     def test_firmware(self) -> None:
         for tee, other in ((SNP, TDX), (TDX, SNP)):
@@ -101,7 +105,9 @@ class FilesTest(FolderCase):
             good, bad = (bytes(65500) + guid.bytes_le + bytes(20) for guid in
                          (tee.firmware_guid, other.firmware_guid))
             with self.subTest(tee.name):
-                self.assertEqual(self.firmware(good, tee).result, Result.PASS)
+                found = self.firmware(good, tee)
+                self.assertEqual(found.result, Result.PASS)
+                self.assertIn(f'with metadata of {tee.title}', found.reason)
                 found = self.firmware(bad, tee)
                 self.assertEqual(found.result, Result.FAIL)
                 self.assertIn(f'no metadata of {tee.title}', found.reason)
@@ -127,9 +133,56 @@ class FilesTest(FolderCase):
 
     def test_firmware_is_only_needed_for_a_guest(self) -> None:
         wish = Wish(SNP, Path('qemu'))
-        self.assertEqual(check_firmware(wish).result, Result.UNKNOWN)
+        self.assertEqual(check_firmware(wish)[0].result, Result.UNKNOWN)
         wish.disk = Path('disk')
-        self.assertEqual(check_firmware(wish).result, Result.FAIL)
+        self.assertEqual(check_firmware(wish)[0].result, Result.FAIL)
+
+    def hashes(self, base: int, size: int, properties: str = '',
+               tee: Tee = SNP) -> list[Result]:
+        """Check OVMF with this place for hashes."""
+        assert SNP.firmware_guid and TDX.firmware_guid
+        tail = b''.join((
+            SNP.firmware_guid.bytes_le, TDX.firmware_guid.bytes_le,
+            struct.pack('<IIH', base, size, 26),
+            UUID('7255371f-3a3b-4b04-927b-1da6efa8d454').bytes_le, bytes(98)))
+        path = self.folder / 'OVMF.fd'
+        path.write_bytes(bytes(65536 - len(tail)) + tail)
+        wish = Wish(tee, Path('qemu'), path, kernel=Path('kernel'),
+                    tee_properties=properties)
+        first, *rest = check_firmware(wish)
+        self.assertEqual(first.result, Result.PASS)
+        wish.kernel = None
+        self.assertEqual(check_firmware(wish), [first])
+        return [finding.result for finding in rest]
+
+    def test_kernel_hashes(self) -> None:
+        on = 'policy=0x30000,kernel-hashes=on'
+        self.assertEqual(self.hashes(0, 0), [Result.PASS])
+        self.assertEqual(self.hashes(0, 0, on), [Result.FAIL])
+        self.assertEqual(self.hashes(0x10c00, 0x400), [Result.FAIL])
+        self.assertEqual(self.hashes(0x10c00, 0x400, on), [Result.PASS])
+        self.assertEqual(self.hashes(0, 0, '', TDX), [])
+        self.assertEqual(self.hashes(0, 0x400), [Result.PASS])
+        self.assertEqual(self.hashes(0x10c00, 0), [Result.PASS])
+
+    def test_ways_out_of_kernel_hashes(self) -> None:
+        on = 'kernel-hashes=on'
+        for size, properties, words in (
+                (0x400, '', f'Use --tee-properties {on}'),
+                (0x400, on, 'the firmware verifies the kernel'),
+                (0, on, f'Leave out {on}'), (0, '', 'not used')):
+            self.hashes(0x10c00, size, properties)
+            wish = Wish(SNP, Path('qemu'), self.folder / 'OVMF.fd',
+                        kernel=Path('kernel'), tee_properties=properties)
+            finding = check_firmware(wish)[1]
+            self.assertIn(words, finding.reason + finding.way_out)
+
+    def test_place_for_hashes(self) -> None:
+        guid = UUID('7255371f-3a3b-4b04-927b-1da6efa8d454').bytes_le
+        entry = struct.pack('<IIH', 1, 1, 26) + guid
+        self.assertTrue(has_room_for_hashes(entry))
+        self.assertFalse(has_room_for_hashes(entry[1:]))
+        self.assertFalse(has_room_for_hashes(entry[:-1]))
 
     def test_guest_files(self) -> None:
         good = self.folder / 'kernel'

@@ -4,6 +4,7 @@
 
 import asyncio
 import tempfile
+import threading
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -48,6 +49,7 @@ class TrialTest(unittest.TestCase):
         self.fake = FakeHost(Path(folder.name))
         self.fake.write('proc/4711/status', 'VmLck:\t  1024 kB\n')
         self.guest = FakeGuest()
+        self.pace = PACE
         self.wish = Wish(SNP, Path('qemu'), devices=[ADDRESS], watch=0.01)
         self.log: KernelLog | None = KernelLog(self.fake.root / 'dev/kmsg')
         self.addCleanup(self.log.close)
@@ -55,7 +57,8 @@ class TrialTest(unittest.TestCase):
     def run_trial(self, monitor: FakeMonitor | None = None) -> Record:
         trial = Trial(monitor or FakeMonitor(self.guest), self.wish,
                       self.guest.backend, self.fake.host, self.log,
-                      self.fake.host.pinned_pages(), PACE, lambda text: None)
+                      self.fake.host.pinned_pages(), self.pace,
+                      lambda text: None)
         return asyncio.run(trial.run())
 
     def expect(self, record: Record, name: str, result: Result,
@@ -217,6 +220,12 @@ class TrialTest(unittest.TestCase):
         self.expect(self.run_trial(), 'unplug', Result.UNKNOWN, ADDRESS)
         self.assertNotIn('device_add', self.guest.commands)
 
+    def test_other_device_goes_away(self) -> None:
+        self.wish.replug = True
+        self.guest.actions['device_del'] = lambda arguments: \
+            self.guest.event('DEVICE_DELETED', device='dev1')
+        self.expect(self.run_trial(), 'unplug', Result.UNKNOWN, ADDRESS)
+
     def test_device_is_not_used_again(self) -> None:
         self.wish.replug = True
 
@@ -262,14 +271,28 @@ class TrialTest(unittest.TestCase):
 
     def test_pinned_memory(self) -> None:
         def change() -> None:
-            self.fake.set_pinned(512)
+            self.fake.set_pinned(612)
 
+        self.fake.set_pinned(100)
         self.expect(self.run_trial(SlowMonitor(self.guest, 2, change)),
                     'pinned memory after the end of QEMU', Result.UNKNOWN,
                     '2 MiB more')
         self.assertEqual(judge_pinned(5, 5, 'now').result, Result.PASS)
         self.assertEqual(judge_pinned(5, 6, 'now').result, Result.UNKNOWN)
         self.assertEqual(judge_pinned(None, 6, 'now').result, Result.UNKNOWN)
+
+    def test_memory_is_released_late(self) -> None:
+        def end(arguments: dict[str, Any]) -> None:
+            self.fake.set_pinned(5)
+            timer = threading.Timer(0.01, self.fake.set_pinned, (0,))
+            timer.start()
+            self.addCleanup(timer.join)
+            self.guest.end(0)
+
+        self.guest.actions['quit'] = end
+        self.pace = Pace(interval=0.001, release=60)
+        self.expect(self.run_trial(), 'pinned memory after the end of QEMU',
+                    Result.PASS)
 
     def test_guest_without_devices(self) -> None:
         self.wish.devices = []
