@@ -35,19 +35,30 @@ class Session:
     pace: Pace
 
     async def _run_trial(self, machine: Machine, command: list[str],
-                         backend: str) -> Record:
+                         record: Record) -> None:
         if self.log:
             self.log.skip()
         pinned = self.host.pinned_pages()
         try:
             await machine.start(command)
         except StartError as error:
-            record = Record(backend, [failed('start of QEMU', f'{error}',
-                                             _START_HELP)])
+            record.findings.append(failed('start of QEMU', f'{error}',
+                                          _START_HELP))
             record.kernel_log = self.log.lines() if self.log else []
-            return record
-        return await Trial(machine, self.wish, backend, self.host, self.log,
-                           pinned, self.pace, _say).run()
+            return
+        await Trial(machine, self.wish, record, self.host, self.log, pinned,
+                    self.pace, _say).run()
+
+    def _report(self, record: Record, command: list[str],
+                output: str) -> None:
+        """Print a trial and add it to the report."""
+        self.report.data['trials'].append(
+            {**record.as_json(), 'command': command, 'qemu-output': output})
+        text = findings_text(record.findings)
+        print(text, end='', flush=True)
+        self.report.add_text(text)
+        if output:
+            self.report.add_text(f'\nOutput of QEMU:\n{output}\n')
 
     async def _try_backend(self, backend: str) -> list[Finding]:
         folder = self.report.folder
@@ -57,18 +68,13 @@ class Session:
         _say(title)
         self.report.add_text(f'{title}\n{command_text(command)}\n\n')
         machine = Machine(self.library, folder / f'qemu-{backend}.txt')
+        record = Record(backend)
         try:
-            record = await self._run_trial(machine, command, backend)
+            await self._run_trial(machine, command, record)
         finally:
+            # Report what was seen if the user interrupts the trial, too
             await machine.close()
-        tail = machine.log_tail()
-        self.report.data['trials'].append(
-            {**record.as_json(), 'command': command, 'qemu-output': tail})
-        text = findings_text(record.findings)
-        _say(text)
-        self.report.add_text(text)
-        if tail:
-            self.report.add_text(f'\nOutput of QEMU:\n{tail}\n')
+            self._report(record, command, machine.log_tail())
         return record.findings
 
     async def run(self) -> list[Finding]:

@@ -179,9 +179,9 @@ def judge_pinned(before: int | None, after: int | None,
 
 
 class Trial:
-    """Watches a guest with one backend, and fills a record."""
+    """Watches a guest, and fills a record."""
 
-    def __init__(self, monitor: Monitor, wish: Wish, backend: str,
+    def __init__(self, monitor: Monitor, wish: Wish, record: Record,
                  host: Host, log: KernelLog | None, pinned: int | None,
                  pace: Pace, say: Callable[[str], None]) -> None:
         """Prepare; @pinned is the number of pinned pages before the start."""
@@ -193,7 +193,7 @@ class Trial:
         self._pace = pace
         self._say = say
         self._start = time.monotonic()
-        self.record = Record(backend)
+        self.record = record
 
     def _add(self, *findings: Finding) -> None:
         self.record.findings += findings
@@ -343,7 +343,7 @@ class Trial:
         self.record.kernel_log = lines or []
         self._add(judge_faults(lines))
 
-    async def run(self) -> Record:
+    async def run(self) -> None:
         """Run all steps; QEMU has ended then."""
         try:
             await self.watch()
@@ -365,4 +365,3 @@ class Trial:
                              'report'))
         await self._judge_pinned('after the end of QEMU')
         self._finish()
-        return self.record

@@ -66,7 +66,7 @@ def main(arguments: list[str]) -> int:
     console = re.search(r'file,id=console0,path=(\S+)', line)
     fd = re.search(r'socket,id=qmp0,fd=(\d+)', line)
     assert console and fd
-    Path(console.group(1)).write_text('Linux version 6.12\n', 'utf-8')
+    Path(console.group(1)).write_text(f'{os.getpid()}\n', 'utf-8')
     guest = FakeGuest('iommufd' if 'iommufd=' in line else 'type1')
     guest.has_device = 'vfio-pci' in line
     if fault == 'hang':

@@ -11,8 +11,11 @@ import importlib.util
 import io
 import json
 import os
+import signal
 import sys
 import tempfile
+import threading
+import time
 import unittest
 from pathlib import Path
 from typing import Any
@@ -150,6 +153,30 @@ class RunTest(unittest.TestCase):
         self.assertEqual(self.failures(trial['findings']),
                          ['end of QEMU', 'conversions'])
         self.assertIsNone(trial['exit-status'])
+
+    def test_interrupted(self) -> None:
+        console = self.report / 'console-iommufd.txt'
+        qemu: list[Path] = []
+
+        def interrupt() -> None:
+            while not console.exists() or not console.read_text('utf-8'):
+                time.sleep(0.05)
+            # The program that behaves as QEMU writes its process ID
+            process = Path('/proc') / console.read_text('utf-8').strip()
+            if process.is_dir():
+                qemu.append(process)
+            time.sleep(1)
+            os.kill(os.getpid(), signal.SIGINT)
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        self.addCleanup(thread.join)
+        status, output = self.run_script('--watch', '600')
+        self.assertEqual(status, 1)
+        self.assertIn('FAIL    session: interrupted', output)
+        trial, = self.data()['trials']
+        self.assertTrue(trial['samples'])
+        self.assertEqual([path.is_dir() for path in qemu], [False])
 
     def test_nothing_to_boot(self) -> None:
         status, output = self.run_script(boots=False)

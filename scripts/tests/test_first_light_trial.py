@@ -55,11 +55,12 @@ class TrialTest(unittest.TestCase):
         self.addCleanup(self.log.close)
 
     def run_trial(self, monitor: FakeMonitor | None = None) -> Record:
-        trial = Trial(monitor or FakeMonitor(self.guest), self.wish,
-                      self.guest.backend, self.fake.host, self.log,
-                      self.fake.host.pinned_pages(), self.pace,
-                      lambda text: None)
-        return asyncio.run(trial.run())
+        record = Record(self.guest.backend)
+        trial = Trial(monitor or FakeMonitor(self.guest), self.wish, record,
+                      self.fake.host, self.log, self.fake.host.pinned_pages(),
+                      self.pace, lambda text: None)
+        asyncio.run(trial.run())
+        return record
 
     def expect(self, record: Record, name: str, result: Result,
                *words: str) -> None:
