@@ -74,7 +74,7 @@ def check_files(wish: Wish) -> list[Finding]:
             continue
         ok = path.exists() and not path.is_dir() and os.access(path, os.R_OK)
         findings.append(
-            passed(name, f'{path}') if ok else
-            failed(name, f'{path}: no file that can be read',
+            passed(f"guest's {name}", f'{path}') if ok else
+            failed(f"guest's {name}", f'{path}: no file that can be read',
                    f'Use --{name} with a file'))
     return findings

@@ -191,8 +191,9 @@ class FilesTest(FolderCase):
                     disk=self.folder / 'none')
         self.assertEqual([(item.name, item.result)
                           for item in check_files(wish)],
-                         [('kernel', Result.PASS), ('initrd', Result.FAIL),
-                          ('disk', Result.FAIL)])
+                         [("guest's kernel", Result.PASS),
+                          ("guest's initrd", Result.FAIL),
+                          ("guest's disk", Result.FAIL)])
 
     def test_checksum(self) -> None:
         path = self.folder / 'file'
