@@ -210,9 +210,9 @@ class TableTest(unittest.TestCase):
         line = next(line for line in row('entries').lines
                     if 'before bus mastering' in line.label)
         outcomes: Outcomes = {
-            Run('share-64m-4k-early', 'type1'): outcome(
+            Run('share-64m-4k-early', 'type1', unlimited=True): outcome(
                 [State(1, 17, 0, 0), State(2, 99, 12, 0)]),
-            Run('share-64m-4k', 'type1'): outcome(
+            Run('share-64m-4k', 'type1', unlimited=True): outcome(
                 [State(1, 17, 2, 0), State(2, 99, 5000, 0)])}
         self.assertEqual(line.cell(outcomes), '10')
 
@@ -220,7 +220,7 @@ class TableTest(unittest.TestCase):
         lines = row('instructions').lines
         outcomes: Outcomes = {run: outcome(ticks=2_000_000) for line in lines
                               for run in line.runs if run.backend == 'none'}
-        outcomes[Run('share-64m-one', 'type1', True)] = \
+        outcomes[Run('share-64m-one', 'type1', True, unlimited=True)] = \
             outcome(ticks=3_000_000)
         self.assertEqual(lines[0].cell(outcomes), '2.0 M')
         self.assertEqual(lines[1].cell(outcomes), '3.0 M, +1.0 M, 1.500x')
