@@ -77,7 +77,9 @@ write_private_sources()
 }
 
 # The host's proxies and credentials stay in effect; its update hooks and the
-# indexes for tools such as apt-file do not.
+# indexes for tools such as apt-file do not. Mirrors that are not up to date, and
+# snapshots, have the versions that are needed, but lists of sid that have
+# expired; their signatures are checked.
 write_private_conf()
 {
     cat >"$private_apt_dir/apt.conf" <<EOF
@@ -88,6 +90,7 @@ Dir::Etc::preferencesparts "/dev/null";
 Dir::State::lists "$private_apt_dir/lists";
 Dir::Cache "$private_apt_dir/cache";
 APT::Sandbox::User "root";
+Acquire::Check-Valid-Until "false";
 Acquire::Languages "none";
 Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
 Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
