@@ -45,8 +45,8 @@ class Kvm:
     def _ioctl(self, request: int, argument: int | bytearray) -> int:
         fd = os.open(self._path, os.O_RDWR | os.O_CLOEXEC)
         try:
-            # A bytearray is changed in place
-            return fcntl.ioctl(fd, request, argument)
+            # A bytearray is changed in place; the result is a number
+            return int(fcntl.ioctl(fd, request, argument))
         finally:
             os.close(fd)
 
