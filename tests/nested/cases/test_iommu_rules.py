@@ -15,7 +15,7 @@ from harness.checks import Checks
 from harness.l1 import L1Machine
 from harness.pytest_plugin import BACKENDS
 from harness.session import Machines, check_complaints
-from harness.vfio import bind_edu, bind_edus
+from harness.vfio import bind_edu, bind_edus, set_entry_limit
 
 PROGRAM = '/bin/iommu-replay'
 RACE = '/bin/iommu-race'
@@ -49,8 +49,7 @@ def program_file(machines: Machines, path: str) -> dict[str, bytes]:
 @pytest.mark.parametrize('backend', (*BACKENDS, 'iommufd-cut'))
 def test_model(machines: Machines, backend: str, checks: Checks) -> None:
     l1 = machines.start(program_file(machines, PROGRAM), L1_MIB)
-    l1.check(f'echo {DMA_ENTRY_LIMIT} >/sys/module/vfio_iommu_type1/'
-             'parameters/dma_entry_limit')
+    set_entry_limit(l1, DMA_ENTRY_LIMIT)
     device = device_file(l1, bind_edu(l1), backend)
     for seed in SEEDS:
         command = shlex.join([PROGRAM, backend, device, str(seed),

@@ -30,7 +30,7 @@ from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
-from harness.vfio import bind_edu
+from harness.vfio import bind_edu, set_entry_limit
 from harness.wire import CONSTANTS as FORMAT
 
 _BAR = (FORMAT['EDU_BAR_BASE'],
@@ -388,8 +388,7 @@ def serving_guest(machines: Machines, machine: Machine, backend: str,
     l1 = machines.start(program_files(program, machines.built))
     l1.check(f'if [ -e {_THP_PATH} ]; then echo never >{_THP_PATH}; fi')
     if machine.dma_entry_limit:
-        l1.check(f'echo {machine.dma_entry_limit} >/sys/module/'
-                 'vfio_iommu_type1/parameters/dma_entry_limit')
+        set_entry_limit(l1, machine.dma_entry_limit)
     l2 = L2Machine(l1, program_guest(machine, bind_edu(l1), backend))
     edge = Edge(l1, True)
     l2.environment = edge.environment

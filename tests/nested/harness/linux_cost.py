@@ -26,7 +26,7 @@ from harness.program import GIB, MIB
 from harness.session import Machines, check_complaints, check_quit
 from harness.trace_follower import TraceFollower
 from harness.usage import measure
-from harness.vfio import bind_devices
+from harness.vfio import bind_devices, set_entry_limit
 
 MEMORY = GIB
 _ASSIGNED = ('nvme', 'e1000e')
@@ -198,9 +198,8 @@ class LinuxCostRun:
     def _guest(self, l1: L1Machine) -> _QuietGuest:
         bdfs = [bdf for name in _ASSIGNED
                 for bdf in bind_devices(l1, DEVICES[name], 1)]
-        l1.check('echo 1 >/proc/sys/vm/overcommit_memory; '
-                 f'echo {_ENTRY_LIMIT} >/sys/module/vfio_iommu_type1/'
-                 'parameters/dma_entry_limit')
+        l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
+        set_entry_limit(l1, _ENTRY_LIMIT)
         is_iommufd = self._cost.backend == 'iommufd'
         option = ',iommufd=iommufd0' if is_iommufd else ''
         return _QuietGuest(l1, LinuxMachine(

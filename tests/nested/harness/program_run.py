@@ -29,7 +29,7 @@ from harness.program import (HUGE_PAGE, PAGE_SIZE, RESULTS, Program,
                              Record)
 from harness.trace import TraceReplay
 from harness.trace_follower import TraceFollower
-from harness.vfio import bind_edu
+from harness.vfio import bind_edu, set_entry_limit
 from harness.wire import CONSTANTS
 
 POOL = f'/sys/kernel/mm/hugepages/hugepages-{HUGE_PAGE >> 10}kB'
@@ -175,8 +175,7 @@ class ProgramRun:
         if self.program.machine.backing == 'hugetlb':
             fill_pool(l1, self.program.machine.memory)
         if self.options.dma_entry_limit:
-            l1.check(f'echo {self.options.dma_entry_limit} >/sys/module/'
-                     'vfio_iommu_type1/parameters/dma_entry_limit')
+            set_entry_limit(l1, self.options.dma_entry_limit)
         if self.options.backend == 'none':
             return None
         bdf = self._bind_device(l1)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""Bind devices of the level 1 machine to vfio-pci."""
+"""Set up VFIO in the level 1 machine, and bind devices to vfio-pci."""
 
 import re
 
@@ -9,7 +9,16 @@ from harness.l1 import L1Error, L1Machine
 # Vendor and device of the edu device
 _EDU = '0x1234 0x11e8'
 
+# More entries than a QEMU needs that maps each page separately
+ENOUGH_ENTRIES = 1000000
+
 _ADDRESS = re.compile(r'[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]')
+
+
+def set_entry_limit(l1: L1Machine, limit: int) -> None:
+    """Set the number of mappings that each type1 container can have."""
+    l1.check(f'echo {limit} >/sys/module/vfio_iommu_type1/parameters/'
+             'dma_entry_limit')
 
 
 def bind_devices(l1: L1Machine, identity: str, count: int) -> list[str]:
