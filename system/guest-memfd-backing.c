@@ -46,3 +46,18 @@ int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     return guest_memfd_punch_hole(block->guest_memfd, offset, size);
 }
+
+int guest_memfd_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    int shared = ram_block_discard_range(block, offset, size);
+    int private = guest_memfd_free_private(block, offset, size);
+
+    return shared ?: private;
+}
+
+int guest_memfd_allocate_private(RAMBlock *block, uint64_t offset,
+                                 uint64_t size)
+{
+    return fallocate(block->guest_memfd, FALLOC_FL_KEEP_SIZE, offset, size) ?
+           -errno : 0;
+}

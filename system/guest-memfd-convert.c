@@ -98,14 +98,9 @@ static void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
     stat64_set(&gmm->stats.shared_runs, page_state_map_nruns(gmm->pages));
 }
 
-/* Free the backing that the pages of a run have in state @backing. */
-static void guest_memfd_free_run(GuestMemfdManager *gmm, uint64_t offset,
-                                 uint64_t size, PageState backing)
+void guest_memfd_note_freed(GuestMemfdManager *gmm, uint64_t offset,
+                            uint64_t size, const char *backing, int ret)
 {
-    int ret = backing == PAGE_STATE_SHARED ?
-              guest_memfd_free_shared(gmm->mr->ram_block, offset, size) :
-              guest_memfd_free_private(gmm->mr->ram_block, offset, size);
-
     if (!ret) {
         return;
     }
@@ -113,14 +108,16 @@ static void guest_memfd_free_run(GuestMemfdManager *gmm, uint64_t offset,
     trace_guest_memfd_unfreed(memory_region_name(gmm->mr), offset, size, ret);
     warn_report_limited("guest-memfd: cannot free the unused %s backing of 0x%"
                         PRIx64 " bytes at offset 0x%" PRIx64 " of '%s': %s",
-                        page_state_str(backing), size, offset,
-                        memory_region_name(gmm->mr), strerror(-ret));
+                        backing, size, offset, memory_region_name(gmm->mr),
+                        strerror(-ret));
 }
 
 static int guest_memfd_free_shared_run(GuestMemfdManager *gmm, uint64_t offset,
                                        uint64_t size, void *opaque)
 {
-    guest_memfd_free_run(gmm, offset, size, PAGE_STATE_SHARED);
+    int ret = guest_memfd_free_shared(gmm->mr->ram_block, offset, size);
+
+    guest_memfd_note_freed(gmm, offset, size, "shared", ret);
     return 0;
 }
 
@@ -128,7 +125,9 @@ static int guest_memfd_free_private_run(GuestMemfdManager *gmm,
                                         uint64_t offset, uint64_t size,
                                         void *opaque)
 {
-    guest_memfd_free_run(gmm, offset, size, PAGE_STATE_PRIVATE);
+    int ret = guest_memfd_free_private(gmm->mr->ram_block, offset, size);
+
+    guest_memfd_note_freed(gmm, offset, size, "private", ret);
     return 0;
 }
 
@@ -241,9 +240,15 @@ static void guest_memfd_record_failure(const GuestMemfdConversion *c, int err)
 
 int guest_memfd_prepare(const GuestMemfdConversion *c)
 {
-    int ret = c->to == PAGE_STATE_PRIVATE ? guest_memfd_prepare_to_private(c)
-                                          : guest_memfd_prepare_to_shared(c);
+    int ret;
 
+    if (!guest_memfd_is_plugged(c->manager, c->offset, c->size)) {
+        ret = -EINVAL;
+    } else if (c->to == PAGE_STATE_PRIVATE) {
+        ret = guest_memfd_prepare_to_private(c);
+    } else {
+        ret = guest_memfd_prepare_to_shared(c);
+    }
     trace_guest_memfd_convert(memory_region_name(c->manager->mr), c->offset,
                               c->size, page_state_str(c->to), ret);
     if (ret) {

@@ -4,7 +4,8 @@
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
  * guest-memfd-manager.c has the object, its locks, and its listeners,
- * guest-memfd-convert.c conversions, and guest-memfd-query.c queries.
+ * guest-memfd-convert.c conversions, guest-memfd-source.c memory devices, and
+ * guest-memfd-query.c queries.
  */
 
 #ifndef SYSTEM_GUEST_MEMFD_INTERNAL_H
@@ -43,6 +44,14 @@ struct GuestMemfdManager {
     PageStateMap *pages;
     GuestMemfdPlaces *places;
     QLIST_HEAD(, RamDiscardListener) listeners;
+    GuestMemfdSetAttributes *set_attributes;
+    /* A bit for each chunk that is not plugged; NULL without a source */
+    unsigned long *unplugged;
+    uint64_t chunk_size;
+
+    /* Protected by the BQL */
+    RamDiscardManager *source;
+    RamDiscardListener source_listener;
 
     /* Written with the lock held, read without it. */
     struct {
@@ -68,6 +77,10 @@ typedef int (*GuestMemfdRunFn)(GuestMemfdManager *gmm, uint64_t offset,
 int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
                              uint64_t size, PageState state,
                              GuestMemfdRunFn fn, void *opaque);
+
+/* Count and report a backing that could not be freed, unless @ret is 0. */
+void guest_memfd_note_freed(GuestMemfdManager *gmm, uint64_t offset,
+                            uint64_t size, const char *backing, int ret);
 
 /* Notify all listeners that a range is discarded. */
 void guest_memfd_notify_discard(GuestMemfdManager *gmm, uint64_t offset,

@@ -9,6 +9,7 @@
 #include "hw/boards.h"
 #include "hw/mem/nvdimm.h"
 #include "hw/mem/pc-dimm.h"
+#include "hw/virtio/virtio-mem-pci.h"
 #include "migration/blocker.h"
 #include "system/guest-memfd-limits.h"
 #include "system/runstate.h"
@@ -101,10 +102,21 @@ bool guest_memfd_check_restore(Error **errp)
     return true;
 }
 
-/*
- * virtio-mem would be a second RamDiscardManager.  NVDIMM and virtio-pmem must
- * keep their data, which a conversion frees.
- */
+/* An access to unplugged private memory stops the guest. */
+static bool guest_memfd_check_virtio_mem(Object *obj, Error **errp)
+{
+    g_autofree char *inaccessible = object_property_get_str(
+        obj, VIRTIO_MEM_UNPLUGGED_INACCESSIBLE_PROP, NULL);
+
+    if (g_strcmp0(inaccessible, "off")) {
+        return true;
+    }
+    error_setg(errp, "unplugged private memory is always inaccessible; leave"
+               " out " VIRTIO_MEM_UNPLUGGED_INACCESSIBLE_PROP "=off");
+    return false;
+}
+
+/* NVDIMM and virtio-pmem must keep their data, which a conversion frees. */
 bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp)
 {
     Object *obj = OBJECT(md);
@@ -114,7 +126,10 @@ bool guest_memfd_check_memory_device(MemoryDeviceState *md, Error **errp)
          !object_dynamic_cast(obj, TYPE_NVDIMM))) {
         return true;
     }
+    if (object_dynamic_cast(obj, TYPE_VIRTIO_MEM_PCI)) {
+        return guest_memfd_check_virtio_mem(obj, errp);
+    }
     error_setg(errp, "%s does not work in a guest with private memory; use"
-               " pc-dimm", object_get_typename(obj));
+               " pc-dimm or virtio-mem-pci", object_get_typename(obj));
     return false;
 }

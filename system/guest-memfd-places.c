@@ -74,6 +74,11 @@ void guest_memfd_places_remove(GuestMemfdPlaces *places, hwaddr gpa,
     }
 }
 
+void guest_memfd_places_clear(GuestMemfdPlaces *places)
+{
+    g_array_set_size(places, 0);
+}
+
 void guest_memfd_places_add(GuestMemfdPlaces *places,
                             const GuestMemfdPlace *place)
 {

@@ -21,6 +21,7 @@
 #include "system/page-state-map-c.h"
 #include "system/report-limit.h"
 #include "system/shared-dma-compat.h"
+#include "trace/trace-system_shared_dma.h"
 
 /* The pause of a vCPU before it retries an access that failed to convert */
 #define KVM_CONVERT_PAUSE_US 10000
@@ -304,6 +305,15 @@ static int kvm_convert_parts(GArray *parts)
     int ret = 0;
     guint i;
 
+    /* The guest must not use memory that is not plugged. */
+    for (i = 0; i < parts->len; i++) {
+        const GuestMemfdConversion *c =
+            &g_array_index(parts, KVMConvertPart, i).conversion;
+
+        if (!guest_memfd_is_plugged(c->manager, c->offset, c->size)) {
+            return -EINVAL;
+        }
+    }
     for (i = 0; i < parts->len; i++) {
         KVMConvertPart *part = &g_array_index(parts, KVMConvertPart, i);
 
@@ -475,7 +485,9 @@ int kvm_convert_range(hwaddr start, hwaddr size, PageState to)
     };
     int ret = -EINVAL;
 
-    if (start <= UINT64_MAX - (size - 1)) {
+    trace_kvm_convert_range(start, size, page_state_str(to));
+    if (size && QEMU_IS_ALIGNED(start | size, qemu_real_host_page_size()) &&
+        start <= UINT64_MAX - (size - 1)) {
         ret = size > KVM_CONVERT_PIECE ? kvm_convert_large(range)
                                        : kvm_convert_piece(&range, NULL);
     }
@@ -539,7 +551,8 @@ int kvm_convert_memory_fault(const struct kvm_run *run)
     const hwaddr size = run->memory_fault.size;
     const bool to_private = run->memory_fault.flags &
                             KVM_MEMORY_EXIT_FLAG_PRIVATE;
-    int ret = kvm_convert_memory(start, size, to_private);
+    int ret = kvm_convert_range(start, size,
+                                page_state_from_private(to_private));
 
     if (!ret && !to_private) {
         ret = kvm_convert_share_rest(start, size);

@@ -30,9 +30,9 @@ static int kvm_set_gpa_attributes(hwaddr gpa, hwaddr size, PageState state)
 }
 
 /*
- * Set the attributes of a place to the states of its pages.  Called with the
- * manager locked.  Processes the whole place even after an error.  Returns the
- * first error.
+ * Set the attributes of a place to the states of its pages.  Unplugged memory
+ * has no attributes, like shared memory.  Called with the manager locked.
+ * Processes the whole place even after an error.  Returns the first error.
  */
 static int kvm_set_place_attributes(GuestMemfdManager *gmm,
                                     const GuestMemfdPlace *place)
@@ -46,19 +46,19 @@ static int kvm_set_place_attributes(GuestMemfdManager *gmm,
         uint64_t run = done, run_size = end - done;
         int err;
 
-        if (!guest_memfd_next_shared(gmm, &run, &run_size)) {
+        if (!guest_memfd_next_private(gmm, &run, &run_size)) {
             run = end;
             run_size = 0;
         }
         /* Shared pages must never be private in between: they may be mapped. */
         if (run > done) {
             err = kvm_set_gpa_attributes(delta + done, run - done,
-                                         PAGE_STATE_PRIVATE);
+                                         PAGE_STATE_SHARED);
             ret = ret ?: err;
         }
         if (run_size) {
             err = kvm_set_gpa_attributes(delta + run, run_size,
-                                         PAGE_STATE_SHARED);
+                                         PAGE_STATE_PRIVATE);
             ret = ret ?: err;
         }
         done = run + run_size;
@@ -123,6 +123,13 @@ int kvm_share_addresses(hwaddr gpa, hwaddr size)
     return kvm_set_gpa_attributes(gpa, size, PAGE_STATE_SHARED);
 }
 
+/* Set the attributes of memory that is plugged or unplugged. */
+static int kvm_set_plug_attributes(void *opaque, uint64_t offset,
+                                   uint64_t size, PageState state)
+{
+    return kvm_set_block_attributes(opaque, offset, size, state);
+}
+
 int kvm_init_memory_attributes(MemoryRegion *mr, uint64_t offset,
                                hwaddr gpa, hwaddr size)
 {
@@ -138,6 +145,7 @@ int kvm_init_memory_attributes(MemoryRegion *mr, uint64_t offset,
 
     kvm_remove_other_places(mr, gpa, size);
     guest_memfd_manager_lock_ahead(gmm);
+    guest_memfd_manager_set_accel(gmm, kvm_set_plug_attributes);
     while (!ret && guest_memfd_places_next_new(places, &part)) {
         ret = kvm_set_place_attributes(gmm, &part);
         if (!ret) {

@@ -135,7 +135,8 @@ GuestMemfdPlaces *guest_memfd_manager_places(GuestMemfdManager *gmm);
  * populate.  To private: notify listeners to discard, so that no device can
  * access the pages, then set the attributes.  No backing is freed.
  *
- * Called with the manager locked.  On success, the caller must call
+ * Called with the manager locked.  All of the range must be plugged; otherwise
+ * the result is -EINVAL.  On success, the caller must call
  * guest_memfd_commit() or guest_memfd_abort() before it unlocks the manager.
  *
  * Returns 0, or the negative errno of the accelerator or of a listener.  On
@@ -184,5 +185,28 @@ void guest_memfd_abort(const GuestMemfdConversion *conversion);
  */
 bool guest_memfd_next_shared(GuestMemfdManager *gmm, uint64_t *offset,
                              uint64_t *size);
+
+/**
+ * guest_memfd_next_private: find the next run of private pages
+ *
+ * Like guest_memfd_next_shared().  Memory that is unplugged is not included: it
+ * is neither shared nor private.  A run can end before another private page.
+ */
+bool guest_memfd_next_private(GuestMemfdManager *gmm, uint64_t *offset,
+                              uint64_t *size);
+
+/*
+ * Whether all of a range is plugged, see guest-memfd-source.h.  Called with the
+ * manager locked.
+ */
+bool guest_memfd_is_plugged(const GuestMemfdManager *gmm, uint64_t offset,
+                            uint64_t size);
+
+/*
+ * Set the function that sets attributes, at all places, when memory is plugged
+ * and unplugged.  Its argument is the manager.  Called with the manager locked.
+ */
+void guest_memfd_manager_set_accel(GuestMemfdManager *gmm,
+                                   GuestMemfdSetAttributes *set_attributes);
 
 #endif

@@ -35,6 +35,9 @@ void guest_memfd_places_free(GuestMemfdPlaces *places);
 void guest_memfd_places_remove(GuestMemfdPlaces *places, hwaddr gpa,
                                uint64_t size);
 
+/* Remove all places. */
+void guest_memfd_places_clear(GuestMemfdPlaces *places);
+
 /* Add @place, which replaces other places at its addresses. */
 void guest_memfd_places_add(GuestMemfdPlaces *places,
                             const GuestMemfdPlace *place);

@@ -3,12 +3,11 @@
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  *
- * kvm_convert_memory() itself is declared in system/kvm.h.
- *
  * A conversion is requested for a guest-physical range, which the guest is free
  * to choose.  The range is cut at the boundaries of memory regions:
  *
- *   whole pages of RAM with a guest_memfd   are converted
+ *   whole pages of RAM with a guest_memfd   are converted, unless they are
+ *                                           unplugged: -EINVAL
  *   everything else                         is shared already; a conversion to
  *                                           private fails with -EINVAL
  *
@@ -24,18 +23,19 @@
 struct kvm_run;
 
 /**
- * kvm_convert_range: convert a range for kvm_convert_memory()
+ * kvm_convert_range: convert a guest-physical range
  *
- * @start: guest physical address, a multiple of the page size
- * @size: size in bytes, a multiple of the page size, not 0
+ * @start: guest physical address
+ * @size: size in bytes
  * @to: the new state
  *
  * Called by vCPUs without the BQL, and with the BQL at startup and at a reset.
  * A large range is converted in pieces.  Concurrent conversions of the same
  * pages are serialized piece by piece.
  *
- * Returns 0, -EINVAL if the range cannot be converted, or the negative errno of
- * the step that failed.  On failure, all pages have their previous state.
+ * Returns 0, -EINVAL if the range cannot be converted, which includes an empty
+ * or unaligned one, or the negative errno of the step that failed.  On failure,
+ * all pages have their previous state.
  */
 int kvm_convert_range(hwaddr start, hwaddr size, PageState to);
 

@@ -19,7 +19,7 @@ static inline PageState page_state_opposite(PageState state)
     return state == PAGE_STATE_SHARED ? PAGE_STATE_PRIVATE : PAGE_STATE_SHARED;
 }
 
-/* Translate a flag of KVM's, or the argument of kvm_convert_memory(). */
+/* Translate a flag of KVM's. */
 static inline PageState page_state_from_private(bool is_private)
 {
     return is_private ? PAGE_STATE_PRIVATE : PAGE_STATE_SHARED;

@@ -24,6 +24,22 @@ int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
     return ret;
 }
 
+int fake_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    int ret = journal_call();
+
+    journal_add("fu", offset, size, "", ret);
+    return ret;
+}
+
+int fake_allocate(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    int ret = journal_call();
+
+    journal_add("ap", offset, size, "", ret);
+    return ret;
+}
+
 void fake_page_set(FakePage *page, PageState state)
 {
     for (int i = 0; i < NLISTENERS; i++) {

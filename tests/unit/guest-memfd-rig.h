@@ -10,6 +10,8 @@
  *                 or private
  *   A+2/3 A-2/3   notify listener A to populate or discard these pages
  *   fs2/3 fp2/3   free the shared or private backing of these pages
+ *   fu2/3         free both backings of these pages
+ *   ap2/3         allocate the private backing of these pages
  *
  * A listener must be populated only with pages whose attribute is shared, and
  * an attribute must become private only if all listeners have discarded the

@@ -55,6 +55,19 @@ int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
     return ret;
 }
 
+int fake_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    int ret = journal_call();
+
+    journal_add("fu", offset, size, block_name(block), ret);
+    return ret;
+}
+
+int fake_allocate(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    g_assert_not_reached();
+}
+
 int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state)
 {
     int ret;

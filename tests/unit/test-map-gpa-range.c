@@ -10,7 +10,7 @@
 #include "qemu/module.h"
 #include "hw/boards.h"
 #include "system/confidential-guest-support.h"
-#include "system/kvm.h"
+#include "system/kvm-convert-memory.h"
 #include "target/i386/kvm/map-gpa-range.h"
 #include "target/i386/kvm/sw-protected-vm.h"
 
@@ -28,16 +28,16 @@ MachineState *current_machine = &machine;
 static struct {
     hwaddr start;
     hwaddr size;
-    bool to_private;
+    PageState to;
     unsigned int ncalls;
     int ret;
 } converted;
 
-int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
+int kvm_convert_range(hwaddr start, hwaddr size, PageState to)
 {
     converted.start = start;
     converted.size = size;
-    converted.to_private = to_private;
+    converted.to = to;
     converted.ncalls++;
     return converted.ret;
 }
@@ -126,10 +126,10 @@ static void test_arguments(void)
     map_gpa_range(0x12345000, 3, KVM_MAP_GPA_RANGE_ENCRYPTED);
     g_assert_cmpuint(converted.start, ==, 0x12345000);
     g_assert_cmpuint(converted.size, ==, 3 * 4096);
-    g_assert_true(converted.to_private);
+    g_assert_cmpint(converted.to, ==, PAGE_STATE_PRIVATE);
     map_gpa_range(0, 1, KVM_MAP_GPA_RANGE_DECRYPTED |
                         KVM_MAP_GPA_RANGE_PAGE_SZ_2M);
-    g_assert_false(converted.to_private);
+    g_assert_cmpint(converted.to, ==, PAGE_STATE_SHARED);
 
     /* The size in bytes exceeds 64 bits. */
     converted.ncalls = 0;

@@ -9,7 +9,7 @@
 
 #include "qemu/host-utils.h"
 #include "hw/boards.h"
-#include "system/kvm.h"
+#include "system/kvm-convert-memory.h"
 #include "target/i386/kvm/map-gpa-range.h"
 #include "target/i386/kvm/sw-protected-vm.h"
 
@@ -43,8 +43,9 @@ uint64_t map_gpa_range(uint64_t gpa, uint64_t npages, uint64_t attributes)
     int ret = -EINVAL;
 
     if (!umul64_overflow(npages, MAP_GPA_RANGE_PAGE_SIZE, &size)) {
-        ret = kvm_convert_memory(gpa, size,
-                                 attributes & KVM_MAP_GPA_RANGE_ENCRYPTED);
+        ret = kvm_convert_range(
+            gpa, size,
+            page_state_from_private(attributes & KVM_MAP_GPA_RANGE_ENCRYPTED));
     }
     return map_gpa_range_result(map_gpa_range_abi(), ret);
 }

@@ -62,8 +62,8 @@ static bool sw_protected_vm_share_firmware(SwProtectedVm *vm)
     if (!vm->firmware_size) {
         return true;
     }
-    ret = kvm_convert_memory(4 * GiB - vm->firmware_size, vm->firmware_size,
-                             false);
+    ret = kvm_convert_range(4 * GiB - vm->firmware_size, vm->firmware_size,
+                            PAGE_STATE_SHARED);
     if (ret) {
         error_report("sw-protected-vm: cannot share the firmware with the"
                      " guest: %s", strerror(-ret));

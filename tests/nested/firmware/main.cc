@@ -39,7 +39,7 @@ constexpr char PROGRAM_FILE[] = "opt/org.qemu.shared-dma/program";
 
 /* Address of the program: above the firmware's variables */
 constexpr uint64_t PROGRAM_BASE = 0x200000;
-constexpr uint64_t PROGRAM_MAX_SIZE = FIRMWARE_RAM_END - PROGRAM_BASE;
+constexpr uint64_t PROGRAM_MAX_SIZE = VMEM_QUEUE_PAGE - PROGRAM_BASE;
 
 [[noreturn]] void fatal(const char *what)
 {
@@ -102,9 +102,8 @@ extern "C" void firmware_main()
         fatal("cpus-did-not-start");
     }
 
-    if (header->plain) {
-        const char *error = virtio_mem_init(
-            header->vmem_base, header->vmem_size, header->vmem_block);
+    if (header->vmem_size) {
+        const char *error = virtio_mem_init(*header);
 
         if (error) {
             fatal(error);

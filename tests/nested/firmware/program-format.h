@@ -24,6 +24,11 @@ constexpr uint32_t PROGRAM_VERSION = 2;
 constexpr uint64_t ROM_SIZE = 0x10000;
 /* End of the firmware's own memory, which programs must not use. */
 constexpr uint64_t FIRMWARE_RAM_END = 0x1000000;
+/*
+ * A page of the firmware that it shares, in a guest with private memory, for
+ * the queue of the virtio-mem device
+ */
+constexpr uint64_t VMEM_QUEUE_PAGE = 0xfff000;
 /* Address that the firmware assigns to the registers of the edu device. */
 constexpr uint64_t EDU_BAR_BASE = 0xe0000000;
 constexpr uint64_t EDU_BAR_SIZE = 0x100000;
@@ -142,9 +147,9 @@ struct ProgramHeader {
     uint32_t records;
     /* Number of vCPUs of the largest parallel block. */
     uint32_t cpus;
-    /* If not 0, the guest has virtio-mem instead of private memory. */
+    /* If not 0, the guest has no private memory. */
     uint32_t plain;
-    /* Region and block size of the virtio-mem device. */
+    /* Region and block size of the virtio-mem device, 0 if there is none. */
     uint64_t vmem_base;
     uint64_t vmem_size;
     uint64_t vmem_block;

@@ -10,8 +10,10 @@
 #include "virtio-mem.h"
 
 #include <initializer_list>
+#include <new>
 
 #include "cpu.h"
+#include "hypercall.h"
 #include "pci.h"
 #include "program-format.h"
 
@@ -45,6 +47,7 @@ constexpr uint8_t STATUS_FEATURES_OK = 8;
 constexpr uint32_t FEATURE_UNPLUGGED_INACCESSIBLE = 1 << 1;
 /* In the upper 32 feature bits */
 constexpr uint32_t FEATURE_VERSION_1 = 1 << 0;
+constexpr uint32_t FEATURE_ACCESS_PLATFORM = 1 << 1;
 
 constexpr uint16_t DESCRIPTOR_NEXT = 1;
 constexpr uint16_t DESCRIPTOR_WRITE = 2;
@@ -129,15 +132,16 @@ struct Queue {
     volatile Response response;
 };
 
-Queue queue;
+Queue *queue;
 volatile CommonConfig *common;
 volatile MemConfig *config;
 volatile uint16_t *doorbell;
 
-/* Variables have identical linked and physical addresses. */
-uint64_t physical(const volatile void *variable)
+/* Returns the physical address of a part of the queue. */
+uint64_t physical(const volatile void *part)
 {
-    return reinterpret_cast<uint64_t>(variable);
+    return VMEM_QUEUE_PAGE + (reinterpret_cast<uint64_t>(part) -
+                              reinterpret_cast<uint64_t>(queue));
 }
 
 void set_address(volatile uint32_t (&halves)[2], const volatile void *variable)
@@ -245,7 +249,8 @@ bool negotiate()
     common->device_status = STATUS_ACKNOWLEDGE;
     common->device_status = STATUS_ACKNOWLEDGE | STATUS_DRIVER;
     accept_features(0, offered_features(0) & FEATURE_UNPLUGGED_INACCESSIBLE);
-    accept_features(1, offered_features(1) & FEATURE_VERSION_1);
+    accept_features(1, offered_features(1) &
+                           (FEATURE_VERSION_1 | FEATURE_ACCESS_PLATFORM));
     common->device_status =
         STATUS_ACKNOWLEDGE | STATUS_DRIVER | STATUS_FEATURES_OK;
     return common->device_status & STATUS_FEATURES_OK;
@@ -253,17 +258,17 @@ bool negotiate()
 
 void start_queue()
 {
-    queue.descriptors[0] = {physical(&queue.request), sizeof(queue.request),
-                            DESCRIPTOR_NEXT, 1};
-    queue.descriptors[1] = {physical(&queue.response), sizeof(queue.response),
-                            DESCRIPTOR_WRITE, 0};
-    queue.available.flags = AVAILABLE_NO_INTERRUPT;
+    queue->descriptors[0] = {physical(&queue->request), sizeof(queue->request),
+                             DESCRIPTOR_NEXT, 1};
+    queue->descriptors[1] = {physical(&queue->response),
+                             sizeof(queue->response), DESCRIPTOR_WRITE, 0};
+    queue->available.flags = AVAILABLE_NO_INTERRUPT;
 
     common->queue_select = 0;
     common->queue_size = QUEUE_SIZE;
-    set_address(common->queue_descriptors, queue.descriptors);
-    set_address(common->queue_driver, &queue.available);
-    set_address(common->queue_device, &queue.used);
+    set_address(common->queue_descriptors, queue->descriptors);
+    set_address(common->queue_driver, &queue->available);
+    set_address(common->queue_device, &queue->used);
     common->queue_enable = 1;
     common->device_status = STATUS_ACKNOWLEDGE | STATUS_DRIVER |
                             STATUS_FEATURES_OK | STATUS_DRIVER_OK;
@@ -277,19 +282,19 @@ void start_queue()
 int64_t make_request(const Request &request, uint64_t plugged)
 {
     const uint64_t before = read64(config->plugged_size);
-    const uint16_t index = queue.available.index;
+    const uint16_t index = queue->available.index;
 
-    queue.request = request;
+    queue->request = request;
     /* All requests use the same descriptors. */
-    queue.available.ring[index % QUEUE_SIZE] = 0;
+    queue->available.ring[index % QUEUE_SIZE] = 0;
     asm volatile("" : : : "memory");
-    queue.available.index = index + 1;
+    queue->available.index = index + 1;
     *doorbell = 0;
-    while (queue.used.index != queue.available.index) {
+    while (queue->used.index != queue->available.index) {
         relax();
     }
 
-    const uint16_t answer = queue.response.type;
+    const uint16_t answer = queue->response.type;
     const uint64_t expected =
         answer == VIRTIO_MEM_ACK ? before + plugged : before;
 
@@ -304,7 +309,7 @@ uint16_t block_count(uint64_t size)
 
 } // namespace
 
-const char *virtio_mem_init(uint64_t base, uint64_t size, uint64_t block)
+const char *virtio_mem_init(const ProgramHeader &header)
 {
     uint8_t devfn;
 
@@ -320,15 +325,21 @@ const char *virtio_mem_init(uint64_t base, uint64_t size, uint64_t block)
     if (!negotiate()) {
         return "virtio-mem-refuses-features";
     }
-    if (read64(config->addr) != base || read64(config->region_size) != size ||
-        read64(config->usable_region_size) != size ||
-        read64(config->requested_size) != size ||
-        read64(config->block_size) != block) {
+    if (read64(config->addr) != header.vmem_base ||
+        read64(config->region_size) != header.vmem_size ||
+        read64(config->usable_region_size) != header.vmem_size ||
+        read64(config->requested_size) != header.vmem_size ||
+        read64(config->block_size) != header.vmem_block) {
         return "unexpected-virtio-mem-config";
     }
     if (read64(config->plugged_size)) {
         return "virtio-mem-plugged-at-start";
     }
+    if (!header.plain &&
+        map_gpa_range(VMEM_QUEUE_PAGE, 1, PageState::Shared) != 0) {
+        return "queue-page-not-shared";
+    }
+    queue = new (at_gpa<Queue>(VMEM_QUEUE_PAGE)) Queue{};
     start_queue();
     return nullptr;
 }

@@ -9,12 +9,14 @@
 
 #include <stdint.h>
 
+#include "program-format.h"
+
 /*
- * Sets up the device. It must have a region of @size bytes at @base that can be
- * plugged completely, in blocks of @block bytes. Returns null on success, or
- * the error.
+ * Sets up the device. It must have the region and the block size in @header,
+ * and allow all of the region to be plugged. Returns null on success, or the
+ * error.
  */
-const char *virtio_mem_init(uint64_t base, uint64_t size, uint64_t block);
+const char *virtio_mem_init(const ProgramHeader &header);
 
 /*
  * Plug or unplug the @size bytes at @gpa, or unplug everything. The arguments

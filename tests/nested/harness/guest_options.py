@@ -59,27 +59,39 @@ _DEVICES = {
 }
 
 
-def _private_guest(machine: Machine) -> list[str]:
-    return ['-machine', 'q35,kernel-irqchip=split,'
-                        'confidential-guest-support=sp0',
-            '-object', 'sw-protected-vm,id=sp0',
-            '-m', f'{machine.memory >> 20}M']
+def _virtio_mem(machine: Machine) -> list[str]:
+    """Return options for a virtio-mem device.
 
-
-def _plain_guest(machine: Machine) -> list[str]:
-    """Return options for a guest with virtio-mem and no private memory.
-
-    Without SMM, its memory map is the same as that of guests with private
-    memory. It may read unplugged memory.
+    Guests without private memory may read unplugged memory.
     """
-    maximum = machine.memory + machine.vmem_size
-    return ['-machine', 'q35,kernel-irqchip=split,smm=off',
-            '-m', f'{machine.memory >> 20}M,slots=1,maxmem={maximum >> 20}M',
-            '-object', f'memory-backend-ram,id=vmem,size={machine.vmem_size}',
-            '-device', 'virtio-mem-pci,memdev=vmem,'
-                       f'requested-size={machine.vmem_size},'
-                       f'block-size={machine.vmem_block},'
-                       'unplugged-inaccessible=off']
+    device = ('virtio-mem-pci,memdev=vmem,'
+              f'requested-size={machine.vmem_size},'
+              f'block-size={machine.vmem_block}')
+    if machine.is_plain:
+        device += ',unplugged-inaccessible=off'
+    for name in machine.vmem_properties:
+        device += f',{name}=on'
+    backend = f'{_BACKENDS[machine.backing]},id=vmem,size={machine.vmem_size}'
+    return ['-object', backend, '-device', device]
+
+
+def _base(machine: Machine) -> list[str]:
+    """Return options for the machine and its memory.
+
+    Without SMM, the memory map of guests without private memory is the same as
+    that of guests with private memory.
+    """
+    memory = f'{machine.memory >> 20}M'
+    if machine.vmem_size:
+        maximum = machine.memory + machine.vmem_size
+        memory += f',slots=1,maxmem={maximum >> 20}M'
+    if machine.is_plain:
+        options = ['-machine', 'q35,kernel-irqchip=split,smm=off']
+    else:
+        options = ['-machine', 'q35,kernel-irqchip=split,'
+                               'confidential-guest-support=sp0',
+                   '-object', 'sw-protected-vm,id=sp0']
+    return [*options, '-m', memory]
 
 
 def _backends(machine: Machine) -> list[str]:
@@ -106,8 +118,8 @@ def program_guest(machine: Machine, bdf: str | None, backend: str
     """
     options = [
         '-smp', str(machine.cpus),
-        *(_plain_guest(machine) if machine.is_plain
-          else _private_guest(machine)),
+        *_base(machine),
+        *(_virtio_mem(machine) if machine.vmem_size else []),
         '-bios', FIRMWARE_PATH,
         '-fw_cfg', f'name={PROGRAM_FILE},file={PROGRAM_PATH}',
         *_backends(machine)]

@@ -23,6 +23,10 @@ _PORTS_END = 1 << 16
 
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
 
+# The page that the firmware shares if there is a virtio-mem device
+_VMEM_QUEUE = (CONSTANTS['VMEM_QUEUE_PAGE'],
+               CONSTANTS['VMEM_QUEUE_PAGE'] + PAGE_SIZE)
+
 # Registers of PCI devices, which programs can read
 _REGISTERS = (CONSTANTS['EDU_BAR_BASE'], CONSTANTS['BARS_END'])
 
@@ -86,6 +90,7 @@ class Oracle:
     """Executes a program on a model.
 
     Without private memory, all RAM and plugged memory count as shared.
+    Memory is private when it is plugged.
     """
 
     def __init__(self, program: Program, has_device: bool = True) -> None:
@@ -93,6 +98,8 @@ class Oracle:
         self._has_device = has_device
         self.ram = guest_ram(program.machine)
         self.shared = IntervalSet()
+        # The memory that virtio-mem has plugged
+        self.plugged = IntervalSet()
         self.peak_shared = 0
         self.touched = 0
         self._master = False
@@ -117,10 +124,14 @@ class Oracle:
 
     def _reset(self) -> None:
         self._renew(self.shared)
+        self._renew(self.plugged)
+        self.plugged = IntervalSet()
         if self.program.machine.is_plain:
             self.shared = self.ram.copy()
         else:
             self.shared = IntervalSet([ROM_RANGE])
+            if self.program.machine.vmem_size:
+                self.shared.add(*_VMEM_QUEUE)
         self.peak_shared = max(self.peak_shared, self.shared.total())
         self._master = False
         self._left_mapped = IntervalSet()
@@ -132,6 +143,13 @@ class Oracle:
     def _fail(self, record: Record, message: str) -> ProgramError:
         return ProgramError(f'line {record.line}: {record.text}: {message}')
 
+    def _present(self) -> IntervalSet:
+        """Return the RAM that the guest has now."""
+        present = self.ram.copy()
+        for start, end in self.plugged:
+            present.add(start, end)
+        return present
+
     # Conversions
 
     def _conversion_result(self, gpa: int, pages: int,
@@ -140,7 +158,15 @@ class Oracle:
         size = pages * PAGE_SIZE
         if not pages or gpa % PAGE_SIZE or gpa + size > _TOP:
             return -errno.EINVAL
-        if to_private and not self.ram.covers(gpa, gpa + size):
+        if to_private and not self._present().covers(gpa, gpa + size):
+            return -errno.EINVAL
+        machine = self.program.machine
+        vmem = IntervalSet(IntervalSet(
+            [(machine.vmem_base, machine.vmem_end)]).clipped(gpa, gpa + size)
+            if machine.vmem_size else ())
+        # This depends on memory slots, which are not in the model
+        if vmem.minus(self.plugged) and \
+                'dynamic-memslots' not in machine.vmem_properties:
             return -errno.EINVAL
         return 0
 
@@ -155,7 +181,7 @@ class Oracle:
         if record.expect:
             return
         end = gpa + pages * PAGE_SIZE
-        parts = list(self.ram.clipped(gpa, end))
+        parts = list(self._present().clipped(gpa, end))
         # Sharing the ROM, which is already shared, changes nothing
         if any(start < CONSTANTS['FIRMWARE_RAM_END'] or
                to_private and end > ROM_RANGE[0] and start < ROM_RANGE[1]
@@ -183,19 +209,12 @@ class Oracle:
 
     # virtio-mem
 
-    def plugged(self) -> IntervalSet:
-        """Return the plugged memory of virtio-mem."""
-        machine = self.program.machine
-        return IntervalSet(self.shared.clipped(machine.vmem_base,
-                                               machine.vmem_end)
-                           if machine.is_plain else ())
-
     def _plug_answer(self, gpa: int, end: int, plug: bool) -> int:
         """Return the answer of the device, if the host does not fail."""
         machine = self.program.machine
         inside = machine.vmem_base <= gpa and end <= machine.vmem_end
-        can = (not any(self.shared.clipped(gpa, end)) if plug
-               else self.shared.covers(gpa, end))
+        can = (not any(self.plugged.clipped(gpa, end)) if plug
+               else self.plugged.covers(gpa, end))
         if gpa % machine.vmem_block or not inside or not can:
             return CONSTANTS['VIRTIO_MEM_ERROR']
         return CONSTANTS['VIRTIO_MEM_ACK']
@@ -212,9 +231,16 @@ class Oracle:
         if record.expect:
             return
         if plug:
-            self.shared.add(gpa, end)
+            self.plugged.add(gpa, end)
+            if self.program.machine.is_plain:
+                self.shared.add(gpa, end)
         else:
-            self._take_away(gpa, end)
+            self._unplug(gpa, end)
+
+    def _unplug(self, start: int, end: int) -> None:
+        self._renew([(start, end)])
+        self._take_away(start, end)
+        self.plugged.remove(start, end)
 
     def _plug(self, record: Record, gpa: int) -> None:
         end = gpa + record.pages * PAGE_SIZE
@@ -227,7 +253,7 @@ class Oracle:
     def _unplug_all(self) -> None:
         machine = self.program.machine
         self._counters.calls += 1
-        self._take_away(machine.vmem_base, machine.vmem_end)
+        self._unplug(machine.vmem_base, machine.vmem_end)
 
     # Memory and DMA
 
@@ -290,7 +316,7 @@ class Oracle:
         """Return the memory that the guest may access for this record."""
         machine = self.program.machine
         if not machine.is_plain:
-            return self.ram
+            return self._present()
         if record.op == 'dma-to' and record.blocked:
             # The record only reads memory, which virtio-mem allows
             memory = self.shared.copy()

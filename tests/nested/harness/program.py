@@ -35,6 +35,7 @@ BACKINGS = ('ram', 'ram-shared', 'memfd', 'memfd-private', 'hugetlb')
 _DEFAULT_BLOCK = 2 * MIB
 _MAX_REQUEST_BLOCKS = 0xffff
 _ANSWERS = ('NACK', 'BUSY', 'ERROR')
+_VMEM_PROPERTIES = ('dynamic-memslots', 'prealloc')
 
 # Address of the watchdog on the PCI bus
 ESB_SLOT = 0x10
@@ -126,9 +127,12 @@ class Machine:
     implicit: bool = False
     # The kind of results that QEMU returns to KVM
     results: str = RESULTS[0]
-    # virtio-mem device, which exists if the guest has no private memory
+    # virtio-mem device, whether the guest has private memory with it, and
+    # other properties that are on
     vmem_size: int = 0
     vmem_block: int = 0
+    vmem_private: bool = False
+    vmem_properties: tuple[str, ...] = ()
     # Emulated devices, by their names in programs
     devices: tuple[str, ...] = ()
 
@@ -151,7 +155,7 @@ class Machine:
     @property
     def is_plain(self) -> bool:
         """Whether there is no private memory."""
-        return bool(self.vmem_size)
+        return bool(self.vmem_size) and not self.vmem_private
 
     @property
     def vmem_base(self) -> int:
@@ -231,7 +235,7 @@ class _Compiler:
             'ROM': 4 * GIB - CONSTANTS['ROM_SIZE'],
             'BAR': CONSTANTS['EDU_BAR_BASE'],
         }
-        if self._machine.is_plain:
+        if self._machine.vmem_size:
             self._names['VMEM'] = self._machine.vmem_base
 
     # Numbers
@@ -461,9 +465,9 @@ class _Compiler:
     def _check_place(self, op: str) -> None:
         blocks = {record.op for record in self._open}
         if op in _FOR_PRIVATE and self._machine.is_plain:
-            raise self.fail(f'"{op}" is for private memory, and a guest with '
-                            'virtio-mem has none')
-        if op in _FOR_VIRTIO_MEM and not self._machine.is_plain:
+            raise self.fail(f'"{op}" is for private memory: use "virtio-mem '
+                            'SIZE private"')
+        if op in _FOR_VIRTIO_MEM and not self._machine.vmem_size:
             raise self.fail(f'"{op}" is for virtio-mem: use "virtio-mem SIZE" '
                             'first')
         if 'parallel' in blocks and op not in _IN_PARALLEL:
@@ -497,7 +501,11 @@ class _Compiler:
         if not size or size % block:
             raise self.fail('a size must be a multiple of blocks of '
                             f'{block // MIB}M')
-        self._set_machine(vmem_size=size, vmem_block=block)
+        private = self._option('private')
+        properties = tuple(name for name in _VMEM_PROPERTIES
+                           if self._option(name))
+        self._set_machine(vmem_size=size, vmem_block=block,
+                          vmem_private=private, vmem_properties=properties)
 
     def _parse_device(self) -> None:
         name = self._next('the name of a device')

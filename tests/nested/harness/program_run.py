@@ -306,7 +306,7 @@ class ProgramRun:
             '\n'.join(map(str, managers)))
 
     def _compare_plugged(self, name: str, believed: int) -> None:
-        expected = self.oracle.plugged().total()
+        expected = self.oracle.plugged.total()
         self.checks.check(
             believed == expected,
             f'{name}: QEMU has plugged the same {expected // PAGE_SIZE} pages',
@@ -314,9 +314,9 @@ class ProgramRun:
 
     def _note_vmem(self, line: int) -> None:
         machine = self.program.machine
-        if machine.is_plain:
+        if machine.vmem_size:
             self.figures.vmem.append(VmemState(
-                line, self.oracle.plugged().total() // machine.vmem_block,
+                line, self.oracle.plugged.total() // machine.vmem_block,
                 self.replay.maps.live_events_in(machine.vmem_base,
                                                 machine.vmem_end)))
 
@@ -384,9 +384,9 @@ class ProgramRun:
             self._trace.catch_up()
             self._compare_kernel(name, layout)
             self.figures.map_events_live = self.replay.maps.live_events
-        if self.program.machine.is_plain:
+        if self.program.machine.vmem_size:
             self._compare_plugged(name, l2.plugged_size())
-        else:
+        if not self.program.machine.is_plain:
             self._compare_qemu(name, l2.managers())
             # Other QEMUs have a different order, which they do not report
             if self._watches_edge and self._has_managers:

@@ -347,15 +347,15 @@ class VirtioMemTest(RefusalTest):
         """Return the offsets of memory that is plugged at the end."""
         base = 4 * GIB
         return [(start - base, end - base) for start, end
-                in run(self.VMEM + text)[0].plugged()]
+                in run(self.VMEM + text)[0].plugged]
 
     def test_plain_memory_is_reachable(self) -> None:
         oracle, events, states = run(self.VMEM + 'sync\n')
         self.assertEqual(states[0], [(0, 256 * MIB)])
         self.assertTrue(oracle.shared.covers(*ROM_RANGE))
         self.assertEqual(events[0].counters.calls, 0)
-        self.assertEqual(list(oracle.plugged()), [])
-        self.assertEqual(list(run('sync\n')[0].plugged()), [])
+        self.assertEqual(list(oracle.plugged), [])
+        self.assertEqual(list(run('sync\n')[0].plugged), [])
 
     def test_plug(self) -> None:
         self.assertEqual(self.plugged('plug VMEM 64M\nunplug VMEM+8M 4M\n'),
@@ -419,3 +419,42 @@ class VirtioMemTest(RefusalTest):
         self.assertEqual(
             self.plugged('plug VMEM 64M\nreset\nplug VMEM 2M\n'),
             [(0, 2 * MIB)])
+
+
+class PrivateVirtioMemTest(RefusalTest):
+
+    VMEM = 'memory 256M\nvirtio-mem 64M private\nplug VMEM+2M 4M\n'
+    # Memory that the firmware shares
+    FIRMWARE = [(0xfff000, 0x1000000), ROM_RANGE]
+
+    def test_plugged_memory_is_private(self) -> None:
+        oracle, _, _ = run(self.VMEM)
+        self.assertEqual(list(oracle.shared), self.FIRMWARE)
+        self.assertEqual(list(oracle.plugged),
+                         [(4 * GIB + 2 * MIB, 4 * GIB + 6 * MIB)])
+        oracle, _, _ = run(self.VMEM + 'share VMEM+3M 1M\n')
+        self.assertEqual(oracle.shared.total(), MIB + 65536 + 4096)
+
+    def test_unplugging_ends_sharing(self) -> None:
+        for last in ('unplug VMEM+2M 2M', 'unplug-all', 'reset'):
+            oracle, _, _ = run(
+                f'{self.VMEM}share VMEM+3M 1M\n{last}\n')
+            self.assertEqual(list(oracle.shared), self.FIRMWARE, last)
+            self.assertFalse(any(oracle.plugged.clipped(
+                4 * GIB + 2 * MIB, 4 * GIB + 4 * MIB)), last)
+
+    def test_unplugged_memory_cannot_be_converted(self) -> None:
+        for op in ('share', 'unshare'):
+            for where in ('VMEM 4K', 'VMEM+2M-4K 8K', 'VMEM+6M-4K 8K',
+                          'VMEM 64M'):
+                run(f'{self.VMEM}{op} {where} expect EINVAL\n')
+                self.assert_refused(f'{self.VMEM}{op} {where}\n',
+                                    'must return -22')
+
+    def test_access(self) -> None:
+        run(self.VMEM + 'fill VMEM+2M 4M seed 1\n')
+        self.assert_refused(self.VMEM + 'fill VMEM 8 seed 1\n', 'not RAM')
+        # The check would read the memory
+        self.assert_refused(
+            self.VMEM + 'share 32M 4K\nscratch 32M\nmaster on\n'
+            'dma-to VMEM 8 seed 1 blocked\n', 'not RAM')

@@ -185,6 +185,11 @@ class CompilerTest(unittest.TestCase):
                          (1, 4 * GIB, GIB, 4 << 20))
         self.assertEqual(
             HEADER.unpack(compile_text('').pack()[:HEADER.size])['plain'], 0)
+        machine = compile_text(
+            'virtio-mem 1G private dynamic-memslots\nshare VMEM 4K\n'
+            'plug VMEM 2M\n').machine
+        self.assertFalse(machine.is_plain)
+        self.assertEqual(machine.vmem_properties, ('dynamic-memslots',))
         # The region starts at a multiple of 1 GiB.
         machine = Machine(memory=5 * GIB // 2, vmem_size=GIB, vmem_block=GIB)
         self.assertEqual(machine.vmem_base, 4 * GIB)

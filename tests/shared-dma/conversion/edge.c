@@ -546,7 +546,7 @@ void bql_unlock(void)
 
 int conv_convert(uint64_t gpa, uint64_t size, PageState to)
 {
-    return kvm_convert_memory(gpa, size, to == PAGE_STATE_PRIVATE);
+    return kvm_convert_range(gpa, size, to);
 }
 
 void conv_convert_fault(uint64_t gpa, uint64_t size, PageState to)

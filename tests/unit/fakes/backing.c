@@ -20,6 +20,22 @@ int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
     return fake_free(block, offset, size, PAGE_STATE_PRIVATE);
 }
 
+int guest_memfd_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    return fake_free_unplugged(block, offset, size);
+}
+
+int ram_block_discard_range(RAMBlock *block, uint64_t offset, size_t size)
+{
+    return fake_free_unplugged(block, offset, size);
+}
+
+int guest_memfd_allocate_private(RAMBlock *block, uint64_t offset,
+                                 uint64_t size)
+{
+    return fake_allocate(block, offset, size);
+}
+
 bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
 {
     if (block->flags & RAM_READONLY_FD) {

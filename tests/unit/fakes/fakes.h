@@ -45,7 +45,19 @@ void fake_window_find(const FakeWindow *window, hwaddr addr, uint64_t size,
 int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
               PageState backing);
 
-/* kvm.c: KVM and the conversion functions of kvm-all.c */
+/*
+ * Free both backings, or all the memory of a block without a guest_memfd.
+ * Provided by the test; returns 0 or a negative errno.
+ */
+int fake_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size);
+
+/*
+ * Allocate the private backing.  Provided by the test; returns 0 or a negative
+ * errno.
+ */
+int fake_allocate(RAMBlock *block, uint64_t offset, uint64_t size);
+
+/* kvm.c: KVM */
 
 /*
  * Execute KVM_SET_MEMORY_ATTRIBUTES.  Provided by the test; returns 0 or a

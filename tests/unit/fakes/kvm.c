@@ -1,5 +1,5 @@
 /*
- * Fakes of KVM and of the conversion functions of kvm-all.c
+ * Fakes of KVM
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -34,12 +34,4 @@ int kvm_vm_ioctl(KVMState *s, unsigned long type, ...)
                                page_state_from_private(
                                    attrs->attributes &
                                    KVM_MEMORY_ATTRIBUTE_PRIVATE));
-}
-
-int kvm_convert_memory(hwaddr start, hwaddr size, bool to_private)
-{
-    if (!size || !QEMU_IS_ALIGNED(start | size, qemu_real_host_page_size())) {
-        return -EINVAL;
-    }
-    return kvm_convert_range(start, size, page_state_from_private(to_private));
 }
