@@ -1,5 +1,5 @@
 /*
- * Test of freeing the two backings of a RAM block, with real memory
+ * Test of freeing and allocating the two backings of a RAM block, with real memory
  *
  * SPDX-License-Identifier: GPL-2.0-or-later
  */
@@ -27,6 +27,14 @@ bool qemu_ram_is_shared(RAMBlock *block)
 size_t qemu_ram_pagesize(RAMBlock *block)
 {
     return block->page_size;
+}
+
+static int discard_result;
+
+int ram_block_discard_range(RAMBlock *block, uint64_t offset, size_t size)
+{
+    memset((char *)block->host + offset, 0, size);
+    return discard_result;
 }
 
 typedef enum Kind {
@@ -174,6 +182,44 @@ static void test_errors(void)
     destroy_block(&block);
 }
 
+static void test_allocate(void)
+{
+    const size_t page = page_size();
+    RAMBlock block;
+
+    make_block(&block, KIND_ANONYMOUS);
+    g_assert_cmpint(guest_memfd_allocate_private(&block, page, 4 * page), ==,
+                    0);
+    g_assert_cmpuint(file_blocks(block.guest_memfd), ==, 4);
+    g_assert_cmpint(guest_memfd_allocate_private(&block, page, INT64_MAX), ==,
+                    -EFBIG);
+    destroy_block(&block);
+}
+
+/* One backing is freed even if the other cannot be freed. */
+static void test_unplugged(void)
+{
+    const size_t page = page_size();
+    RAMBlock block;
+
+    make_block(&block, KIND_ANONYMOUS);
+    g_assert_cmpint(guest_memfd_allocate_private(&block, 0, NPAGES * page), ==,
+                    0);
+    g_assert_cmpint(guest_memfd_free_unplugged(&block, 2 * page, 3 * page), ==,
+                    0);
+    assert_freed(&block);
+    g_assert_cmpuint(file_blocks(block.guest_memfd), ==, NPAGES - 3);
+    discard_result = -EIO;
+    g_assert_cmpint(guest_memfd_free_unplugged(&block, 0, NPAGES * page), ==,
+                    -EIO);
+    discard_result = 0;
+    g_assert_cmpuint(file_blocks(block.guest_memfd), ==, 0);
+    close(block.guest_memfd);
+    g_assert_cmpint(guest_memfd_free_unplugged(&block, 0, page), ==, -EBADF);
+    block.guest_memfd = memfd_create("private", MFD_CLOEXEC);
+    destroy_block(&block);
+}
+
 int main(int argc, char **argv)
 {
     static const struct {
@@ -203,6 +249,8 @@ int main(int argc, char **argv)
     }
     g_test_add_func("/guest-memfd-backing/huge-pages", test_huge_pages);
     g_test_add_func("/guest-memfd-backing/private", test_private);
+    g_test_add_func("/guest-memfd-backing/allocate", test_allocate);
+    g_test_add_func("/guest-memfd-backing/unplugged", test_unplugged);
     g_test_add_func("/guest-memfd-backing/errors", test_errors);
     return g_test_run();
 }

@@ -11,6 +11,7 @@
 #include "hw/boards.h"
 #include "hw/mem/nvdimm.h"
 #include "hw/mem/pc-dimm.h"
+#include "hw/virtio/virtio-mem-pci.h"
 #include "migration/blocker.h"
 #include "system/guest-memfd-limits.h"
 #include "system/report-limit.h"
@@ -68,6 +69,20 @@ bool should_mlock(MlockState state)
     return state != MLOCK_OFF;
 }
 
+/* The property of the next virtio-mem device that is created */
+static const char *unplugged_inaccessible = "auto";
+
+static char *get_unplugged_inaccessible(Object *obj, Error **errp)
+{
+    return g_strdup(unplugged_inaccessible);
+}
+
+static void virtio_mem_init(Object *obj)
+{
+    object_property_add_str(obj, VIRTIO_MEM_UNPLUGGED_INACCESSIBLE_PROP,
+                            get_unplugged_inaccessible, NULL);
+}
+
 static const TypeInfo fake_types[] = {
     {
         .name = TYPE_MEMORY_DEVICE,
@@ -82,6 +97,12 @@ static const TypeInfo fake_types[] = {
     {
         .name = TYPE_NVDIMM,
         .parent = TYPE_PC_DIMM,
+    },
+    {
+        .name = TYPE_VIRTIO_MEM_PCI,
+        .parent = TYPE_OBJECT,
+        .instance_init = virtio_mem_init,
+        .interfaces = (InterfaceInfo[]) { { TYPE_MEMORY_DEVICE }, { } },
     },
     {
         .name = TYPE_OTHER_DEVICE,
@@ -204,6 +225,23 @@ static void test_devices(void)
     requires_guest_memfd = false;
 }
 
+static void test_virtio_mem(void)
+{
+    const char *accepted[] = { "auto", "on" };
+    Error *err = NULL;
+
+    requires_guest_memfd = true;
+    for (int i = 0; i < ARRAY_SIZE(accepted); i++) {
+        unplugged_inaccessible = accepted[i];
+        g_assert_true(check_device(TYPE_VIRTIO_MEM_PCI, &error_abort));
+    }
+    unplugged_inaccessible = "off";
+    g_assert_false(check_device(TYPE_VIRTIO_MEM_PCI, &err));
+    error_free_or_abort(&err);
+    requires_guest_memfd = false;
+    g_assert_true(check_device(TYPE_VIRTIO_MEM_PCI, &error_abort));
+}
+
 static void G_GNUC_PRINTF(1, 2) report(const char *fmt, ...)
 {
     va_list ap;
@@ -250,6 +288,7 @@ int main(int argc, char **argv)
     g_test_add_func("/guest-memfd-limits/incoming", test_incoming);
     g_test_add_func("/guest-memfd-limits/tracking", test_tracking);
     g_test_add_func("/guest-memfd-limits/devices", test_devices);
+    g_test_add_func("/guest-memfd-limits/virtio-mem", test_virtio_mem);
     g_test_add_func("/guest-memfd-limits/reports", test_reports);
     return g_test_run();
 }

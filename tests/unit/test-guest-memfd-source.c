@@ -12,66 +12,11 @@
 #include "qemu/units.h"
 #include "system/guest-memfd-source.h"
 #include "tests/unit/fakes/journal.h"
+#include "tests/unit/fakes/source.h"
 #include "tests/unit/guest-memfd-rig.h"
-
-#define TYPE_FAKE_SOURCE "fake-source"
-OBJECT_DECLARE_SIMPLE_TYPE(FakeSource, FAKE_SOURCE)
 
 #define CHUNK 4
 #define NCHUNKS (NPAGES / CHUNK)
-
-/* A device that has a listener, but keeps no record of what is plugged */
-struct FakeSource {
-    Object parent_obj;
-    uint64_t chunk_size;
-    RamDiscardListener *listener;
-};
-
-OBJECT_DEFINE_SIMPLE_TYPE_WITH_INTERFACES(FakeSource, fake_source, FAKE_SOURCE,
-                                          OBJECT, { TYPE_RAM_DISCARD_MANAGER },
-                                          { })
-
-static uint64_t source_get_min_granularity(const RamDiscardManager *rdm,
-                                           const MemoryRegion *mr)
-{
-    return FAKE_SOURCE(rdm)->chunk_size;
-}
-
-static void source_register_listener(RamDiscardManager *rdm,
-                                     RamDiscardListener *rdl,
-                                     MemoryRegionSection *section)
-{
-    g_assert_null(FAKE_SOURCE(rdm)->listener);
-    FAKE_SOURCE(rdm)->listener = rdl;
-    rdl->section = memory_region_section_new_copy(section);
-}
-
-static void source_unregister_listener(RamDiscardManager *rdm,
-                                       RamDiscardListener *rdl)
-{
-    g_assert_true(FAKE_SOURCE(rdm)->listener == rdl);
-    FAKE_SOURCE(rdm)->listener = NULL;
-    memory_region_section_free_copy(rdl->section);
-    rdl->section = NULL;
-}
-
-static void fake_source_class_init(ObjectClass *oc, ClassInitData *data)
-{
-    RamDiscardManagerClass *rdmc = RAM_DISCARD_MANAGER_CLASS(oc);
-
-    rdmc->get_min_granularity = source_get_min_granularity;
-    rdmc->register_listener = source_register_listener;
-    rdmc->unregister_listener = source_unregister_listener;
-}
-
-static void fake_source_init(Object *obj)
-{
-}
-
-static void fake_source_finalize(Object *obj)
-{
-    g_assert_null(FAKE_SOURCE(obj)->listener);
-}
 
 /* The block with a source, for the attributes that the manager sets */
 static FakeBlock *plugged_block;
@@ -89,8 +34,7 @@ static FakeBlock *source_block_new(FakeSource **source)
 
     plugged_block = fake;
     guest_memfd_manager_set_accel(fake->gmm, set_attributes);
-    *source = FAKE_SOURCE(object_new(TYPE_FAKE_SOURCE));
-    (*source)->chunk_size = CHUNK * page_size();
+    *source = fake_source_new(CHUNK * page_size());
     g_assert_true(guest_memfd_set_source(fake->mr,
                                          RAM_DISCARD_MANAGER(*source)));
     journal_assert("s0/16 fu0/16");
@@ -100,27 +44,22 @@ static FakeBlock *source_block_new(FakeSource **source)
 static void source_block_free(FakeBlock *fake, FakeSource *source)
 {
     g_assert_true(guest_memfd_set_source(fake->mr, NULL));
-    g_assert_null(source->listener);
     object_unref(source);
     fake_block_free(fake);
 }
 
-static int plug(FakeBlock *fake, FakeSource *source, uint64_t chunk,
+static int plug(FakeSource *source, uint64_t chunk,
                 uint64_t nchunks)
 {
-    MemoryRegionSection section = make_pages(fake, chunk * CHUNK,
-                                             nchunks * CHUNK);
-
-    return source->listener->notify_populate(source->listener, &section);
+    return fake_source_plug(source, chunk * CHUNK * page_size(),
+                            nchunks * CHUNK * page_size());
 }
 
-static void unplug(FakeBlock *fake, FakeSource *source, uint64_t chunk,
+static void unplug(FakeSource *source, uint64_t chunk,
                    uint64_t nchunks)
 {
-    MemoryRegionSection section = make_pages(fake, chunk * CHUNK,
-                                             nchunks * CHUNK);
-
-    source->listener->notify_discard(source->listener, &section);
+    fake_source_unplug(source, chunk * CHUNK * page_size(),
+                       nchunks * CHUNK * page_size());
 }
 
 /* Unplug as virtio-mem does, which frees the memory before it notifies. */
@@ -131,13 +70,13 @@ static void unplug_range(FakeBlock *fake, FakeSource *source, uint64_t chunk,
                                              chunk * CHUNK * page_size(),
                                              nchunks * CHUNK * page_size()),
                     ==, 0);
-    unplug(fake, source, chunk, nchunks);
+    unplug(source, chunk, nchunks);
 }
 
-static void plug_well(FakeBlock *fake, FakeSource *source, uint64_t chunk,
+static void plug_well(FakeSource *source, uint64_t chunk,
                       uint64_t nchunks)
 {
-    g_assert_cmpint(plug(fake, source, chunk, nchunks), ==, 0);
+    g_assert_cmpint(plug(source, chunk, nchunks), ==, 0);
 }
 
 static void test_plug(void)
@@ -147,7 +86,7 @@ static void test_plug(void)
 
     /* The manager stays that of the region. */
     g_assert_true(fake->mr->rdm == RAM_DISCARD_MANAGER(fake->gmm));
-    plug_well(fake, source, 1, 2);
+    plug_well(source, 1, 2);
     journal_assert("p4/8");
     make_shared(fake, 4, 8);
     assert_states(fake, "....########....");
@@ -156,10 +95,10 @@ static void test_plug(void)
     assert_states(fake, "....##..####....");
     journal_assert("p6/2 fs6/2");
     /* Memory starts private when it is plugged again. */
-    unplug(fake, source, 1, 1);
+    unplug(source, 1, 1);
     assert_states(fake, "........####....");
     journal_assert("s6/2 fu4/4");
-    plug_well(fake, source, 1, 1);
+    plug_well(source, 1, 1);
     assert_states(fake, "........####....");
     journal_assert("p4/4");
     source_block_free(fake, source);
@@ -171,7 +110,7 @@ static void test_unplugged(void)
     FakeBlock *fake = source_block_new(&source);
     const PageState states[] = { PAGE_STATE_SHARED, PAGE_STATE_PRIVATE };
 
-    plug_well(fake, source, 1, 1);
+    plug_well(source, 1, 1);
     journal_clear();
     for (int i = 0; i < ARRAY_SIZE(states); i++) {
         g_assert_cmpint(convert(fake, 0, 1, states[i]), ==, -EINVAL);
@@ -194,7 +133,7 @@ static void test_listeners(void)
     FakeListener a, b;
 
     register_all(&a, fake, 0);
-    plug_well(fake, source, 0, 3);
+    plug_well(source, 0, 3);
     make_shared(fake, 1, 2);
     make_shared(fake, 5, 2);
     make_shared(fake, 10, 1);
@@ -203,17 +142,17 @@ static void test_listeners(void)
     register_section(&b, fake, 1, make_pages(fake, 6, 10), false);
     journal_assert("B+6/1 B+10/1");
     /* Devices lose access before anything is freed. */
-    unplug(fake, source, 1, 1);
+    unplug(source, 1, 1);
     journal_assert("B-6/1 A-5/2 s4/1 s7/1 fu4/4");
-    unplug(fake, source, 0, 1);
-    unplug(fake, source, 2, 1);
+    unplug(source, 0, 1);
+    unplug(source, 2, 1);
     assert_states(fake, "................");
     journal_assert("A-1/2 s0/1 s3/1 fu0/4"
                    " B-10/1 A-10/1 s8/2 s11/1 fu8/4");
-    unplug(fake, source, 0, NCHUNKS);
+    unplug(source, 0, NCHUNKS);
     journal_assert("");
-    plug_well(fake, source, 0, 1);
-    plug_well(fake, source, 2, 2);
+    plug_well(source, 0, 1);
+    plug_well(source, 2, 2);
     make_shared(fake, 3, 1);
     make_shared(fake, 8, 2);
     journal_clear();
@@ -233,22 +172,22 @@ static void test_failures(void)
     GuestMemfdStats stats;
 
     journal_fail_calls(1, 1, ENOMEM);
-    g_assert_cmpint(plug(fake, source, 1, 1), ==, -ENOMEM);
+    g_assert_cmpint(plug(source, 1, 1), ==, -ENOMEM);
     journal_assert("p4/4! fu4/4");
     g_assert_cmpint(convert(fake, 4, 1, PAGE_STATE_SHARED), ==, -EINVAL);
-    g_assert_cmpint(plug(fake, source, 1, 1), ==, 0);
+    g_assert_cmpint(plug(source, 1, 1), ==, 0);
     make_shared(fake, 4, 2);
     journal_clear();
     stats = fake_stats(fake);
 
     /* Unplugging continues after failures. */
     journal_fail_calls(1, 2, ENOMEM);
-    unplug(fake, source, 1, 1);
+    unplug(source, 1, 1);
     journal_assert("s6/2! fu4/4!");
     assert_states(fake, "................");
-    g_assert_cmpint(convert(fake, 4, 1, PAGE_STATE_SHARED), ==, -EINVAL);
     g_assert_cmpuint(fake_stats(fake).failures, ==, stats.failures + 1);
     g_assert_cmpuint(fake_stats(fake).unfreed, ==, stats.unfreed + 1);
+    g_assert_cmpint(convert(fake, 4, 1, PAGE_STATE_SHARED), ==, -EINVAL);
     source_block_free(fake, source);
 }
 
@@ -258,9 +197,9 @@ static void test_remove(void)
     FakeSource *source;
     FakeBlock *fake = source_block_new(&source);
 
-    plug_well(fake, source, 0, 1);
+    plug_well(source, 0, 1);
     make_shared(fake, 0, 2);
-    unplug(fake, source, 0, 1);
+    unplug(source, 0, 1);
     g_assert_true(guest_memfd_set_source(fake->mr, NULL));
     journal_clear();
     make_shared(fake, 0, NPAGES);
@@ -299,13 +238,12 @@ static void test_others(void)
 static void test_invisible(void)
 {
     FakeBlock *fake = fake_block_new();
-    FakeSource *source = FAKE_SOURCE(object_new(TYPE_FAKE_SOURCE));
+    FakeSource *source = fake_source_new(CHUNK * page_size());
 
-    source->chunk_size = CHUNK * page_size();
     guest_memfd_set_source(fake->mr, RAM_DISCARD_MANAGER(source));
     journal_assert("fu0/16");
-    plug_well(fake, source, 0, 4);
-    unplug(fake, source, 0, 1);
+    plug_well(source, 0, 4);
+    unplug(source, 0, 1);
     journal_assert("fu0/4");
     source_block_free(fake, source);
 }
@@ -386,10 +324,10 @@ static void test_random(void)
 
         if (g_test_rand_int_range(0, 3) == 0) {
             if (is_plugged[chunk]) {
-                unplug(fake, source, chunk, 1);
+                unplug(source, chunk, 1);
                 memset(expected + chunk * CHUNK, '.', CHUNK);
             } else {
-                plug_well(fake, source, chunk, 1);
+                plug_well(source, chunk, 1);
             }
             is_plugged[chunk] = !is_plugged[chunk];
         } else {
@@ -463,12 +401,11 @@ static void assert_calls(unsigned int npopulated, unsigned int ndiscarded,
 
 static void test_large(void)
 {
-    FakeSource *source = FAKE_SOURCE(object_new(TYPE_FAKE_SOURCE));
+    FakeSource *source = fake_source_new(LARGE_CHUNK);
     RAMBlock block;
     MemoryRegion *mr = fake_ram_new(&block, NULL, LARGE_SIZE);
     GuestMemfdManager *gmm = guest_memfd_manager_from_region(mr);
     MemoryRegionSection all = { .mr = mr, .size = int128_make64(LARGE_SIZE) };
-    MemoryRegionSection chunk = all;
     GuestMemfdConversion c = {
         .manager = gmm,
         .size = page_size(),
@@ -476,12 +413,10 @@ static void test_large(void)
         .set_attributes = calls_set_attributes,
     };
 
-    chunk.size = int128_make64(LARGE_CHUNK);
     guest_memfd_manager_set_accel(gmm, calls_set_attributes);
-    source->chunk_size = LARGE_CHUNK;
     guest_memfd_set_source(mr, RAM_DISCARD_MANAGER(source));
     assert_calls(0, 0, 1);
-    source->listener->notify_populate(source->listener, &all);
+    fake_source_plug(source, 0, LARGE_SIZE);
     assert_calls(0, 0, 1);
 
     /* 100000 runs in 10000 chunks, ten in each */
@@ -499,11 +434,11 @@ static void test_large(void)
     assert_calls(LARGE_RUNS, 0, 0);
 
     /* The ten runs of a chunk, and the private pages after each */
-    source->listener->notify_discard(source->listener, &chunk);
+    fake_source_unplug(source, 0, LARGE_CHUNK);
     assert_calls(0, 10, 10);
-    source->listener->notify_populate(source->listener, &chunk);
+    fake_source_plug(source, 0, LARGE_CHUNK);
     assert_calls(0, 0, 1);
-    source->listener->notify_discard(source->listener, &all);
+    fake_source_unplug(source, 0, LARGE_SIZE);
     assert_calls(0, LARGE_RUNS - 10, LARGE_RUNS - 10 + 1);
 
     ram_discard_manager_unregister_listener(mr->rdm, &calls.listener);

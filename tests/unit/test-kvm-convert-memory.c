@@ -11,8 +11,10 @@
 
 #include "qemu/error-report.h"
 #include "qemu/module.h"
+#include "system/guest-memfd-source.h"
 #include "system/kvm-convert-memory.h"
 #include "tests/unit/fakes/journal.h"
+#include "tests/unit/fakes/source.h"
 #include "tests/unit/kvm-convert-rig.h"
 
 static void test_piece(void)
@@ -260,6 +262,57 @@ static void test_two_places(void)
     journal_fail_no_calls();
     share(4, 6);
     assert_shared(0, "0/10");
+    stop_machine();
+}
+
+static void test_plug(void)
+{
+    const uint64_t chunk = 16;
+    FakeSource *source = fake_source_new(chunk * PAGE);
+    const struct kvm_run run = {
+        .memory_fault = {
+            .flags = KVM_MEMORY_EXIT_FLAG_PRIVATE,
+            .gpa = 100 * PAGE,
+            .size = PAGE,
+        },
+    };
+
+    start_machine();
+    g_assert_true(guest_memfd_set_source(rig.regions[0],
+                                         RAM_DISCARD_MANAGER(source)));
+    journal_assert("fu0/65536a");
+    add_window_bytes(100 * PAGE, 64 * PAGE, rig.regions[0], 0);
+    /* Unplugged memory has no attributes, and cannot be converted. */
+    g_assert_cmpint(add_slot(100, 64, 0, 0), ==, 0);
+    journal_assert("s100/64");
+    g_assert_cmpint(convert(100, 1, PAGE_STATE_SHARED), ==, -EINVAL);
+    g_assert_cmpint(convert(100, 1, PAGE_STATE_PRIVATE), ==, -EINVAL);
+    g_assert_cmpint(kvm_convert_memory_fault(&run), ==, -EINVAL);
+    journal_assert("");
+
+    g_assert_cmpint(fake_source_plug(source, chunk * PAGE, 2 * chunk * PAGE),
+                    ==, 0);
+    journal_assert("p116/32");
+    share(120, 4);
+    journal_assert("s120/4 fp20/4a");
+    g_assert_cmpint(convert(115, 2, PAGE_STATE_SHARED), ==, -EINVAL);
+    g_assert_cmpint(convert(147, 2, PAGE_STATE_PRIVATE), ==, -EINVAL);
+    journal_assert("");
+    /* Only private pages of a new slot have attributes. */
+    g_assert_cmpint(add_slot(1000, 64, 0, 0), ==, 0);
+    journal_assert("s1000/16 p1016/4 s1020/4 p1024/24 s1048/16");
+    fake_source_unplug(source, chunk * PAGE, chunk * PAGE);
+    journal_assert("s116/4 s1016/4 s124/8 s1024/8 fu16/16a");
+    assert_shared(0, "");
+
+    /* If one of two places fails, none has attributes. */
+    journal_fail_calls(2, 2, ENOMEM);
+    g_assert_cmpint(fake_source_plug(source, 0, chunk * PAGE), !=, 0);
+    journal_assert("p100/16 p1000/16! s100/16 fu0/16a");
+    g_assert_cmpint(convert(100, 1, PAGE_STATE_SHARED), ==, -EINVAL);
+    fake_source_unplug(source, 0, BLOCK_PAGES * PAGE);
+    g_assert_true(guest_memfd_set_source(rig.regions[0], NULL));
+    object_unref(source);
     stop_machine();
 }
 
@@ -524,6 +577,7 @@ int main(int argc, char **argv)
                     test_parts_of_pages);
     g_test_add_func("/kvm-convert-memory/slots", test_slots);
     g_test_add_func("/kvm-convert-memory/two-places", test_two_places);
+    g_test_add_func("/kvm-convert-memory/plug", test_plug);
     g_test_add_func("/kvm-convert-memory/reset", test_reset);
     g_test_add_func("/kvm-convert-memory/fault/errors", test_fault);
     g_test_add_func("/kvm-convert-memory/fault/again", test_fault_again);

@@ -125,16 +125,25 @@ def extent_refusals() -> list[Refusal]:
     return refused
 
 
+def virtio_mem(options: str = '', backend: str = 'memory-backend-ram',
+               number: int = 1) -> list[str]:
+    device = f'virtio-mem-pci,memdev=mem{number},id=vmem{number}'
+    return ['-m', '512M,maxmem=4G,slots=4',
+            '-object', f'{backend},id=mem{number},size=512M',
+            '-device', f'{device},{options}' if options else device]
+
+
 def device_refusals() -> list[Refusal]:
     return [
         Refusal('vhost-vdpa, which pins all memory', PRIVATE + VDPA,
                 'Cannot set discarding of RAM broken'),
-        Refusal('virtio-mem on private memory',
-                PRIVATE + ['-m', '512M,maxmem=2G,slots=1',
-                           '-object', 'memory-backend-ram,id=mem1,size=512M',
-                           '-device', 'virtio-mem-pci,memdev=mem1'],
-                'virtio-mem-pci does not work in a guest with private memory; '
-                'use pc-dimm'),
+        Refusal('virtio-mem whose unplugged memory is accessible',
+                PRIVATE + virtio_mem('unplugged-inaccessible=off'),
+                'unplugged private memory is always inaccessible; leave out '
+                'unplugged-inaccessible=off'),
+        Refusal('locked memory with virtio-mem',
+                PRIVATE + virtio_mem() + ['-overcommit', 'mem-lock=on'],
+                'Incompatible with mlock'),
         Refusal('an assigned device behind a virtual IOMMU, type1',
                 PRIVATE + ['-device', 'intel-iommu,caching-mode=on'] +
                 assign(),
@@ -180,7 +189,7 @@ def memory_refusals() -> list[Refusal]:
                 PRIVATE + DIMMS + file_backend('share=on') +
                 ['-machine', 'nvdimm=on', '-device', f'{device},memdev=ram0'],
                 f'{device} does not work in a guest with private memory; use '
-                'pc-dimm')
+                'pc-dimm or virtio-mem-pci')
         for device in ('nvdimm', 'virtio-pmem-pci')]
     return [
         *refused,
@@ -220,6 +229,25 @@ WORKING = {
     'aux-ram-share=on': ['-machine', 'aux-ram-share=on'],
     'a DIMM': [*DIMMS, *file_backend('share=on'), '-device',
                'pc-dimm,memdev=ram0'],
+    'virtio-mem': virtio_mem(),
+    'virtio-mem that decides what is accessible': virtio_mem(
+        'unplugged-inaccessible=auto'),
+    'virtio-mem with slots': virtio_mem('dynamic-memslots=on'),
+    'virtio-mem that preallocates': virtio_mem('prealloc=on',
+                                               'memory-backend-memfd'),
+    'virtio-mem without swap space': virtio_mem(
+        backend='memory-backend-ram,reserve=off'),
+    'virtio-mem of huge pages': virtio_mem(
+        backend='memory-backend-memfd,hugetlb=on,hugetlbsize=2M,reserve=off'),
+    'virtio-mem devices in NUMA nodes': [
+        *virtio_mem('node=0'), *virtio_mem('node=1', number=2),
+        '-object', 'memory-backend-ram,id=ram0,size=256M',
+        '-object', 'memory-backend-ram,id=ram1,size=256M',
+        '-numa', 'node,nodeid=0,memdev=ram0,cpus=0',
+        '-numa', 'node,nodeid=1,memdev=ram1'],
+    'virtio-mem and a DIMM': [
+        *virtio_mem(), *file_backend('share=on'),
+        '-device', 'pc-dimm,memdev=ram0'],
     'ivshmem': [*file_backend('share=on'), '-device',
                 'ivshmem-plain,memdev=ram0'],
     'locked memory': ['-overcommit', 'mem-lock=on'],
@@ -275,8 +303,7 @@ def plug_commands() -> list[Command]:
             'qom-type': 'memory-backend-file', 'id': 'ro', 'size': 64 << 20,
             'mem-path': FILE, 'readonly': True, 'share': True}, READ_ONLY),
     ]
-    for number, device in enumerate(('virtio-mem-pci', 'virtio-pmem-pci',
-                                     'nvdimm')):
+    for number, device in enumerate(('virtio-pmem-pci', 'nvdimm')):
         commands += [
             Command('object-add', {'qom-type': 'memory-backend-ram',
                                    'id': f'{device}-memory',
@@ -287,7 +314,14 @@ def plug_commands() -> list[Command]:
                                       else {'bus': 'slot0'})},
                     f'{device} does not work in a guest with private memory'),
             Command('object-del', {'id': f'{device}-memory'})]
-    return commands
+    refused = {'driver': 'virtio-mem-pci', 'id': 'vmem', 'bus': 'slot0',
+               'memdev': 'vmem-memory', 'unplugged-inaccessible': 'off'}
+    return [*commands,
+            Command('object-add', {'qom-type': 'memory-backend-ram',
+                                   'id': 'vmem-memory', 'size': 64 << 20}),
+            Command('device_add', refused,
+                    'unplugged private memory is always inaccessible'),
+            Command('object-del', {'id': 'vmem-memory'})]
 
 
 # Leaves the machine stopped, like any failed loadvm
