@@ -109,7 +109,7 @@ def fill_pool(l1: L1Machine, size: int) -> None:
 
 
 # Operations that change QEMU's memory map, so that VFIO maps sections anew
-_MOVES_MEMORY = {'pam', 'reset', 'out', 'poke', 'plug', 'unplug', 'unplug-all'}
+_MOVES_MEMORY = {'pam', 'reset', 'out', 'poke'}
 
 
 def may_remap(record: Record) -> bool:
@@ -173,7 +173,8 @@ class ProgramRun:
     def _set_up(self, l1: L1Machine) -> str | None:
         l1.check('echo 1 >/proc/sys/vm/overcommit_memory')
         if self.program.machine.backing == 'hugetlb':
-            fill_pool(l1, self.program.machine.memory)
+            machine = self.program.machine
+            fill_pool(l1, machine.memory + machine.vmem_size)
         if self.options.dma_entry_limit:
             set_entry_limit(l1, self.options.dma_entry_limit)
         if self.options.backend == 'none':
