@@ -313,6 +313,10 @@ static void test_plug(void)
     fake_source_unplug(source, 0, BLOCK_PAGES * PAGE);
     g_assert_true(guest_memfd_set_source(rig.regions[0], NULL));
     object_unref(source);
+    /* For another device, all memory is private, wherever it appears. */
+    journal_clear();
+    g_assert_cmpint(add_slot(100, 64, 0, 0), ==, 0);
+    journal_assert("p100/64");
     stop_machine();
 }
 
