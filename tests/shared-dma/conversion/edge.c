@@ -19,11 +19,13 @@
 #include "hw/qdev-core.h"
 #include "system/accel-blocker.h"
 #include "system/guest-memfd-manager.h"
+#include "system/guest-memfd-source.h"
 #include "system/kvm-convert-memory.h"
 #include "system/shared-dma-compat.h"
 #include "tests/shared-dma/conversion/edge.h"
 #include "tests/shared-dma/conversion/wrap.h"
 #include "tests/unit/fakes/fakes.h"
+#include "tests/unit/fakes/source.h"
 #include "tests/unit/fakes/vfio-io.h"
 
 #define TYPE_CONV_LEGACY TYPE_VFIO_IOMMU_LEGACY
@@ -69,6 +71,9 @@ static VFIOContainerBase *containers[CONV_CONTAINERS];
 static VFIOAddressSpace vfio_space = { .as = &address_space_memory };
 static VFIOPCIDevice devices[CONV_DEVICES];
 static ConvListener listeners[CONV_CONTAINERS][CONV_WINDOWS];
+static FakeSource *source;
+/* Protected by the BQL */
+static bool plugged_chunks[CONV_BLOCK_PAGES / CONV_CHUNK_PAGES];
 static int current_place;
 /* Whether this thread handles an access to shared memory */
 static __thread bool is_shared_fault;
@@ -168,6 +173,17 @@ int fake_free(RAMBlock *block, uint64_t offset, uint64_t size,
 {
     schedule_edge();
     return world_free(block_number(block), offset, size, backing);
+}
+
+int fake_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    schedule_edge();
+    return world_free_unplugged(block_number(block), offset, size);
+}
+
+int fake_allocate(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    g_assert_not_reached();
 }
 
 int fake_set_attributes(uint64_t gpa, uint64_t size, PageState state)
@@ -423,6 +439,51 @@ static void start_block(unsigned int number)
     QLIST_INSERT_HEAD_RCU(&ram_list.blocks, block, next);
 }
 
+static void plug_chunk(unsigned int chunk)
+{
+    const uint64_t size = CONV_CHUNK_PAGES * CONV_PAGE;
+
+    if (!fake_source_plug(source, chunk * size, size)) {
+        world_set_plugged(chunk, true);
+        plugged_chunks[chunk] = true;
+    }
+}
+
+/* Unplug like virtio-mem, which notifies after it has freed the memory. */
+static void unplug_chunk(unsigned int chunk)
+{
+    const uint64_t size = CONV_CHUNK_PAGES * CONV_PAGE;
+
+    world_set_plugged(chunk, false);
+    guest_memfd_unplug_range(&blocks[CONV_CHUNK_BLOCK], chunk * size, size);
+    fake_source_unplug(source, chunk * size, size);
+    plugged_chunks[chunk] = false;
+}
+
+void conv_toggle_chunk(unsigned int chunk)
+{
+    bql_lock();
+    if (plugged_chunks[chunk]) {
+        unplug_chunk(chunk);
+    } else {
+        plug_chunk(chunk);
+    }
+    bql_unlock();
+}
+
+bool conv_page_is_plugged(unsigned int block, unsigned int page)
+{
+    return block != CONV_CHUNK_BLOCK || plugged_chunks[page / CONV_CHUNK_PAGES];
+}
+
+static void start_source(void)
+{
+    source = fake_source_new(CONV_CHUNK_PAGES * CONV_PAGE);
+    memset(plugged_chunks, 0, sizeof(plugged_chunks));
+    guest_memfd_set_source(regions[CONV_CHUNK_BLOCK],
+                           RAM_DISCARD_MANAGER(source));
+}
+
 static void start_others(void)
 {
     for (int i = 0; i < CONV_OTHERS; i++) {
@@ -490,8 +551,12 @@ void conv_machine_start(unsigned int config)
     for (int i = 0; i < CONV_BLOCKS; i++) {
         start_block(i);
     }
+    start_source();
     for (int i = 0; i < CONV_WINDOWS; i++) {
         init_attributes(i, 0);
+    }
+    for (int i = 0; i < ARRAY_SIZE(plugged_chunks); i++) {
+        plug_chunk(i);
     }
     for (int i = 0; i < CONV_CONTAINERS; i++) {
         containers[i] = VFIO_IOMMU(object_new(i ? TYPE_CONV_IOMMUFD
@@ -522,6 +587,8 @@ void conv_machine_stop(void)
         g_assert(OBJECT(containers[i])->ref == 1);
         object_unref(containers[i]);
     }
+    guest_memfd_set_source(regions[CONV_CHUNK_BLOCK], NULL);
+    object_unref(source);
     for (int i = 0; i < CONV_BLOCKS; i++) {
         g_assert_cmpuint(OBJECT(regions[i])->ref, ==, 1);
         QLIST_REMOVE_RCU(&blocks[i], next);

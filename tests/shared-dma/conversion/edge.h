@@ -23,7 +23,8 @@
  *   364..379   the upper half of block 2, which can move to 240..255, or be
  *              unmapped
  *
- * A range can be in several blocks, in any order.
+ * A range can be in several blocks, in any order.  Block 1 belongs to a device
+ * that plugs and unplugs chunks of it; all are plugged at first.
  */
 
 #ifndef TESTS_SHARED_DMA_CONVERSION_EDGE_H
@@ -46,6 +47,9 @@ extern "C" {
 #define CONV_WINDOWS     4
 #define CONV_CONTAINERS  2
 #define CONV_DEVICES     4
+/* The block with chunks, and the pages of a chunk */
+#define CONV_CHUNK_BLOCK 1
+#define CONV_CHUNK_PAGES 8
 /* Number of places of the last window */
 #define CONV_PLACES 3
 
@@ -81,6 +85,8 @@ void conv_convert_fault(uint64_t gpa, uint64_t size, PageState to);
 void conv_toggle_listener(unsigned int container, unsigned int window);
 void conv_set_master(unsigned int device, bool on);
 void conv_move_window(unsigned int place);
+/* Plug a chunk, or unplug it if it is plugged. */
+void conv_toggle_chunk(unsigned int chunk);
 void conv_reset(void);
 void conv_query(unsigned int number);
 
@@ -88,6 +94,7 @@ void conv_query(unsigned int number);
 unsigned int conv_place(void);
 bool conv_is_registered(unsigned int container, unsigned int window);
 bool conv_page_is_shared(unsigned int block, unsigned int page);
+bool conv_page_is_plugged(unsigned int block, unsigned int page);
 ConvLayout conv_query_layout(unsigned int container);
 
 /*
@@ -100,6 +107,9 @@ bool conv_shares_others(void);
 int world_set_attributes(uint64_t gpa, uint64_t size, PageState state);
 int world_free(unsigned int block, uint64_t offset, uint64_t size,
                PageState backing);
+int world_free_unplugged(unsigned int block, uint64_t offset, uint64_t size);
+/* The guest requests to unplug a chunk, or a chunk was plugged. */
+void world_set_plugged(unsigned int chunk, bool is_plugged);
 int world_map(unsigned int container, uint64_t iova, uint64_t size,
               uint64_t vaddr, bool readonly);
 int world_unmap(unsigned int container, uint64_t iova, uint64_t size);

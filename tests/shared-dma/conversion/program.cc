@@ -117,6 +117,8 @@ void do_step(const ConversionStep &step)
     case 13:
         if (step[1] < 64) {
             conv_reset();
+        } else if (step[1] >= 128) {
+            conv_toggle_chunk(step[1] % (CONV_BLOCK_PAGES / CONV_CHUNK_PAGES));
         } else {
             conv_query(step[1]);
         }

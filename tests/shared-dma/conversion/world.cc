@@ -25,6 +25,8 @@ struct Page {
     bool guest_private = true;
     bool has_shared = false;
     bool has_private = false;
+    /* The guest must not use it. */
+    bool unplugged = false;
     /* Not freed because of a failure */
     bool kept_shared = false;
     bool kept_private = false;
@@ -238,20 +240,22 @@ void check_mapping(const Container &container, const IommuMapping &mapping)
     }
 }
 
-void check_page(const Page &page, bool shared)
+void check_page(const Page &page, bool shared, bool plugged)
 {
-    MODEL_CHECK(page.guest_private == !shared || page.wrong ||
+    MODEL_CHECK(plugged || !shared);
+    MODEL_CHECK(page.guest_private == (plugged && !shared) || page.wrong ||
                 !is_followed(page));
     MODEL_CHECK(shared || !page.has_shared || page.kept_shared);
-    MODEL_CHECK(!shared || !page.has_private || page.kept_private ||
-                page.wrong);
+    MODEL_CHECK((plugged && !shared) || !page.has_private ||
+                page.kept_private || page.wrong);
 }
 
 void check_pages()
 {
     for (unsigned int block = 0; block < CONV_BLOCKS; block++) {
         for (unsigned int i = 0; i < CONV_BLOCK_PAGES; i++) {
-            check_page(world.pages[block][i], conv_page_is_shared(block, i));
+            check_page(world.pages[block][i], conv_page_is_shared(block, i),
+                       conv_page_is_plugged(block, i));
         }
     }
 }
@@ -281,7 +285,8 @@ void check_attributes(const ConvWindow &window)
         const unsigned int at = window.first + i;
 
         MODEL_CHECK(world.gpa_private[window.gpa + i] ==
-                        !conv_page_is_shared(window.block, at) ||
+                        (conv_page_is_plugged(window.block, at) &&
+                         !conv_page_is_shared(window.block, at)) ||
                     world.pages[window.block][at].wrong ||
                     !world.followed[window.gpa + i]);
     }
@@ -323,7 +328,7 @@ void check_container(unsigned int number)
 
 void touch(Page &page)
 {
-    if (!is_followed(page)) {
+    if (!is_followed(page) || page.unplugged) {
         return;
     }
     (page.guest_private ? page.has_private : page.has_shared) = true;
@@ -445,6 +450,7 @@ int world_set_attributes(uint64_t gpa, uint64_t size, PageState state)
                 (failure.goes_on || failure.undoing)) {
                 record_wrong(*page);
             }
+            page->wrong |= page->unplugged;
             continue;
         }
         page->guest_private = state == PAGE_STATE_PRIVATE;
@@ -470,13 +476,40 @@ int world_free(unsigned int block, uint64_t offset, uint64_t size,
             MODEL_CHECK(!is_mapped(page));
         }
         MODEL_CHECK(page.guest_private == shared || page.wrong ||
-                    !is_followed(page));
+                    page.unplugged || !is_followed(page));
         (shared ? page.kept_shared : page.kept_private) = ret != 0;
         if (!ret) {
             (shared ? page.has_shared : page.has_private) = false;
         }
     }
     return ret;
+}
+
+int world_free_unplugged(unsigned int block, uint64_t offset, uint64_t size)
+{
+    const SpinGuard guard(lock);
+    const int ret = fail_now();
+
+    for (uint64_t at = offset; at < offset + size; at += CONV_PAGE) {
+        Page &page = world.pages[block][at >> CONV_PAGE_SHIFT];
+
+        MODEL_CHECK(!is_mapped(page));
+        MODEL_CHECK(!page.guest_private || !page.has_private || page.wrong);
+        page.kept_shared = page.kept_private = ret != 0;
+        page.has_shared &= ret != 0;
+        page.has_private &= ret != 0;
+    }
+    return ret;
+}
+
+void world_set_plugged(unsigned int chunk, bool is_plugged)
+{
+    const SpinGuard guard(lock);
+
+    for (unsigned int i = 0; i < CONV_CHUNK_PAGES; i++) {
+        world.pages[CONV_CHUNK_BLOCK][chunk * CONV_CHUNK_PAGES + i].unplugged =
+            !is_plugged;
+    }
 }
 
 int world_map(unsigned int container, uint64_t iova, uint64_t size,
