@@ -7,10 +7,14 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "qemu/bitmap.h"
+#include "qemu/units.h"
 #include "system/guest-memfd-backing.h"
 #include "system/guest-memfd-internal.h"
 #include "system/guest-memfd-source.h"
 #include "trace/trace-system_shared_dma.h"
+
+/* The size of a piece, unless a chunk is larger */
+#define GUEST_MEMFD_PLUG_PIECE (64 * MiB)
 
 /*
  * Find the first plugged part of a range from @start to @end, and clip the
@@ -106,6 +110,14 @@ static int guest_memfd_remove_attributes(void *opaque, uint64_t offset,
     return 0;
 }
 
+static void guest_memfd_free_unplugged_run(GuestMemfdManager *gmm,
+                                           uint64_t offset, uint64_t size)
+{
+    int ret = guest_memfd_free_unplugged(gmm->mr->ram_block, offset, size);
+
+    guest_memfd_note_freed(gmm, offset, size, "unplugged", ret);
+}
+
 /* Unplug chunks, all of which are plugged. */
 static void guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
                                    uint64_t size)
@@ -118,7 +130,6 @@ static void guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
         .set_attributes = guest_memfd_remove_attributes,
         .opaque = gmm,
     };
-    int ret;
 
     trace_guest_memfd_unplug(memory_region_name(gmm->mr), offset, size);
     /* This cannot fail, because the removal of attributes does not. */
@@ -126,8 +137,16 @@ static void guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
     guest_memfd_commit(&c);
     bitmap_set(gmm->unplugged, offset / gmm->chunk_size,
                size / gmm->chunk_size);
-    ret = guest_memfd_free_unplugged(gmm->mr->ram_block, offset, size);
-    guest_memfd_note_freed(gmm, offset, size, "unplugged", ret);
+    guest_memfd_free_unplugged_run(gmm, offset, size);
+}
+
+/*
+ * Return the size of the pieces in which memory is plugged and unplugged, so
+ * that conversions do not wait for long.
+ */
+static uint64_t guest_memfd_piece_size(const GuestMemfdManager *gmm)
+{
+    return ROUND_UP(GUEST_MEMFD_PLUG_PIECE, gmm->chunk_size);
 }
 
 static void guest_memfd_unplug(GuestMemfdManager *gmm, uint64_t offset,
@@ -136,13 +155,15 @@ static void guest_memfd_unplug(GuestMemfdManager *gmm, uint64_t offset,
     const uint64_t all_end = offset + size;
     uint64_t start = offset, end = all_end;
 
-    guest_memfd_manager_lock_ahead(gmm);
+    /* Only the BQL's owner changes what is plugged. */
     while (guest_memfd_next_plugged(gmm, &start, &end)) {
+        end = MIN(end, start + guest_memfd_piece_size(gmm));
+        guest_memfd_manager_lock_ahead(gmm);
         guest_memfd_unplug_run(gmm, start, end - start);
+        guest_memfd_manager_unlock(gmm);
         start = end;
         end = all_end;
     }
-    guest_memfd_manager_unlock(gmm);
 }
 
 static void guest_memfd_source_discard(RamDiscardListener *rdl,
@@ -153,29 +174,46 @@ static void guest_memfd_source_discard(RamDiscardListener *rdl,
                        int128_get64(section->size));
 }
 
+/* Plug chunks, all of which are unplugged. */
+static int guest_memfd_plug_piece(GuestMemfdManager *gmm, uint64_t offset,
+                                  uint64_t size)
+{
+    int ret = guest_memfd_set_attributes(gmm, offset, size,
+                                         PAGE_STATE_PRIVATE);
+
+    trace_guest_memfd_plug(memory_region_name(gmm->mr), offset, size, ret);
+    if (!ret) {
+        bitmap_clear(gmm->unplugged, offset / gmm->chunk_size,
+                     size / gmm->chunk_size);
+        return 0;
+    }
+    stat64_add(&gmm->stats.failures, 1);
+    return ret;
+}
+
 static int guest_memfd_source_populate(RamDiscardListener *rdl,
                                        MemoryRegionSection *section)
 {
     GuestMemfdManager *gmm = container_of(rdl, GuestMemfdManager,
                                           source_listener);
     const uint64_t offset = section->offset_within_region;
-    const uint64_t size = int128_get64(section->size);
-    int ret;
+    const uint64_t end = offset + int128_get64(section->size);
+    uint64_t done, size;
+    int ret = 0;
 
-    guest_memfd_manager_lock_ahead(gmm);
-    ret = guest_memfd_set_attributes(gmm, offset, size, PAGE_STATE_PRIVATE);
-    trace_guest_memfd_plug(memory_region_name(gmm->mr), offset, size, ret);
-    if (!ret) {
-        bitmap_clear(gmm->unplugged, offset / gmm->chunk_size,
-                     size / gmm->chunk_size);
-    } else {
-        stat64_add(&gmm->stats.failures, 1);
-        /* It may be preallocated. */
-        guest_memfd_note_freed(gmm, offset, size, "unplugged",
-                               guest_memfd_free_unplugged(gmm->mr->ram_block,
-                                                          offset, size));
+    for (done = offset; done < end && !ret; done += size) {
+        size = MIN(guest_memfd_piece_size(gmm), end - done);
+        guest_memfd_manager_lock_ahead(gmm);
+        ret = guest_memfd_plug_piece(gmm, done, size);
+        guest_memfd_manager_unlock(gmm);
     }
-    guest_memfd_manager_unlock(gmm);
+    if (ret) {
+        guest_memfd_unplug(gmm, offset, end - offset);
+        /* The rest may be preallocated. */
+        guest_memfd_manager_lock_ahead(gmm);
+        guest_memfd_free_unplugged_run(gmm, offset, end - offset);
+        guest_memfd_manager_unlock(gmm);
+    }
     return ret;
 }
 

@@ -280,7 +280,7 @@ static void test_plug(void)
     start_machine();
     g_assert_true(guest_memfd_set_source(rig.regions[0],
                                          RAM_DISCARD_MANAGER(source)));
-    journal_assert("fu0/65536a");
+    journal_assert("fu0/16384a fu16384/16384a fu32768/16384a fu49152/16384a");
     add_window_bytes(100 * PAGE, 64 * PAGE, rig.regions[0], 0);
     /* Unplugged memory has no attributes, and cannot be converted. */
     g_assert_cmpint(add_slot(100, 64, 0, 0), ==, 0);
