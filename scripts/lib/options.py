@@ -105,6 +105,10 @@ def build_qemu(parser: argparse.ArgumentParser) -> None:
                         'the tests and the demo need. Later runs without '
                         '--full (scripts/demo and scripts/check) build the '
                         'small QEMU again')
+    parser.add_argument('--asan', action='store_true',
+                        help='build with the address and undefined behavior '
+                        'sanitizers instead, in build/qemu-asan. The option '
+                        '--qemu of the nested tests selects this QEMU')
     add_jobs(parser, 'compilers')
     add_update(parser)
 

@@ -36,6 +36,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption('--linux', default=LINUX, metavar='VERSION',
                     help=LINUX_HELP)
     group.addoption('--base', default=BASE, metavar='VERSION', help=BASE_HELP)
+    group.addoption('--qemu', type=Path, metavar='BINARY',
+                    help='QEMU that runs the guest, instead of that of --base')
     group.addoption('--keep', type=Path, metavar='DIR',
                     help='keep logs and images of the machines in this folder')
 
@@ -78,7 +80,8 @@ def machines(built: Built, pytestconfig: pytest.Config) -> Iterator[Machines]:
     keep = pytestconfig.getoption('--keep')
     # The names of sockets must be short, and tmp_path is not
     with tempfile.TemporaryDirectory(prefix='nested-') as temporary:
-        made = Machines(built, keep or Path(temporary), bool(keep))
+        made = Machines(built, keep or Path(temporary), bool(keep),
+                        pytestconfig.getoption('--qemu'))
         try:
             yield made
         finally:
