@@ -284,9 +284,15 @@ static void guest_memfd_register_listener(RamDiscardManager *rdm,
 {
     GuestMemfdManager *gmm = GUEST_MEMFD_MANAGER(rdm);
     GuestMemfdRegistration registration = { .rdl = rdl };
+    MemoryRegionSection copy = *section;
 
     g_assert(section->mr == gmm->mr);
-    rdl->section = memory_region_section_new_copy(section);
+    /*
+     * Do not keep the whole memory map of this moment: it has references to
+     * all memory in it, which could not be freed when it is unplugged.
+     */
+    copy.fv = NULL;
+    rdl->section = memory_region_section_new_copy(&copy);
 
     guest_memfd_manager_lock_ahead(gmm);
     QLIST_INSERT_HEAD(&gmm->listeners, rdl, next);

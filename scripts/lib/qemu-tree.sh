@@ -427,7 +427,8 @@ common_arguments()
 small_arguments()
 {
     configure_args+=(--without-default-features --enable-kvm --enable-tcg
-        --enable-vhost-kernel --enable-vhost-vdpa --enable-vhost-user
+        --enable-vhost-kernel --enable-vhost-net --enable-vhost-vdpa
+        --enable-vhost-user --enable-vhost-user-blk-server
         --disable-install-blobs --disable-debug-info
         --enable-trace-backends=log)
 }

@@ -14,17 +14,16 @@ from contextlib import contextmanager
 from harness.checks import Checks
 from harness.edge import CONSTANTS as CONSTANTS_EDGE
 from harness.edge import Edge
-from harness.firmware import Firmware
 from harness.guest_options import program_guest
 from harness.l1 import L1Machine
-from harness.l2 import L2Error, L2Machine, Layout, wait_until
+from harness.l2 import L2Machine, Layout, wait_until
 from harness.program import MIB, Program, compile_program
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
+from harness.stepped_guest import SteppedGuest
 from harness.vfio import bind_edu
 from harness.wire import CONSTANTS
 
-TIMEOUT = 300
 FREE_TIMEOUT = 10.0
 # Maximum number of lines that QEMU may print in each test, plus those for each
 # guest that it stops with an error, when it prints all registers
@@ -305,43 +304,17 @@ sync
 ''' for line, _ in (*harms, ('', '')))
 
 
-class Guest:
-    """A guest that executes a program, and its monitor.
-
-    It waits where the program says "sync" until the test has done its part.
-    """
+class Guest(SteppedGuest):
+    """A guest that does harm, and its level 1 machine."""
 
     def __init__(self, name: str, l1: L1Machine, l2: L2Machine, bdf: str,
                  program: Program, checks: Checks) -> None:
+        super().__init__(name, l2, checks)
         self.l1 = l1
-        self.l2 = l2
         self.bdf = bdf
         self.program = program
         self.edge = Edge(l1, False)
-        self.firmware = Firmware(l2, TIMEOUT)
         self.stops = 0
-        self._name = name
-        self._checks = checks
-
-    def check(self, good: bool, text: str, details: str = '') -> None:
-        self._checks.check(good, f'{self._name}: {text}', details)
-
-    def run_to_sync(self) -> None:
-        """Let the guest run to the next sync, or to its end."""
-        while True:
-            word, *rest = self.firmware.read().split() or ['']
-            if word in ('sync', 'done'):
-                return
-            if word in ('fail', 'note', 'exception', 'fatal', 'boot'):
-                self.check(False, 'the guest has the expected results',
-                           ' '.join([word, *rest]))
-            if word in ('exception', 'fatal', 'boot'):
-                raise L2Error('the guest has stopped')
-
-    def go_to_sync(self) -> None:
-        """Let the guest continue to the next sync, or to its end."""
-        self.firmware.go()
-        self.run_to_sync()
 
     def restart(self, record: int, implicit: bool = False) -> None:
         """Reset a guest in any state, and let it continue at @record.
@@ -373,26 +346,6 @@ class Guest:
         """
         return wait_until(lambda: self.ram_blocks() == ram_blocks,
                           FREE_TIMEOUT)
-
-    def expect(self, when: str, shared: int, mapped: int | None) -> None:
-        """Check QEMU's reports. @mapped is None without a container."""
-        managers = self.l2.managers()
-        believed = sum(manager.shared_size for manager in managers)
-        self.check(believed == shared and
-                   not any(manager.failures for manager in managers),
-                   f'{when}: {shared // PAGE} pages are shared',
-                   '\n'.join(map(str, managers)))
-        layout = self.l2.layout()
-        if mapped is None:
-            self.check(layout is None, f'{when}: there is no container',
-                       str(layout))
-        else:
-            self.check(layout is not None and layout.open and
-                       layout.mapped_size == mapped and
-                       layout.populated_size == mapped and
-                       not layout.missing_size,
-                       f'{when}: exactly these pages are mapped',
-                       str(layout))
 
     def expect_faults(self, when: str, pages: list[int]) -> None:
         """Check the writes that the IOMMU has blocked."""

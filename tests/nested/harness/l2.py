@@ -177,15 +177,19 @@ class L2Machine:
             raise L2Error(f'QMP command {name} {arguments or ""}: '
                           f'{str(error) or type(error).__name__}') from error
 
-    def wait_event(self, name: str) -> None:
-        """Wait for a QMP event; other events are dropped."""
+    def wait_event(self, name: str, timeout: float = _QMP_TIMEOUT
+                   ) -> dict[str, Any]:
+        """Wait for a QMP event, and return its data.
+
+        Other events are dropped.
+        """
         while True:
             try:
-                event = self._qmp.pull_event(wait=_QMP_TIMEOUT)
+                event = self._qmp.pull_event(wait=timeout)
             except TimeoutError as error:
                 raise L2Error(f'QMP event {name} does not come') from error
             if event['event'] == name:
-                return
+                return event.get('data', {})
 
     @property
     def is_connected(self) -> bool:

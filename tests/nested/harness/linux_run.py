@@ -88,6 +88,7 @@ class LinuxOptions:
     @device_options: additional options of vfio-pci, each after a comma
     @opener: who opens the devices and /dev/iommu
     @disk_rate: requests that the disk serves in a second, 0 for no limit
+    @qemu_options: more options of the QEMU that runs the guest
     """
 
     backend: str
@@ -98,6 +99,7 @@ class LinuxOptions:
     device_options: str = ''
     opener: Opener = Opener.QEMU
     disk_rate: int = 0
+    qemu_options: tuple[str, ...] = ()
 
     @property
     def has_functions(self) -> bool:
@@ -209,6 +211,8 @@ class LinuxRun:
         self._checks = checks
         # Shared memory after the first boot
         self.booted_bytes = 0
+        # Addresses of memory that was plugged, by the names of its backends
+        self.plugged: dict[str, tuple[int, int]] = {}
         self._logged_faults = 0
         self.figures = LinuxFigures(options.backend, options.cpus,
                                     options.memory)
@@ -219,6 +223,8 @@ class LinuxRun:
         low = memory if memory < _LOW_RAM_MAX else _LOW_RAM_OF_MORE
         ram = IntervalSet([(0, low), (4 * GIB, 4 * GIB + memory - low)])
         ram.remove(*_LOW_HOLE)
+        for start, end in self.plugged.values():
+            ram.add(start, end)
         return ram
 
     def _in_ram(self, ranges: Iterable[tuple[int, int]]) -> IntervalSet:
@@ -317,7 +323,8 @@ class LinuxRun:
         """Check what QEMU believes to be shared."""
         believed = sum(manager.shared_size
                        for manager in self.guest.l2.managers()
-                       if manager.id == _RAM_BLOCK)
+                       if manager.id.removeprefix('/objects/') in
+                       (_RAM_BLOCK, *self.plugged))
         self._checks.check(
             believed == shared.total(),
             f'{name}: QEMU counts the same {shared.total() // PAGE_SIZE} '
@@ -415,6 +422,7 @@ def _guest(l1: L1Machine, options: LinuxOptions, bdfs: list[str]
     guest = LinuxGuest(l1, LinuxMachine(
         options.memory, options.cpus, tuple(devices), options.arguments,
         tuple(iommufds)))
+    guest.l2.add_options(*options.qemu_options)
     if options.opener is Opener.PARENT:
         paths = l1.check('for d in ' + ' '.join(bdfs) + '; do echo '
                          '/dev/vfio/devices/$(ls /sys/bus/pci/devices/$d/'

@@ -102,7 +102,13 @@ class Workload:
             'for n in /sys/class/net/*; do '
             'case $(readlink $n/device/driver) in */virtio_net) '
             f'ifconfig ${{n##*/}} {HOST} netmask 255.255.255.0 up;; esac; '
-            'done; mkdir -p /run/www && '
+            'done')
+        self.serve_files()
+
+    def serve_files(self) -> None:
+        """Let level 1 serve a file to download."""
+        self.run.l1.check(
+            'mkdir -p /run/www && '
             f'dd if=/dev/urandom of=/run/www/file bs=1M count={_FILE_MIB} '
             f'2>/dev/null && httpd -p {HOST}:80 -h /run/www')
 
