@@ -6,6 +6,7 @@
 
 #include "qemu/osdep.h"
 #include "qapi/error.h"
+#include "system/guest-memfd-debug.h"
 #include "system/guest-memfd-internal.h"
 #include "system/guest-memfd-limits.h"
 #include "system/report-limit.h"
@@ -353,6 +354,7 @@ bool guest_memfd_manager_create(RAMBlock *block, Error **errp)
     object_property_add_child(OBJECT(block->mr), "guest-memfd-manager",
                               OBJECT(gmm));
     object_unref(gmm);
+    guest_memfd_set_debug_ops(block->mr);
     return true;
 }
 

@@ -18,6 +18,7 @@ from harness.guest_options import DISK_PATH, FIRST_DEVICE, ROM_PATH
 from harness.intervals import IntervalSet
 from harness.l1 import QMP_PORT, SERIAL_PORT, L1Machine, port_path
 from harness.lines import LineSocket
+from harness.program import PAGE_SIZE
 
 # Files in the level 1 machine
 AUDIT_PATH = '/bin/audit-pages'
@@ -232,19 +233,45 @@ class L2Machine:
                 self._qmp.close()
             self._qmp = None
 
+    def sections(self, gpa: int, size: int) -> list[tuple[int, int]]:
+        """Return the parts of a memory range that are in one RAM block each.
+
+        For a QEMU without the query, this is the whole range.
+        """
+        if 'query-guest-memfd' not in self._commands:
+            return [(gpa, gpa + size)]
+        return [(max(gpa, section['gpa']),
+                 min(gpa + size, section['gpa'] + section['size']))
+                for info in self.execute('query-guest-memfd')
+                for section in info['sections']
+                if section['gpa'] < gpa + size and
+                gpa < section['gpa'] + section['size']]
+
+    def copy_backing(self, gpa: int, size: int, path: str) -> None:
+        """Copy QEMU's memory for a part of a RAM block to a file in level 1.
+
+        This is the shared backing, also of private pages, which QEMU's
+        commands do not read. Copying may allocate it.
+        """
+        address = int(self.hmp(f'gpa2hva {gpa:#x}').split()[-1], 16)
+        self._l1.check(
+            f'dd if=/proc/$(cat {PID_PATH})/mem of={path} bs={PAGE_SIZE} '
+            f'skip={address // PAGE_SIZE} count={size // PAGE_SIZE} '
+            '2>/dev/null')
+
     def audited_pages(self, gpa: int, size: int, nonce: int) -> IntervalSet:
         """Return the pages of shared memory that contain this audit's word."""
         pages = IntervalSet()
-        for start in range(gpa, gpa + size, _AUDIT_PIECE):
-            self.execute('pmemsave', {
-                'val': start, 'size': min(_AUDIT_PIECE, gpa + size - start),
-                'filename': _AUDIT_COPY_PATH})
-            output = self._l1.check(
-                f'{AUDIT_PATH} {_AUDIT_COPY_PATH} {start:x} {nonce:x} && '
-                f'rm {_AUDIT_COPY_PATH}')
-            for line in output.splitlines():
-                first, end = line.split()
-                pages.add(int(first, 16), int(end, 16))
+        for first, end in self.sections(gpa, size):
+            for start in range(first, end, _AUDIT_PIECE):
+                self.copy_backing(start, min(_AUDIT_PIECE, end - start),
+                                  _AUDIT_COPY_PATH)
+                output = self._l1.check(
+                    f'{AUDIT_PATH} {_AUDIT_COPY_PATH} {start:x} {nonce:x} && '
+                    f'rm {_AUDIT_COPY_PATH}')
+                for line in output.splitlines():
+                    page, after = line.split()
+                    pages.add(int(page, 16), int(after, 16))
         return pages
 
     def _threads(self) -> str:

@@ -7,6 +7,7 @@
 #include "qemu/osdep.h"
 #include "qapi/error.h"
 #include "system/guest-memfd-backing.h"
+#include "system/guest-memfd-debug.h"
 #include "system/guest-memfd-limits.h"
 #include "tests/unit/fakes/fakes.h"
 
@@ -43,4 +44,8 @@ bool guest_memfd_check_block(const RAMBlock *block, Error **errp)
         return false;
     }
     return true;
+}
+
+void guest_memfd_set_debug_ops(MemoryRegion *mr)
+{
 }
