@@ -21,14 +21,12 @@ static int guest_memfd_punch_hole(int fd, uint64_t offset, uint64_t size)
                      size) ? -errno : 0;
 }
 
-int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
+static int guest_memfd_discard_shared(RAMBlock *block, uint64_t offset,
+                                      uint64_t size)
 {
     const bool is_shared = qemu_ram_is_shared(block);
     int ret;
 
-    if (qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
-        return 0;
-    }
     if (block->fd >= 0) {
         ret = guest_memfd_punch_hole(block->fd, block->fd_offset + offset,
                                      size);
@@ -42,6 +40,14 @@ int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
            -errno : 0;
 }
 
+int guest_memfd_free_shared(RAMBlock *block, uint64_t offset, uint64_t size)
+{
+    if (qemu_ram_pagesize(block) != qemu_real_host_page_size()) {
+        return 0;
+    }
+    return guest_memfd_discard_shared(block, offset, size);
+}
+
 int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 {
     return guest_memfd_punch_hole(block->guest_memfd, offset, size);
@@ -49,7 +55,7 @@ int guest_memfd_free_private(RAMBlock *block, uint64_t offset, uint64_t size)
 
 int guest_memfd_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
 {
-    int shared = ram_block_discard_range(block, offset, size);
+    int shared = guest_memfd_discard_shared(block, offset, size);
     int private = guest_memfd_free_private(block, offset, size);
 
     return shared ?: private;
@@ -58,6 +64,6 @@ int guest_memfd_free_unplugged(RAMBlock *block, uint64_t offset, uint64_t size)
 int guest_memfd_allocate_private(RAMBlock *block, uint64_t offset,
                                  uint64_t size)
 {
-    return fallocate(block->guest_memfd, FALLOC_FL_KEEP_SIZE, offset, size) ?
-           -errno : 0;
+    return RETRY_ON_EINTR(fallocate(block->guest_memfd, FALLOC_FL_KEEP_SIZE,
+                                    offset, size)) ? -errno : 0;
 }

@@ -85,9 +85,8 @@ static void guest_memfd_changed(void *opaque, uint64_t first, uint64_t npages)
     }
 }
 
-/* Record the new state of a part of a conversion's range. */
-static void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
-                             uint64_t size)
+void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
+                      uint64_t size)
 {
     GuestMemfdManager *gmm = c->manager;
 

@@ -81,6 +81,18 @@ static MemTxResult guest_memfd_debug_write(void *opaque, hwaddr addr,
     return is_shared ? MEMTX_OK : MEMTX_ACCESS_ERROR;
 }
 
+/*
+ * Other accesses get here if they cross the end of the RAM that is mapped.  They
+ * fail, as without these operations.
+ */
+static bool guest_memfd_debug_accepts(void *opaque, hwaddr addr, unsigned size,
+                                      bool is_write, MemTxAttrs attrs)
+{
+    const uint64_t mr_size = memory_region_size(opaque);
+
+    return attrs.debug && addr < mr_size && size <= mr_size - addr;
+}
+
 static const MemoryRegionOps guest_memfd_debug_ops = {
     .read_with_attrs = guest_memfd_debug_read,
     .write_with_attrs = guest_memfd_debug_write,
@@ -89,6 +101,7 @@ static const MemoryRegionOps guest_memfd_debug_ops = {
         .min_access_size = 1,
         .max_access_size = 8,
         .unaligned = true,
+        .accepts = guest_memfd_debug_accepts,
     },
     .impl = {
         .min_access_size = 1,
@@ -113,6 +126,7 @@ void guest_memfd_set_debug_ops(MemoryRegion *mr)
 static hwaddr guest_memfd_scan(hwaddr addr, hwaddr size, uint8_t *buf)
 {
     const MemTxAttrs attrs = { .debug = 1 };
+    const uint64_t page_size = qemu_real_host_page_size();
     hwaddr done = 0;
 
     RCU_READ_LOCK_GUARD();
@@ -133,8 +147,14 @@ static hwaddr guest_memfd_scan(hwaddr addr, hwaddr size, uint8_t *buf)
                 memcpy(buf + done, mr->ram_block->host + offset, len);
             }
             guest_memfd_manager_unlock(gmm);
-        } else if (buf) {
-            cpu_physical_memory_read(addr + done, buf + done, len);
+        } else {
+            /* Only RAM clips the length, and starts at the start of a page. */
+            if (!memory_region_is_ram(mr)) {
+                len = MIN(len, page_size - ((addr + done) & (page_size - 1)));
+            }
+            if (buf) {
+                cpu_physical_memory_read(addr + done, buf + done, len);
+            }
         }
         done += len;
         if (!is_shared) {

@@ -60,6 +60,7 @@ struct GuestMemfdManager {
 #undef GUEST_MEMFD_STAT_FIELD
     } stats;
     Stat64 shared_pages;
+    Stat64 unplugged_size;
 
     /* Protects @last_failure; held only while it is copied */
     QemuMutex last_failure_lock;
@@ -77,6 +78,10 @@ typedef int (*GuestMemfdRunFn)(GuestMemfdManager *gmm, uint64_t offset,
 int guest_memfd_for_each_run(GuestMemfdManager *gmm, uint64_t offset,
                              uint64_t size, PageState state,
                              GuestMemfdRunFn fn, void *opaque);
+
+/* Record that a part of a conversion's range is in its new state. */
+void guest_memfd_mark(const GuestMemfdConversion *c, uint64_t offset,
+                      uint64_t size);
 
 /* Count and report a backing that could not be freed, unless @ret is 0. */
 void guest_memfd_note_freed(GuestMemfdManager *gmm, uint64_t offset,

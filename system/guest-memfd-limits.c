@@ -111,8 +111,8 @@ static bool guest_memfd_check_virtio_mem(Object *obj, Error **errp)
     if (g_strcmp0(inaccessible, "off")) {
         return true;
     }
-    error_setg(errp, "unplugged private memory is always inaccessible; leave"
-               " out " VIRTIO_MEM_UNPLUGGED_INACCESSIBLE_PROP "=off");
+    error_setg(errp, "unplugged private memory is always inaccessible; use "
+               VIRTIO_MEM_UNPLUGGED_INACCESSIBLE_PROP "=on");
     return false;
 }
 

@@ -118,7 +118,8 @@ GuestMemfdInfo *guest_memfd_manager_query(GuestMemfdManager *gmm,
     info->page_size = gmm->page_size;
 
     info->shared_size = stat64_get(&gmm->shared_pages) * gmm->page_size;
-    info->private_size = info->size - info->shared_size;
+    info->private_size = info->size - info->shared_size -
+                         stat64_get(&gmm->unplugged_size);
     guest_memfd_get_stats(gmm, qapi_GuestMemfdInfo_base(info));
     info->last_failure = guest_memfd_get_last_failure(gmm);
     if (window) {

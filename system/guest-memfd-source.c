@@ -16,37 +16,34 @@
 /* The size of a piece, unless a chunk is larger */
 #define GUEST_MEMFD_PLUG_PIECE (64 * MiB)
 
-/*
- * Find the first plugged part of a range from @start to @end, and clip the
- * range to it.  Returns false if there is none.
- */
-static bool guest_memfd_next_plugged(const GuestMemfdManager *gmm,
-                                     uint64_t *start, uint64_t *end)
+bool guest_memfd_next_plugged(const GuestMemfdManager *gmm, uint64_t *offset,
+                              uint64_t *size)
 {
+    const uint64_t end = *offset + *size;
     unsigned long end_chunk, chunk;
 
     if (!gmm->unplugged) {
-        return true;
+        return *size != 0;
     }
-    end_chunk = DIV_ROUND_UP(*end, gmm->chunk_size);
+    end_chunk = DIV_ROUND_UP(end, gmm->chunk_size);
     chunk = find_next_zero_bit(gmm->unplugged, end_chunk,
-                               *start / gmm->chunk_size);
+                               *offset / gmm->chunk_size);
     if (chunk >= end_chunk) {
         return false;
     }
-    *start = MAX(*start, chunk * gmm->chunk_size);
+    *offset = MAX(*offset, chunk * gmm->chunk_size);
     chunk = find_next_bit(gmm->unplugged, end_chunk, chunk);
-    *end = MIN(*end, chunk * gmm->chunk_size);
+    *size = MIN(end, chunk * gmm->chunk_size) - *offset;
     return true;
 }
 
 bool guest_memfd_is_plugged(const GuestMemfdManager *gmm, uint64_t offset,
                             uint64_t size)
 {
-    uint64_t start = offset, end = offset + size;
+    uint64_t run = offset, run_size = size;
 
-    return guest_memfd_next_plugged(gmm, &start, &end) && start == offset &&
-           end == offset + size;
+    return guest_memfd_next_plugged(gmm, &run, &run_size) && run == offset &&
+           run_size == size;
 }
 
 bool guest_memfd_next_private(GuestMemfdManager *gmm, uint64_t *offset,
@@ -57,12 +54,12 @@ bool guest_memfd_next_private(GuestMemfdManager *gmm, uint64_t *offset,
 
     while (page_state_map_next_run(gmm->pages, page, end_page - page,
                                    PAGE_STATE_PRIVATE, &first, &npages)) {
-        uint64_t start = first * gmm->page_size;
-        uint64_t end = start + npages * gmm->page_size;
+        uint64_t run = first * gmm->page_size;
+        uint64_t run_size = npages * gmm->page_size;
 
-        if (guest_memfd_next_plugged(gmm, &start, &end)) {
-            *offset = start;
-            *size = end - start;
+        if (guest_memfd_next_plugged(gmm, &run, &run_size)) {
+            *offset = run;
+            *size = run_size;
             return true;
         }
         page = first + npages;
@@ -110,17 +107,19 @@ static int guest_memfd_remove_attributes(void *opaque, uint64_t offset,
     return 0;
 }
 
-static void guest_memfd_free_unplugged_run(GuestMemfdManager *gmm,
-                                           uint64_t offset, uint64_t size)
+static int guest_memfd_free_unplugged_run(GuestMemfdManager *gmm,
+                                          uint64_t offset, uint64_t size,
+                                          void *opaque)
 {
     int ret = guest_memfd_free_unplugged(gmm->mr->ram_block, offset, size);
 
     guest_memfd_note_freed(gmm, offset, size, "unplugged", ret);
+    return 0;
 }
 
 /* Unplug chunks, all of which are plugged. */
-static void guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
-                                   uint64_t size)
+static int guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
+                                  uint64_t size, void *opaque)
 {
     const GuestMemfdConversion c = {
         .manager = gmm,
@@ -134,10 +133,11 @@ static void guest_memfd_unplug_run(GuestMemfdManager *gmm, uint64_t offset,
     trace_guest_memfd_unplug(memory_region_name(gmm->mr), offset, size);
     /* This cannot fail, because the removal of attributes does not. */
     guest_memfd_prepare(&c);
-    guest_memfd_commit(&c);
+    guest_memfd_mark(&c, offset, size);
     bitmap_set(gmm->unplugged, offset / gmm->chunk_size,
                size / gmm->chunk_size);
-    guest_memfd_free_unplugged_run(gmm, offset, size);
+    stat64_add(&gmm->unplugged_size, size);
+    return guest_memfd_free_unplugged_run(gmm, offset, size, NULL);
 }
 
 /*
@@ -149,20 +149,36 @@ static uint64_t guest_memfd_piece_size(const GuestMemfdManager *gmm)
     return ROUND_UP(GUEST_MEMFD_PLUG_PIECE, gmm->chunk_size);
 }
 
+/*
+ * Call @fn with the manager locked for each piece of a range in which all or no
+ * chunks are plugged, until it fails.
+ */
+static int guest_memfd_for_each_piece(GuestMemfdManager *gmm, uint64_t offset,
+                                      uint64_t size, GuestMemfdRunFn fn)
+{
+    const uint64_t end = offset + size;
+    int ret = 0;
+
+    while (offset < end && !ret) {
+        size = MIN(guest_memfd_piece_size(gmm), end - offset);
+        guest_memfd_manager_lock_ahead(gmm);
+        ret = fn(gmm, offset, size, NULL);
+        guest_memfd_manager_unlock(gmm);
+        offset += size;
+    }
+    return ret;
+}
+
 static void guest_memfd_unplug(GuestMemfdManager *gmm, uint64_t offset,
                                uint64_t size)
 {
-    const uint64_t all_end = offset + size;
-    uint64_t start = offset, end = all_end;
+    const uint64_t end = offset + size;
 
     /* Only the BQL's owner changes what is plugged. */
-    while (guest_memfd_next_plugged(gmm, &start, &end)) {
-        end = MIN(end, start + guest_memfd_piece_size(gmm));
-        guest_memfd_manager_lock_ahead(gmm);
-        guest_memfd_unplug_run(gmm, start, end - start);
-        guest_memfd_manager_unlock(gmm);
-        start = end;
-        end = all_end;
+    while (guest_memfd_next_plugged(gmm, &offset, &size)) {
+        guest_memfd_for_each_piece(gmm, offset, size, guest_memfd_unplug_run);
+        offset += size;
+        size = end - offset;
     }
 }
 
@@ -175,20 +191,25 @@ static void guest_memfd_source_discard(RamDiscardListener *rdl,
 }
 
 /* Plug chunks, all of which are unplugged. */
-static int guest_memfd_plug_piece(GuestMemfdManager *gmm, uint64_t offset,
-                                  uint64_t size)
+static int guest_memfd_plug_run(GuestMemfdManager *gmm, uint64_t offset,
+                                uint64_t size, void *opaque)
 {
     int ret = guest_memfd_set_attributes(gmm, offset, size,
                                          PAGE_STATE_PRIVATE);
 
     trace_guest_memfd_plug(memory_region_name(gmm->mr), offset, size, ret);
-    if (!ret) {
-        bitmap_clear(gmm->unplugged, offset / gmm->chunk_size,
-                     size / gmm->chunk_size);
-        return 0;
+    if (ret) {
+        stat64_add(&gmm->stats.failures, 1);
+        return ret;
     }
-    stat64_add(&gmm->stats.failures, 1);
-    return ret;
+    bitmap_clear(gmm->unplugged, offset / gmm->chunk_size,
+                 size / gmm->chunk_size);
+    stat64_add(&gmm->unplugged_size, -size);
+    /* The guest may have accessed the shared backing. */
+    guest_memfd_note_freed(gmm, offset, size, "shared",
+                           guest_memfd_free_shared(gmm->mr->ram_block, offset,
+                                                   size));
+    return 0;
 }
 
 static int guest_memfd_source_populate(RamDiscardListener *rdl,
@@ -197,22 +218,15 @@ static int guest_memfd_source_populate(RamDiscardListener *rdl,
     GuestMemfdManager *gmm = container_of(rdl, GuestMemfdManager,
                                           source_listener);
     const uint64_t offset = section->offset_within_region;
-    const uint64_t end = offset + int128_get64(section->size);
-    uint64_t done, size;
-    int ret = 0;
+    const uint64_t size = int128_get64(section->size);
+    int ret = guest_memfd_for_each_piece(gmm, offset, size,
+                                         guest_memfd_plug_run);
 
-    for (done = offset; done < end && !ret; done += size) {
-        size = MIN(guest_memfd_piece_size(gmm), end - done);
-        guest_memfd_manager_lock_ahead(gmm);
-        ret = guest_memfd_plug_piece(gmm, done, size);
-        guest_memfd_manager_unlock(gmm);
-    }
     if (ret) {
-        guest_memfd_unplug(gmm, offset, end - offset);
+        guest_memfd_unplug(gmm, offset, size);
         /* The rest may be preallocated. */
-        guest_memfd_manager_lock_ahead(gmm);
-        guest_memfd_free_unplugged_run(gmm, offset, end - offset);
-        guest_memfd_manager_unlock(gmm);
+        guest_memfd_for_each_piece(gmm, offset, size,
+                                   guest_memfd_free_unplugged_run);
     }
     return ret;
 }
@@ -249,6 +263,7 @@ static void guest_memfd_remove_source(GuestMemfdManager *gmm)
     /* The addresses have no attributes, unlike those of private memory. */
     guest_memfd_places_clear(gmm->places);
     g_clear_pointer(&gmm->unplugged, g_free);
+    stat64_set(&gmm->unplugged_size, 0);
     guest_memfd_manager_unlock(gmm);
 }
 

@@ -418,10 +418,20 @@ static int kvm_convert_one(const GuestMemfdConversion *c)
     return ret;
 }
 
-/* Convert a range.  The manager counts an error, which cannot be returned. */
+/*
+ * Convert what is still plugged of a range.  The manager counts errors, which
+ * cannot be returned.
+ */
 static void kvm_convert_try(const GuestMemfdConversion *c)
 {
-    kvm_convert_one(c);
+    const uint64_t end = c->offset + c->size;
+    GuestMemfdConversion part = *c;
+
+    while (guest_memfd_next_plugged(c->manager, &part.offset, &part.size)) {
+        kvm_convert_one(&part);
+        part.offset += part.size;
+        part.size = end - part.offset;
+    }
 }
 
 /* Convert the pages that a conversion has changed back to @to. */

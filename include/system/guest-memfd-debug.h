@@ -5,7 +5,7 @@
  *
  * QEMU cannot read private pages.  Their addresses in QEMU lead to the unused
  * shared backing, which an access would allocate.  These accesses therefore
- * fail.  Emulated devices are not concerned.
+ * fail.  Emulated devices are not affected.
  *
  * Without private memory, the functions do what QEMU does otherwise.
  */

@@ -196,6 +196,13 @@ bool guest_memfd_next_private(GuestMemfdManager *gmm, uint64_t *offset,
                               uint64_t *size);
 
 /*
+ * Find the next run of plugged memory, like guest_memfd_next_shared().  All
+ * memory is plugged if no memory device owns the block.
+ */
+bool guest_memfd_next_plugged(const GuestMemfdManager *gmm, uint64_t *offset,
+                              uint64_t *size);
+
+/*
  * Whether all of a range is plugged, see guest-memfd-source.h.  Called with the
  * manager locked.
  */

@@ -87,7 +87,7 @@ static void test_plug(void)
     /* The manager stays that of the region. */
     g_assert_true(fake->mr->rdm == RAM_DISCARD_MANAGER(fake->gmm));
     plug_well(source, 1, 2);
-    journal_assert("p4/8");
+    journal_assert("p4/8 fs4/8");
     make_shared(fake, 4, 8);
     assert_states(fake, "....########....");
     journal_assert("s4/8 fp4/8");
@@ -100,7 +100,7 @@ static void test_plug(void)
     journal_assert("s6/2 fu4/4");
     plug_well(source, 1, 1);
     assert_states(fake, "........####....");
-    journal_assert("p4/4");
+    journal_assert("p4/4 fs4/4");
     source_block_free(fake, source);
 }
 
@@ -137,7 +137,7 @@ static void test_listeners(void)
     make_shared(fake, 1, 2);
     make_shared(fake, 5, 2);
     make_shared(fake, 10, 1);
-    journal_assert("p0/12 s1/2 A+1/2 fp1/2 s5/2 A+5/2 fp5/2 s10/1 A+10/1"
+    journal_assert("p0/12 fs0/12 s1/2 A+1/2 fp1/2 s5/2 A+5/2 fp5/2 s10/1 A+10/1"
                    " fp10/1");
     register_section(&b, fake, 1, make_pages(fake, 6, 10), false);
     journal_assert("B+6/1 B+10/1");
@@ -244,7 +244,7 @@ static void test_invisible(void)
     journal_assert("fu0/16");
     plug_well(source, 0, 4);
     unplug(source, 0, 1);
-    journal_assert("fu0/4");
+    journal_assert("fs0/16 fu0/4");
     source_block_free(fake, source);
 }
 

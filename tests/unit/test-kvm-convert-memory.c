@@ -292,7 +292,7 @@ static void test_plug(void)
 
     g_assert_cmpint(fake_source_plug(source, chunk * PAGE, 2 * chunk * PAGE),
                     ==, 0);
-    journal_assert("p116/32");
+    journal_assert("p116/32 fs16/32a");
     share(120, 4);
     journal_assert("s120/4 fp20/4a");
     g_assert_cmpint(convert(115, 2, PAGE_STATE_SHARED), ==, -EINVAL);

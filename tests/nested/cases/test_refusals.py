@@ -139,8 +139,8 @@ def device_refusals() -> list[Refusal]:
                 'Cannot set discarding of RAM broken'),
         Refusal('virtio-mem whose unplugged memory is accessible',
                 PRIVATE + virtio_mem('unplugged-inaccessible=off'),
-                'unplugged private memory is always inaccessible; leave out '
-                'unplugged-inaccessible=off'),
+                'unplugged private memory is always inaccessible; use '
+                'unplugged-inaccessible=on'),
         Refusal('locked memory with virtio-mem',
                 PRIVATE + virtio_mem() + ['-overcommit', 'mem-lock=on'],
                 'Incompatible with mlock'),

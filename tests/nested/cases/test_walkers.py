@@ -371,6 +371,8 @@ class Readers(Walk):
                 (f'sum {_PRIVATE:#x} 4096', NOT_SHARED),
                 (f'sum {gpa:#x} 0x20000',
                  f'guest memory at {gpa + size:#x} {NOT_SHARED}'),
+                # It starts where there is no RAM
+                ('sum 0xa0000 0x8000000', NOT_SHARED),
                 (f'gpa2hpa {_PRIVATE:#x}', NOT_SHARED),
                 (f'gpa2hva {_PRIVATE:#x}', 'Host virtual address'),
                 ('info registers', 'RIP='), ('info ramblock', 'ram0'),
