@@ -22,8 +22,8 @@ bool guest_memfd_next_plugged(const GuestMemfdManager *gmm, uint64_t *offset,
     const uint64_t end = *offset + *size;
     unsigned long end_chunk, chunk;
 
-    if (!gmm->unplugged) {
-        return *size != 0;
+    if (!*size || !gmm->unplugged) {
+        return *size;
     }
     end_chunk = DIV_ROUND_UP(end, gmm->chunk_size);
     chunk = find_next_zero_bit(gmm->unplugged, end_chunk,

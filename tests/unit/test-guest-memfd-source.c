@@ -109,6 +109,7 @@ static void test_unplugged(void)
     FakeSource *source;
     FakeBlock *fake = source_block_new(&source);
     const PageState states[] = { PAGE_STATE_SHARED, PAGE_STATE_PRIVATE };
+    uint64_t offset, size = 0;
 
     plug_well(source, 1, 1);
     journal_clear();
@@ -123,6 +124,9 @@ static void test_unplugged(void)
     assert_states(fake, "................");
     make_shared(fake, 4, 4);
     assert_states(fake, "....####........");
+    /* An empty range has no plugged part, even within a chunk. */
+    offset = 5 * page_size();
+    g_assert_false(guest_memfd_next_plugged(fake->gmm, &offset, &size));
     source_block_free(fake, source);
 }
 
