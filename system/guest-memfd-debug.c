@@ -82,8 +82,8 @@ static MemTxResult guest_memfd_debug_write(void *opaque, hwaddr addr,
 }
 
 /*
- * Other accesses get here if they cross the end of the RAM that is mapped.  They
- * fail, as without these operations.
+ * Other accesses get here if they cross the end of the RAM that is mapped.
+ * They fail, as without these operations.
  */
 static bool guest_memfd_debug_accepts(void *opaque, hwaddr addr, unsigned size,
                                       bool is_write, MemTxAttrs attrs)
