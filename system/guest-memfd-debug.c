@@ -9,9 +9,9 @@
 #include "qemu/rcu.h"
 #include "qapi/error.h"
 #include "qapi/qapi-commands-shared-dma.h"
-#include "hw/boards.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-debug.h"
+#include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
 
 /*
@@ -19,11 +19,6 @@
  * guest can have as many as half its pages.
  */
 #define GUEST_MEMFD_DUMP_MAX_RANGES (1 << 20)
-
-static bool guest_memfd_is_required(void)
-{
-    return machine_require_guest_memfd(current_machine);
-}
 
 /*
  * Whether all bytes of a range are shared.  Otherwise store the offset of the

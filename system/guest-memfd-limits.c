@@ -16,7 +16,7 @@
 #include "system/shared-dma-compat.h"
 #include "system/system.h"
 
-static bool guest_memfd_is_required(void)
+bool guest_memfd_is_required(void)
 {
     return machine_require_guest_memfd(current_machine);
 }

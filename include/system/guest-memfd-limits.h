@@ -14,6 +14,9 @@
 #include "hw/mem/memory-device.h"
 #include "system/shared-dma-compat.h"
 
+/* Whether the machine's memory has a guest_memfd. */
+bool guest_memfd_is_required(void);
+
 /**
  * guest_memfd_check_block: check whether a RAM block can have a guest_memfd
  *

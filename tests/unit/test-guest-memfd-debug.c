@@ -8,21 +8,20 @@
 #include "qapi/error.h"
 #include "qapi/qapi-commands-shared-dma.h"
 #include "qemu/module.h"
-#include "hw/boards.h"
 #include "monitor/monitor.h"
 #include "system/guest-memfd-debug.h"
+#include "system/guest-memfd-limits.h"
 #include "tests/unit/guest-memfd-rig.h"
 
 /* Guest memory: registers of a device, and the block of the rig behind them */
 #define RAM_START 0x10000
 
 AddressSpace address_space_memory;
-MachineState *current_machine;
 
 static FakeBlock *ram;
 static MemoryRegion mmio;
 
-bool machine_require_guest_memfd(MachineState *machine)
+bool guest_memfd_is_required(void)
 {
     return true;
 }

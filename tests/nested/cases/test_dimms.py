@@ -20,23 +20,19 @@ from harness.program import (GIB, MIB, PAGE_SIZE, Machine,
                              compile_program)
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
-from harness.stepped_guest import SteppedGuest
+from harness.stepped_guest import ACPI_MEMORY_NAMES, SteppedGuest
 from harness.vfio import bind_edu, set_entry_limit
 
 _MEMORY = 512 * MIB
 _FREE_TIMEOUT = 10.0
 
 # Plugging needs none of the limited resources; sharing a DIMM does
-_LIMITED = '''
+_LIMITED = ACPI_MEMORY_NAMES + '''
 memory 512M
 shared-dma-extent {extent}
 let DIMM = {dimm}
 let AREA = 64M
 let SCRATCH = 32M
-# ACPI's memory hotplug: which slot, and what to do
-let SELECT = 0xa00
-let CONTROL = 0xa14
-let EJECT = 8
 
 share SCRATCH 4K
 scratch SCRATCH

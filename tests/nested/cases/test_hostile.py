@@ -20,7 +20,7 @@ from harness.l2 import L2Machine, Layout, wait_until
 from harness.program import MIB, Program, compile_program
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
-from harness.stepped_guest import SteppedGuest
+from harness.stepped_guest import ACPI_MEMORY_NAMES, SteppedGuest
 from harness.vfio import bind_edu
 from harness.wire import CONSTANTS
 
@@ -37,15 +37,11 @@ PAGE = 4096
 DIMM_BASE = 4 << 30
 DIMM_SIZE = 256 * MIB
 
-MEMORY_PROGRAM = f'''
+MEMORY_PROGRAM = f'''{ACPI_MEMORY_NAMES}
 memory 512M
 let DIMM = {DIMM_BASE}
 let SIZE = {DIMM_SIZE}
 let SCRATCH = 32M
-# ACPI's memory hotplug: which slot, and what to do
-let SELECT = 0xa00
-let CONTROL = 0xa14
-let EJECT = 8
 
 share SCRATCH 4K
 scratch SCRATCH

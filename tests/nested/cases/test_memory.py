@@ -18,7 +18,7 @@ from harness.l2 import L2Machine
 from harness.program import MIB, Program, compile_program
 from harness.program_run import Options, ProgramRun
 from harness.session import Machines
-from harness.usage import Usage, measure
+from harness.usage import Usage, check_steady, measure
 
 FLIPS = 10
 # Size of the memory that is flipped each time
@@ -129,13 +129,8 @@ class Judge:
 
     def _steady(self, what: str, field: str, usages: list[Usage],
                 expected: int, slack: int) -> None:
-        values = [getattr(usage, field) for usage in usages]
-        self._checks.check(
-            bool(values) and all(abs(value - expected) <= slack
-                                 for value in values),
-            f'{self._name}: {what}: {expected >> 10} KiB' +
-            (f', or {slack >> 10} KiB more or less' if slack else ''),
-            'KiB: ' + ', '.join(str(value >> 10) for value in values))
+        check_steady(self._checks, f'{self._name}: {what}', usages, field,
+                     expected, slack)
 
     def _no_growth(self, what: str, field: str, usages: list[Usage]) -> None:
         """Check that usage does not grow with each flip.

@@ -16,7 +16,7 @@ from harness.l2 import L2Machine
 from harness.program import MIB, compile_program
 from harness.program_run import ProgramRun
 from harness.session import Machines
-from harness.usage import Usage, measure
+from harness.usage import Usage, check_steady, measure
 
 ROUNDS = 4
 # The states of a round
@@ -91,16 +91,6 @@ class Usages(ProgramRun):
         self.usages.append(measure(l1))
 
 
-def check_all(checks: Checks, what: str, usages: list[Usage], field: str,
-              expected: int, slack: int = 0) -> None:
-    values = [getattr(usage, field) for usage in usages]
-    checks.check(
-        all(abs(value - expected) <= slack for value in values),
-        f'{what}: {expected >> 10} KiB' +
-        (f', or {slack >> 10} KiB more or less' if slack else ''),
-        'KiB: ' + ', '.join(str(value >> 10) for value in values))
-
-
 @pytest.mark.parametrize('name', RUNS)
 def test_memory(name: str, machines: Machines, checks: Checks) -> None:
     run = RUNS[name]
@@ -120,12 +110,13 @@ def test_memory(name: str, machines: Machines, checks: Checks) -> None:
               ('half shared', shared, 16 * MIB, 16 * MIB))
     slack = 0 if run.backing == 'hugetlb' else _OWN
     for state, found, is_private, is_shared in states:
-        check_all(checks, f'{name}: guest_memfd, {state}', found,
-                  'guest_memfd', first.guest_memfd + is_private)
-        check_all(checks, f'{name}: {run.counted} memory, {state}', found,
-                  run.counted, getattr(first, run.counted) + is_shared, slack)
-        check_all(checks, f'{name}: pinned memory, {state}', found, 'pinned',
-                  first.pinned + is_shared)
+        check_steady(checks, f'{name}: guest_memfd, {state}', found,
+                     'guest_memfd', first.guest_memfd + is_private)
+        check_steady(checks, f'{name}: {run.counted} memory, {state}', found,
+                     run.counted, getattr(first, run.counted) + is_shared,
+                     slack)
+        check_steady(checks, f'{name}: pinned memory, {state}', found,
+                     'pinned', first.pinned + is_shared)
 
 
 def test_attributes(machines: Machines, checks: Checks) -> None:

@@ -12,6 +12,14 @@ from harness.program import PAGE_SIZE
 
 _TIMEOUT = 300
 
+# For programs that take part in ACPI's memory hotplug: they select a slot, and
+# eject what is in it
+ACPI_MEMORY_NAMES = '''
+let SELECT = 0xa00
+let CONTROL = 0xa14
+let EJECT = 8
+'''
+
 
 class SteppedGuest:
     """The firmware of a guest, and QEMU's monitor."""

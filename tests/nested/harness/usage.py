@@ -5,6 +5,7 @@
 import re
 from dataclasses import dataclass
 
+from harness.checks import Checks
 from harness.l1 import L1Machine
 from harness.l2 import PID_PATH
 from harness.program import PAGE_SIZE
@@ -69,3 +70,15 @@ def measure(l1: L1Machine) -> Usage:
                 values['nr_foll_pin_released']) * PAGE_SIZE,
         locked=max(values.get('VmLck', 0), values.get('VmPin', 0)),
         resident=values.get('VmRSS', 0))
+
+
+def check_steady(checks: Checks, what: str, usages: list[Usage], field: str,
+                 expected: int, slack: int = 0) -> None:
+    """Check that a counter has the expected value in all measurements."""
+    values = [getattr(usage, field) for usage in usages]
+    checks.check(
+        bool(values) and all(abs(value - expected) <= slack
+                             for value in values),
+        f'{what}: {expected >> 10} KiB' +
+        (f', or {slack >> 10} KiB more or less' if slack else ''),
+        'KiB: ' + ', '.join(str(value >> 10) for value in values))
