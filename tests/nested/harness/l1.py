@@ -140,11 +140,9 @@ class L1Machine:
                 return sock
             except (FileNotFoundError, ConnectionRefusedError):
                 sock.close()
-            if self._process.poll() is not None:
-                raise L1Error('QEMU for the level 1 machine ended:\n' +
-                              self.stderr())
-            if time.monotonic() > end:
-                raise L1Error('QEMU for the level 1 machine does not start')
+            if not self.is_running() or time.monotonic() > end:
+                raise L1Error('the level 1 machine does not start: '
+                              f'{self.describe()}')
             time.sleep(0.01)
 
     def _wait_ready(self) -> None:

@@ -9,19 +9,22 @@ from pathlib import Path
 
 from harness.l1 import Icount, L1Error, L1Machine
 
-# Accepts connections to all ports, writes to the console, and executes BODY
+# Writes to the console, executes EARLY, waits for connections to all ports,
+# and executes BODY
 FAKE_QEMU = '''#!{python}
 import os, re, socket, sys
 text = ' '.join(sys.argv)
+with open(re.search(r'file:(\\S+)', text)[1], 'w') as console:
+    console.write('kernel: how it ended\\n')
+print('qemu: what it said', file=sys.stderr, flush=True)
+{early}
 ports = {{}}
 for name, path in re.findall(r'socket,id=(\\w+)\\S*path=(\\S+)', text):
     ports[name] = socket.socket(socket.AF_UNIX)
     ports[name].bind(path)
     ports[name].listen()
-control = ports['control'].accept()[0]
-with open(re.search(r'file:(\\S+)', text)[1], 'w') as console:
-    console.write('kernel: how it ended\\n')
-print('qemu: what it said', file=sys.stderr, flush=True)
+connections = {{name: port.accept()[0] for name, port in ports.items()}}
+control = connections['control']
 {body}
 '''
 
@@ -33,16 +36,23 @@ class L1Test(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)
 
-    def start(self, body: str) -> L1Machine:
+    def start(self, body: str = '', early: str = '') -> L1Machine:
         qemu = self.folder / 'qemu'
-        qemu.write_text(FAKE_QEMU.format(python=sys.executable, body=body))
+        qemu.write_text(FAKE_QEMU.format(python=sys.executable, early=early,
+                                         body=body))
         qemu.chmod(0o755)
         machine = L1Machine(qemu, Path('kernel'), Path('initrd'), self.folder,
                             128, Icount.OFF, 0)
         self.addCleanup(machine.kill)
         return machine
 
-    def test_crash_of_qemu(self) -> None:
+    def test_crash_before_ports_open(self) -> None:
+        with self.assertRaisesRegex(
+                L1Error, 'does not start: QEMU ended with status -6\n'
+                'qemu: what it said\n\nkernel: how it ended'):
+            self.start(early='os.abort()')
+
+    def test_crash_during_boot(self) -> None:
         with self.assertRaisesRegex(
                 L1Error, 'does not boot: QEMU ended with status -6\n'
                 'qemu: what it said\n\nkernel: how it ended'):
