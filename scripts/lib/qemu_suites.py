@@ -83,12 +83,29 @@ def introspect(build: Path, what: str) -> list[dict]:
     return json.loads(path.read_text(encoding='utf-8'))
 
 
+def needs_kvm(test: dict) -> bool:
+    """Whether a test runs guests with KVM, for a long time without it.
+
+    QEMU 10.2 adds this argument if /dev/kvm exists.
+    """
+    return '--full' in test['cmd']
+
+
 def listed_tests(build: Path, wanted: frozenset[str] = SUITES,
-                 unwanted: frozenset[str] = frozenset()) -> Iterator[dict]:
+                 unwanted: frozenset[str] = frozenset(),
+                 has_kvm: bool = True) -> Iterator[dict]:
     for test in introspect(build, 'tests'):
         suites = {suite.rpartition(':')[2] for suite in test['suite']}
-        if wanted & suites and not unwanted & suites:
+        if (wanted & suites and not unwanted & suites and
+                (has_kvm or not needs_kvm(test))):
             yield test
+
+
+def print_tests(build: Path, has_kvm: bool) -> int:
+    """Print the names of the tests, one per line."""
+    print('\n'.join(sorted(test['name'] for test in
+                           listed_tests(build, has_kvm=has_kvm))))
+    return 0
 
 
 def print_targets(build: Path, wanted: frozenset[str],
@@ -104,11 +121,11 @@ def print_targets(build: Path, wanted: frozenset[str],
     return 0
 
 
-def collect(build: Path, path: Path) -> int:
+def collect(build: Path, path: Path, has_kvm: bool) -> int:
     """Save the results of a run, which must have run all tests."""
     results = read_log(build)
-    missing = sorted({test['name'] for test in listed_tests(build)}
-                     - results.keys())
+    missing = sorted({test['name'] for test in
+                      listed_tests(build, has_kvm=has_kvm)} - results.keys())
     if missing or not results:
         print(f'error: {build}: meson did not run all tests; '
               f'{len(missing)} are missing: {" ".join(missing[:5])}',
@@ -228,6 +245,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(dest='command', required=True)
     for name, arguments in (('targets', ('build',)),
+                            ('tests', ('build',)),
                             ('collect', ('build', 'results')),
                             ('update', ('build', 'results')),
                             ('doubtful', ('results',)),
@@ -238,6 +256,8 @@ def main() -> int:
         if name == 'targets':
             command.add_argument('--suite', nargs='*', default=SUITES)
             command.add_argument('--no-suite', nargs='*', default=())
+        if name in ('tests', 'collect'):
+            command.add_argument('--without-kvm', action='store_true')
         if name == 'doubtful':
             command.add_argument('--pristine', type=Path)
         if name == 'compare':
@@ -247,8 +267,11 @@ def main() -> int:
         case 'targets':
             return print_targets(options.build, frozenset(options.suite),
                                  frozenset(options.no_suite))
+        case 'tests':
+            return print_tests(options.build, not options.without_kvm)
         case 'collect':
-            return collect(options.build, options.results)
+            return collect(options.build, options.results,
+                           not options.without_kvm)
         case 'update':
             return update(options.build, options.results)
         case 'doubtful':

@@ -3,10 +3,12 @@
 """Tests of the comparison of QEMU's suites."""
 
 import json
+import tempfile
 import unittest
+from pathlib import Path
 
 from lib.qemu_suites import (FAILED, GREEN, SKIPPED, WHOLE, Comparison,
-                             parse_log, parse_tap)
+                             listed_tests, parse_log, parse_tap)
 
 
 class ParseTapTest(unittest.TestCase):
@@ -45,6 +47,27 @@ class ParseLogTest(unittest.TestCase):
                          {'test-qga': {WHOLE: GREEN, '/a': GREEN},
                           'b': {WHOLE: FAILED}, 'c': {WHOLE: SKIPPED},
                           'qtest-x86_64/d': {WHOLE: FAILED}})
+
+
+class ListTest(unittest.TestCase):
+    def listed(self, has_kvm: bool = True) -> list[str]:
+        with tempfile.TemporaryDirectory() as folder:
+            info = Path(folder) / 'meson-info'
+            info.mkdir()
+            (info / 'intro-tests.json').write_text(json.dumps([
+                {'name': name, 'suite': [f'qemu:{suite}'], 'cmd': command}
+                for name, suite, command in (
+                    ('a', 'unit', ['a', '--tap']),
+                    ('b', 'qtest-x86_64', ['b', '--tap', '--full']),
+                    ('c', 'block', ['c']))]))
+            return [test['name'] for test in
+                    listed_tests(Path(folder), has_kvm=has_kvm)]
+
+    def test_tests_of_the_suites(self) -> None:
+        self.assertEqual(self.listed(), ['a', 'b'])
+
+    def test_tests_that_need_kvm(self) -> None:
+        self.assertEqual(self.listed(has_kvm=False), ['a'])
 
 
 class ComparisonTest(unittest.TestCase):
