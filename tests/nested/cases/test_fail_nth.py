@@ -9,18 +9,13 @@ does the same for any program.
 """
 
 from collections import Counter
-from collections.abc import Iterator
-from itertools import product
 
 import pytest
 
 from harness.checks import Checks
-from harness.edge import CONSTANTS, KINDS, Edge
-from harness.fail_nth import (ERRORS, MASTER_OFF, MASTER_ON, Guest, Scenario,
-                              Step, Sweep, check_kinds, serving_guest, share,
+from harness.fail_nth import (MASTER_OFF, MASTER_ON, Guest, Scenario, Step,
+                              StickySweep, check_kinds, serving_guest, share,
                               unshare)
-from harness.intervals import IntervalSet
-from harness.l2 import L2Error
 from harness.program import MIB, Machine
 from harness.session import Machines
 
@@ -125,71 +120,10 @@ _STEPS = list(dict.fromkeys([
       for step in (*scenario.setup, scenario.step))]))
 
 
-class StickySweep(Sweep):
-    """Runs scenarios, and also lets all calls of a kind fail."""
-
-    def _excepted(self, kind: str, step: Step
-                  ) -> tuple[IntervalSet, IntervalSet]:
-        """Return memory that may be mapped, or wrong in KVM, for a while."""
-        memory = step.gpa, step.gpa + step.size
-        if kind == 'unmap':
-            return IntervalSet([memory]), IntervalSet()
-        if kind == 'attributes' and step.op == 'share':
-            # Private except in KVM, whose attributes could not be set
-            return IntervalSet(), IntervalSet([memory])
-        return IntervalSet(), IntervalSet()
-
-    def _try_sticky(self, scenario: Scenario, kind: str, nth: int
-                    ) -> Iterator[str]:
-        """Let all calls of a kind fail from call @nth on, even during undo.
-
-        docs/devel/shared-dma.rst, "Invariants", describes the differences that
-        are allowed, and for how long.
-        """
-        guest = self.guest
-        step = scenario.step
-        self.set_up(scenario)
-        error = ERRORS[kind][0]
-        bit = 1 << KINDS.index(kind)
-        guest.edge.set(mode=CONSTANTS['EDGE_STICKY'], nth=nth, kinds=bit,
-                       **{f'error_{kind}': error})
-        guest.do(step)
-        self.hits[kind, error] += Edge.parse(guest.release())['hits']
-        if kind == 'attributes' and step.op == 'unshare':
-            guest.adopt_private(step)
-        reachable, unsure = self._excepted(kind, step)
-        yield from guest.kernel_differences(reachable, unsure)
-        yield from guest.qemu_differences()
-        # Another conversion repairs the layout, the same one the rest
-        guest.must(_OTHER)
-        guest.trace.catch_up()
-        if kind == 'unmap':
-            reachable = IntervalSet()
-        yield from guest.kernel_differences(reachable, unsure)
-        yield from guest.unmapped()
-        guest.must(step)
-        guest.trace.catch_up()
-        for text in (guest.kernel_differences() + guest.qemu_differences() +
-                     guest.unmapped() + guest.unfreed()):
-            yield f'then: {text}'
-
-    def run_sticky(self, scenario: Scenario) -> None:
-        problems: list[str] = []
-        try:
-            for kind, nth in product(_STICKY[scenario.name], (1, 2)):
-                problems += (f'{kind} from call {nth} on: {text}' for text in
-                             self._try_sticky(scenario, kind, nth))
-        except L2Error as error:
-            raise L2Error('\n'.join([*problems, str(error)])) from error
-        self.checks.check(not problems,
-                          f'{self.name}: {scenario.name}: recovers from '
-                          'repeated failures', '\n'.join(problems))
-
-
 def make_sweep(guest: Guest, checks: Checks, name: str, is_auto: bool,
                is_closed_again: bool = False) -> StickySweep:
-    return StickySweep(guest, checks, name, _CLEAN_UP, is_auto,
-                       is_closed_again)
+    return StickySweep(guest, checks, name, _CLEAN_UP, is_auto, _STICKY,
+                       _OTHER, is_closed_again)
 
 
 def sweep_all(guest: Guest, name: str, is_auto: bool, checks: Checks,
@@ -207,8 +141,7 @@ def sweep_all(guest: Guest, name: str, is_auto: bool, checks: Checks,
     scenarios = _SMALL + _LARGE if is_auto else _PAGES
     part.run_all(scenarios)
     for scenario in scenarios:
-        if scenario.name in _STICKY:
-            part.run_sticky(scenario)
+        part.run_sticky(scenario)
     hits.update(part.hits)
     if is_auto:
         part = make_sweep(guest, checks, f'{name}, gate closed again', True,

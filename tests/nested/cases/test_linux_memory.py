@@ -14,7 +14,8 @@ from harness.checks import Checks
 from harness.l2 import wait_until
 from harness.linux_memory import BLOCK_SIZE, Dimm, LinuxMemory
 from harness.linux_run import LinuxOptions, linux_run
-from harness.linux_workload import (BUSY_DISK, DISK, SETTLE_TIMEOUT, Workload)
+from harness.linux_workload import (BUSY_DISK, DISK, LASTING_LOAD,
+                                    Workload)
 from harness.program import MIB, PAGE_SIZE
 from harness.session import Machines
 from harness.usage import measure
@@ -71,16 +72,7 @@ class Steps:
 
     def drivers_use_it(self) -> None:
         """Drivers allocate their queues again, in the DIMM."""
-        for index, driver in enumerate(('nvme', 'e1000e')):
-            address = self.load.device_address(index)
-            self.guest.check(f'cd /sys/bus/pci/drivers/{driver} && '
-                             f'echo {address} >unbind && '
-                             f'echo {address} >bind')
-        self.checks.check(
-            wait_until(lambda: self.guest.run(f'[ -b {DISK} ]')[0] == 0,
-                       SETTLE_TIMEOUT),
-            'the guest finds the disk again', self.guest.run('dmesg|tail')[1])
-        self.load.set_up_network()
+        self.load.bind_again(('nvme', 'e1000e'))
         self.load.write_and_verify(DISK, '--direct=1')
         self.load.transfer('with queues in a DIMM')
         self.run.compare('queues in a DIMM')
@@ -158,10 +150,30 @@ class Steps:
         self.load.write_and_verify(DISK, '--direct=1')
         self.load.transfer('without the DIMMs')
 
+    def reset(self) -> None:
+        """A reset makes the DIMM private while a device uses other memory."""
+        self.memory.plug(_LARGE)
+        self.memory.share(_LARGE, 0, _PIECE)
+        self.run.compare('before a reset')
+        self.guest.check(f'{LASTING_LOAD} :')
+        self.guest.l2.execute('system_reset')
+        self.guest.wait_boot()
+        shared = self.memory.shared(_LARGE)
+        self.checks.check(shared == 0, 'a reset makes the DIMM private',
+                          f'{shared >> 10} KiB are shared')
+        self.load.set_up_network()
+        self.load.write_and_verify(DISK, '--direct=1')
+        self.load.transfer('after a reset')
+
+    def busy_at_the_end(self) -> None:
+        """QEMU will quit while the disk is busy."""
+        self.guest.check(f'{LASTING_LOAD} :')
+
 
 PARTS: tuple[Callable[[Steps], None], ...] = (
     Steps.plug_while_busy, Steps.drivers_use_it, Steps.kernel_keeps_it,
-    Steps.shared_is_kept, Steps.content_moves, Steps.without_reserve)
+    Steps.shared_is_kept, Steps.content_moves, Steps.without_reserve,
+    Steps.reset, Steps.busy_at_the_end)
 
 
 def test_dimms(machines: Machines, backend: str, tmp_path: Path,

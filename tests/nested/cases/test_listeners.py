@@ -9,7 +9,8 @@ must reach what the guest shares, and nothing that it has taken back.
 import json
 import re
 import shlex
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -87,6 +88,27 @@ share AREA 4K
 fill AREA 4K seed 9
 dma-from AREA 4K seed 9 arrives
 sync # compare
+
+reset
+
+share SCRATCH 4K
+scratch SCRATCH
+sync # compare
+master on
+share AREA 4M
+fill AREA 4K seed 1
+dma-from AREA 4K seed 1 arrives
+unshare AREA+2M 64K
+dma-to AREA+2M 4K seed 2 blocked
+sync # compare
+# QEMU quits during this.
+parallel 3
+    repeat 1000000
+        share AREA+8M+cpu*8M 1M chunk 128K
+        dma-to AREA 4K seed 3 arrives
+        unshare AREA+8M+cpu*8M 1M chunk 256K
+    end
+end
 '''
 
 _BLOCKED = _PROGRAM.count(' blocked')
@@ -101,6 +123,15 @@ _SHARED = (
     ('after changes of the memory map', [(_SCRATCH, PAGE_SIZE),
                                          (_AREA, PAGE_SIZE)]),
 )
+_SHARED_AFTER_RESET = (
+    ('after a reset', [(_SCRATCH, PAGE_SIZE)]),
+    ('in use again', [(_SCRATCH, PAGE_SIZE), (_AREA, 2 * MIB),
+                      (_AREA + 2 * MIB + 64 * 1024, 2 * MIB - 64 * 1024)]),
+)
+_AFTER_RESET = 1 + [record.op for record in compile_program(
+    _PROGRAM, 'listeners').records].index('reset')
+# Time to execute some of the program's last operations, in seconds
+_BUSY_TIME = 0.5
 
 
 @contextmanager
@@ -126,17 +157,34 @@ def stepped_guest(l1: L1Machine, machines: Machines, checks: Checks,
 
 def follow(guest: SteppedGuest,
            compare: Callable[[str, IntervalSet], None]) -> None:
-    """Let the guest execute the program, and compare at each sync."""
+    """Let the guest execute the program, and compare at each sync.
+
+    The guest is still busy at the end. At each sync it is stopped, too.
+    """
+    def compare_all(when: str, ranges: Sequence[tuple[int, int]]) -> None:
+        shared = IntervalSet([ROM_RANGE, *((start, start + size)
+                                           for start, size in ranges)])
+        guest.expect(when, shared.total(), shared.total())
+        compare(when, shared)
+        guest.l2.execute('stop')
+        guest.expect(f'{when}, stopped', shared.total(), shared.total())
+        compare(f'{when}, stopped', shared)
+        guest.l2.execute('cont')
+
     for number, (when, ranges) in enumerate(_SHARED):
         if number:
             guest.go_to_sync()
         else:
             guest.run_to_sync()
-        shared = IntervalSet([ROM_RANGE, *((start, start + size)
-                                           for start, size in ranges)])
-        guest.expect(when, shared.total(), shared.total())
-        compare(when, shared)
-    guest.go_to_sync()
+        compare_all(when, ranges)
+    for number, (when, ranges) in enumerate(_SHARED_AFTER_RESET):
+        if number:
+            guest.go_to_sync()
+        else:
+            guest.go_through_reset(_AFTER_RESET)
+        compare_all(when, ranges)
+    guest.firmware.go()
+    time.sleep(_BUSY_TIME)
 
 
 def test_vfio_user(machines: Machines, pytestconfig: pytest.Config,

@@ -337,8 +337,15 @@ void Interpreter::sync(const ProgramRecord &record)
 /* Executes a record. Returns whether it succeeded. */
 bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
 {
-    if (record.opcode == OP_SHARE || record.opcode == OP_UNSHARE) {
+    switch (record.opcode) {
+    case OP_SHARE:
+    case OP_UNSHARE:
+    case OP_PLUG:
+    case OP_UNPLUG:
+    case OP_UNPLUG_ALL:
         return !request(record, record.gpa, record.pages);
+    default:
+        break;
     }
     counters_.failures = 0;
     run_simple(context, record);

@@ -11,10 +11,10 @@ conversion must succeed.
 
 import errno
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from itertools import count
+from itertools import count, product
 
 from harness.checks import Checks
 from harness.edge import CONSTANTS, KINDS, Edge
@@ -33,6 +33,8 @@ from harness.trace_follower import TraceFollower
 from harness.vfio import bind_edu, set_entry_limit
 from harness.wire import CONSTANTS as FORMAT
 
+_VMEM_QUEUE = (FORMAT['VMEM_QUEUE_PAGE'],
+               FORMAT['VMEM_QUEUE_PAGE'] + PAGE_SIZE)
 _BAR = (FORMAT['EDU_BAR_BASE'],
         FORMAT['EDU_BAR_BASE'] + FORMAT['EDU_BAR_SIZE'])
 
@@ -81,6 +83,14 @@ def unshare(gpa: int, size: int) -> Step:
     return Step('unshare', gpa, size)
 
 
+def plug(gpa: int, size: int) -> Step:
+    return Step('plug', gpa, size)
+
+
+def unplug(gpa: int, size: int) -> Step:
+    return Step('unplug', gpa, size)
+
+
 @dataclass(frozen=True)
 class Scenario:
     """A step whose calls fail, and the steps that set up its state."""
@@ -92,6 +102,7 @@ class Scenario:
     all_errors: bool = False
 
 
+UNPLUG_ALL = Step('unplug-all')
 MASTER_ON = Step('master', size=1)
 MASTER_OFF = Step('master', size=0)
 
@@ -125,16 +136,22 @@ class Guest:
     """A guest that executes steps on request, and the expected state."""
 
     def __init__(self, l1: L1Machine, l2: L2Machine, edge: Edge,
-                 ram: IntervalSet, steps: Sequence[Step]) -> None:
+                 machine: Machine, steps: Sequence[Step]) -> None:
         self._l1 = l1
         self._l2 = l2
         self._firmware = Firmware(l2, _TIMEOUT, _ANSWER_TIMEOUT)
         self._steps = steps
         self.edge = edge
-        self._ram = ram
+        # Memory that can be plugged, all RAM that the guest has, and the part
+        # of it that is shared
+        self._pluggable = IntervalSet()
+        self._ram = guest_ram(machine)
+        self.shared = IntervalSet([ROM_RANGE])
+        if machine.vmem_size:
+            self._pluggable.add(machine.vmem_base, machine.vmem_end)
+            self.shared.add(*_VMEM_QUEUE)
         self.replay = TraceReplay()
         self.trace = TraceFollower(l1, self.replay)
-        self.shared = IntervalSet([ROM_RANGE])
         self.is_master = False
 
     def start(self) -> None:
@@ -150,9 +167,44 @@ class Guest:
             self.shared.add(step.gpa, step.gpa + step.size)
         elif step.op == 'unshare':
             self.shared.remove(step.gpa, step.gpa + step.size)
+        elif step.op == 'plug':
+            self._ram.add(step.gpa, step.gpa + step.size)
+        elif step.op == 'unplug':
+            self._unplug(step.gpa, step.gpa + step.size)
+        elif step.op == 'unplug-all':
+            for part in self._pluggable:
+                self._unplug(*part)
         elif step.op == 'master':
             self.is_master = bool(step.size)
         return True
+
+    def _unplug(self, start: int, end: int) -> None:
+        self._ram.remove(start, end)
+        self.shared.remove(start, end)
+
+    def repeat(self, step: Step) -> bool:
+        """Execute a step again, whether or not it has succeeded.
+
+        What was plugged must first be unplugged, and the reverse.
+        """
+        is_plugged = bool(self._ram.common(self.memory_of(step)))
+        if step.op == 'plug' and is_plugged:
+            self.must(unplug(step.gpa, step.size))
+        elif step.op in ('unplug', 'unplug-all') and not is_plugged:
+            self.must(*(plug(start, end - start)
+                        for start, end in self.memory_of(step)))
+        return self.do(step)
+
+    def memory_of(self, step: Step) -> IntervalSet:
+        """Return the memory that a step converts, plugs or unplugs."""
+        if step == UNPLUG_ALL:
+            return self._pluggable
+        return IntervalSet([(step.gpa, step.gpa + step.size)])
+
+    def undoes_something(self, step: Step) -> bool:
+        """Whether a step that cleans up has an effect."""
+        changed = self._ram if step == UNPLUG_ALL else self.shared
+        return bool(changed.common(self.memory_of(step)))
 
     def adopt_private(self, step: Step) -> None:
         """Record memory as private that a failed conversion left private."""
@@ -175,13 +227,15 @@ class Guest:
 
     def _compare_kvm(self, unsure: IntervalSet) -> Iterator[str]:
         private = self.replay.edge.private
-        both = IntervalSet(part for start, end in private
-                           for part in self.shared.clipped(start, end))
+        both = private.common(self.shared)
         neither = self._ram.minus(private).minus(self.shared)
+        unplugged = self._pluggable.minus(self._ram).common(private)
         if both.minus(unsure):
             yield f'private in KVM, but should be shared: {both}'
         if neither.minus(unsure):
             yield f'shared in KVM, but should be private: {neither}'
+        if unplugged.minus(unsure):
+            yield f'private in KVM, but not plugged: {unplugged}'
 
     def _compare_layout(self, mapped: IntervalSet) -> Iterator[str]:
         size = self.shared.total()
@@ -214,10 +268,11 @@ class Guest:
         return found
 
     def unfreed(self) -> list[str]:
-        """Describe shared memory that was not freed after a conversion."""
-        unfreed = IntervalSet(
-            part for start, end in self._ram.minus(self.shared)
-            for part in self.replay.edge.backed.clipped(start, end))
+        """Describe memory that is not shared, and was not freed."""
+        memory = self._ram.copy()
+        for start, end in self._pluggable:
+            memory.add(start, end)
+        unfreed = memory.minus(self.shared).common(self.replay.edge.backed)
         return [f'not freed: {unfreed}'] if unfreed else []
 
     def unmapped(self) -> list[str]:
@@ -269,8 +324,7 @@ class Sweep:
     def set_up(self, scenario: Scenario) -> None:
         """Create the initial state of a scenario, from any other state."""
         for step in self._clean_up:
-            if any(self.guest.shared.clipped(step.gpa,
-                                             step.gpa + step.size)):
+            if self.guest.undoes_something(step):
                 self.guest.must(step)
         if scenario.step == MASTER_ON and self.guest.is_master:
             self.guest.must(MASTER_OFF)
@@ -295,11 +349,16 @@ class Sweep:
             self.hits[case.kind, case.error] += 1
         elif not succeeded:
             case.problems.append('the step fails, although no call failed')
-        case.problems += (guest.kernel_differences() +
+        unsure = IntervalSet()
+        if (scenario.step.op in ('unplug', 'unplug-all') and
+                case.kind == 'attributes'):
+            # Unplugging continues if attributes cannot be removed
+            unsure = guest.memory_of(scenario.step)
+        case.problems += (guest.kernel_differences(unsure=unsure) +
                           guest.qemu_differences())
         if case.kind != 'free_shared':
             case.problems += guest.unfreed()
-        if not guest.do(scenario.step):
+        if not guest.repeat(scenario.step):
             case.problems.append('the step cannot be repeated')
         guest.trace.catch_up()
         case.problems += [f'after repeating it: {text}' for text in
@@ -360,6 +419,85 @@ class Sweep:
                           f'before: {before}\nafter: {after}')
 
 
+class StickySweep(Sweep):
+    """Runs scenarios, and also lets all calls of a kind fail."""
+
+    def __init__(self, guest: Guest, checks: Checks, name: str,
+                 clean_up: Sequence[Step], tries_all_errors: bool,
+                 sticky: Mapping[str, Sequence[str]], other: Step,
+                 is_closed_again: bool = False) -> None:
+        """@sticky: the kinds of calls that fail, by names of scenarios
+
+        @other: a step that makes the layout retry failed operations
+        """
+        super().__init__(guest, checks, name, clean_up, tries_all_errors,
+                         is_closed_again)
+        self._sticky = sticky
+        self._other = other
+
+    def _excepted(self, kind: str, step: Step
+                  ) -> tuple[IntervalSet, IntervalSet]:
+        """Return memory that may be mapped, or wrong in KVM, for a while."""
+        memory = self.guest.memory_of(step)
+        if kind == 'unmap':
+            return memory, IntervalSet()
+        if kind == 'attributes' and step.op != 'unshare':
+            # Private or unplugged except in KVM, whose attributes could not be
+            # set or removed
+            return IntervalSet(), memory
+        return IntervalSet(), IntervalSet()
+
+    def _try_sticky(self, scenario: Scenario, kind: str, nth: int
+                    ) -> Iterator[str]:
+        """Let all calls of a kind fail from call @nth on, even during undo.
+
+        docs/devel/shared-dma.rst, "Invariants", describes the differences that
+        are allowed, and for how long.
+        """
+        guest = self.guest
+        step = scenario.step
+        self.set_up(scenario)
+        error = ERRORS[kind][0]
+        bit = 1 << KINDS.index(kind)
+        guest.edge.set(mode=CONSTANTS['EDGE_STICKY'], nth=nth, kinds=bit,
+                       **{f'error_{kind}': error})
+        guest.do(step)
+        self.hits[kind, error] += Edge.parse(guest.release())['hits']
+        if kind == 'attributes' and step.op == 'unshare':
+            guest.adopt_private(step)
+        reachable, unsure = self._excepted(kind, step)
+        yield from guest.kernel_differences(reachable, unsure)
+        yield from guest.qemu_differences()
+        # Another conversion repairs the layout, the same one the rest
+        guest.must(self._other)
+        guest.trace.catch_up()
+        if kind == 'unmap':
+            reachable = IntervalSet()
+        yield from guest.kernel_differences(reachable, unsure)
+        yield from guest.unmapped()
+        if not guest.repeat(step):
+            yield 'the step cannot be repeated'
+        guest.trace.catch_up()
+        for text in (guest.kernel_differences() + guest.qemu_differences() +
+                     guest.unmapped() + guest.unfreed()):
+            yield f'then: {text}'
+
+    def run_sticky(self, scenario: Scenario) -> None:
+        """Let all calls of the kinds fail that the scenario has, if any."""
+        if scenario.name not in self._sticky:
+            return
+        problems: list[str] = []
+        try:
+            for kind, nth in product(self._sticky[scenario.name], (1, 2)):
+                problems += (f'{kind} from call {nth} on: {text}' for text in
+                             self._try_sticky(scenario, kind, nth))
+        except L2Error as error:
+            raise L2Error('\n'.join([*problems, str(error)])) from error
+        self.checks.check(not problems,
+                          f'{self.name}: {scenario.name}: recovers from '
+                          'repeated failures', '\n'.join(problems))
+
+
 def check_kinds(hits: Counter[tuple[str, int]], each_error: bool, name: str,
                 checks: Checks) -> None:
     """Check that calls of each kind have failed.
@@ -392,7 +530,7 @@ def serving_guest(machines: Machines, machine: Machine, backend: str,
     l2 = L2Machine(l1, program_guest(machine, bind_edu(l1), backend))
     edge = Edge(l1, True)
     l2.environment = edge.environment
-    guest = Guest(l1, l2, edge, guest_ram(machine), steps)
+    guest = Guest(l1, l2, edge, machine, steps)
     with running(l2, checks, name):
         guest.start()
         l2.connect(machines.built.qemu_python)

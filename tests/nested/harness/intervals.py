@@ -95,6 +95,11 @@ class IntervalSet:
             yield max(start, self._starts[at]), min(end, self._ends[at])
             at += 1
 
+    def common(self, other: 'IntervalSet') -> 'IntervalSet':
+        """Return what is in both sets."""
+        return IntervalSet(part for interval in self
+                           for part in other.clipped(*interval))
+
     def minus(self, other: 'IntervalSet') -> 'IntervalSet':
         result = self.copy()
         for start, end in other:

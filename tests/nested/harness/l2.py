@@ -306,11 +306,12 @@ class L2Machine:
                 parts.append(str(error))
         return '\n'.join(parts)
 
-    def plugged_size(self) -> int:
-        """Return the plugged size of the virtio-mem device."""
+    def plugged_size(self, device: str = '') -> int:
+        """Return the plugged size of a virtio-mem device, or of all."""
         devices = self.execute('query-memory-devices')
-        return sum(int(device['data']['size']) for device in devices
-                   if device['type'] == 'virtio-mem')
+        return sum(int(info['data']['size']) for info in devices
+                   if info['type'] == 'virtio-mem' and
+                   device in ('', info['data'].get('id')))
 
     def managers(self) -> list[Manager]:
         """Return QEMU's report about each RAM block with private memory.

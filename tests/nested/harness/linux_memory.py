@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from harness.checks import Checks
+from harness.intervals import IntervalSet
 from harness.l2 import PID_PATH, L2Error, wait_until
+from harness.linux_guest import LinuxGuest
 from harness.linux_run import LinuxRun
 from harness.program import MIB
 
@@ -25,6 +27,20 @@ _FREE_TIMEOUT = 10.0
 _EJECT_REQUEST = 3
 _EJECT_IN_PROGRESS = 0x84
 _SUCCESS = 0
+
+
+def share_range(guest: LinuxGuest, gpa: int, size: int) -> None:
+    """Let a guest allocate a range of memory that was plugged, and share it.
+    """
+    guest.check(f'echo {gpa:#x} {size:#x} >{_SHARE_RANGE}/share')
+
+
+def unshare_range(guest: LinuxGuest, gpa: int, size: int) -> None:
+    """Let a guest make such a range private, and free it.
+
+    The guest checks that it has what the guest wrote to it.
+    """
+    guest.check(f'echo {gpa:#x} {size:#x} >{_SHARE_RANGE}/unshare')
 
 
 @dataclass(frozen=True)
@@ -63,9 +79,8 @@ class LinuxMemory:
 
     def shared(self, dimm: Dimm) -> int:
         """Return how much of a DIMM is shared, by KVM's attributes."""
-        start, end = self._run.plugged[dimm.memory]
-        return sum(last - first
-                   for first, last in self._run.shared().clipped(start, end))
+        region = IntervalSet([self._run.plugged[dimm.memory]])
+        return self._run.shared().common(region).total()
 
     def _blocks(self, dimm: Dimm) -> list[str]:
         first = self.start(dimm) // BLOCK_SIZE
@@ -113,17 +128,10 @@ class LinuxMemory:
         return all(state == 'online' for state in states)
 
     def share(self, dimm: Dimm, offset: int, size: int) -> None:
-        """Let the guest allocate a range of a DIMM, and share it."""
-        self._guest.check(f'echo {self.start(dimm) + offset:#x} {size:#x} '
-                          f'>{_SHARE_RANGE}/share')
+        share_range(self._guest, self.start(dimm) + offset, size)
 
     def unshare(self, dimm: Dimm, offset: int, size: int) -> None:
-        """Let the guest make such a range private, and free it.
-
-        The guest checks that it has what the guest wrote to it.
-        """
-        self._guest.check(f'echo {self.start(dimm) + offset:#x} {size:#x} '
-                          f'>{_SHARE_RANGE}/unshare')
+        unshare_range(self._guest, self.start(dimm) + offset, size)
 
     def check_refusal(self, dimm: Dimm) -> None:
         """Check that the guest does not give up a DIMM in use."""

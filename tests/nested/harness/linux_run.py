@@ -6,7 +6,7 @@ The guest's drivers share memory as they need it. KVM's attributes, as seen by
 kernel-edge, are compared with the kernel's mappings and with QEMU's queries.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
@@ -213,6 +213,9 @@ class LinuxRun:
         self.booted_bytes = 0
         # Addresses of memory that was plugged, by the names of its backends
         self.plugged: dict[str, tuple[int, int]] = {}
+        # virtio-mem devices, which plug parts of such memory: the names of
+        # their backends
+        self.sources: dict[str, str] = {}
         self._logged_faults = 0
         self.figures = LinuxFigures(options.backend, options.cpus,
                                     options.memory)
@@ -227,16 +230,20 @@ class LinuxRun:
             ram.add(start, end)
         return ram
 
-    def _in_ram(self, ranges: Iterable[tuple[int, int]]) -> IntervalSet:
-        """Return the parts of ranges that are RAM."""
-        ram = self._ram()
-        return IntervalSet(part for start, end in ranges
-                           for part in ram.clipped(start, end))
-
     def shared(self) -> IntervalSet:
-        """Return the guest's shared RAM, by KVM's attributes."""
+        """Return the guest's shared RAM, by KVM's attributes.
+
+        Memory of virtio-mem devices without attributes is unplugged, or it is
+        shared and mapped: _compare_plugged() finds out whether this is true.
+        """
         edge = self.replay.edge
-        return self._in_ram(edge.slots).minus(edge.private)
+        shared = edge.slots.common(self._ram()).minus(edge.private)
+        mapped = self.replay.levels.mapped()[0]
+        for memory in self.sources.values():
+            region = IntervalSet([self.plugged[memory]])
+            for start, end in region.minus(mapped):
+                shared.remove(start, end)
+        return shared
 
     def compare(self, name: str, remaps: Remaps = Remaps.NONE) -> None:
         """Check that exactly the shared memory is mapped, and always was.
@@ -251,6 +258,7 @@ class LinuxRun:
         self._compare_layouts(name, layouts)
         remapped = self._compare_remaps(name, remaps)
         self._compare_manager(name, shared)
+        self._compare_plugged(name)
         self._check_problems(name)
         figures = self.figures
         figures.shared_bytes = shared.total()
@@ -274,7 +282,7 @@ class LinuxRun:
         replay = self.replay
         opened = sum(layout.open for layout in layouts)
         pages = shared.total() // PAGE_SIZE
-        wrong = wrong_mappings([self._in_ram(level) for level
+        wrong = wrong_mappings([level.common(self._ram()) for level
                                 in replay.levels.mapped()], shared, opened)
         self._checks.check(
             bool(shared) and not wrong and not replay.errors,
@@ -292,8 +300,8 @@ class LinuxRun:
     def _compare_layouts(self, name: str, layouts: Sequence[Layout]) -> None:
         """Check what QEMU reports about its containers."""
         slots = self.replay.edge.slots
-        mapped = sum(end - start for level in self.replay.levels.mapped()
-                     for slot in slots for start, end in level.clipped(*slot))
+        mapped = sum(level.common(slots).total()
+                     for level in self.replay.levels.mapped())
         self._checks.check(
             mapped == sum(layout.mapped_size for layout in layouts) and
             len({layout.populated_size for layout in layouts}) <= 1 and
@@ -321,14 +329,32 @@ class LinuxRun:
 
     def _compare_manager(self, name: str, shared: IntervalSet) -> None:
         """Check what QEMU believes to be shared."""
+        # An id can begin with the path of an object or a device
         believed = sum(manager.shared_size
                        for manager in self.guest.l2.managers()
-                       if manager.id.removeprefix('/objects/') in
+                       if manager.id.rpartition('/')[2] in
                        (_RAM_BLOCK, *self.plugged))
         self._checks.check(
             believed == shared.total(),
             f'{name}: QEMU counts the same {shared.total() // PAGE_SIZE} '
             'pages', f'QEMU counts {believed // PAGE_SIZE} pages')
+
+    def _compare_plugged(self, name: str) -> None:
+        """Check that all memory that is plugged is either private or mapped.
+
+        Requires that a container is open.
+        """
+        for device, memory in self.sources.items():
+            region = IntervalSet([self.plugged[memory]])
+            private, mapped = (
+                ranges.common(region).total() for ranges in
+                (self.replay.edge.private, self.replay.levels.mapped()[0]))
+            size = self.guest.l2.plugged_size(device)
+            self._checks.check(
+                private + mapped == size,
+                f'{name}: {size >> 10} KiB of {device} are plugged, and '
+                f'{mapped >> 10} KiB of them are mapped',
+                f'{private >> 10} KiB are private')
 
     def _check_problems(self, name: str) -> None:
         """Check that neither the IOMMU nor the guest reports a problem."""

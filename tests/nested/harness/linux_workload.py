@@ -2,6 +2,7 @@
 
 """Let a Linux guest use its disk and its network card."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from harness.checks import Checks
@@ -45,6 +46,8 @@ def busy_disk(options: str = '') -> str:
 
 
 BUSY_DISK = busy_disk()
+# A load that ends with the guest
+LASTING_LOAD = busy_disk('--time_based --runtime=3600')
 
 
 @dataclass
@@ -72,6 +75,23 @@ class Workload:
         return self.guest.check(
             f'cd /sys/bus/pci/devices && echo 0000:{index + 1:02x}:00.0 && '
             f'[ -e 0000:{index + 1:02x}:00.0 ]').strip()
+
+    def bind_again(self, drivers: Sequence[str]) -> None:
+        """Unbind each device from its driver, and bind it.
+
+        The drivers, of the disk and the network card among others, allocate
+        all their memory again.
+        """
+        for index, driver in enumerate(drivers):
+            address = self.device_address(index)
+            self.guest.check(f'cd /sys/bus/pci/drivers/{driver} && '
+                             f'echo {address} >unbind && '
+                             f'echo {address} >bind')
+        self.checks.check(
+            wait_until(lambda: self.guest.run(f'[ -b {DISK} ]')[0] == 0,
+                       SETTLE_TIMEOUT),
+            'the guest finds the disk again', self.guest.run('dmesg|tail')[1])
+        self.set_up_network()
 
     def write_and_verify(self, target: str, options: str = '') -> None:
         """Let fio write to a file or device, and read it back."""

@@ -213,8 +213,7 @@ class ProgramRun:
         """
         edge = self.replay.edge
         shared = self.oracle.shared
-        both = IntervalSet(part for start, end in edge.private
-                           for part in shared.clipped(start, end))
+        both = edge.private.common(shared)
         neither = self.oracle.ram.minus(edge.private).minus(shared)
         self.checks.check(
             not both and not neither,

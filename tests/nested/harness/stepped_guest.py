@@ -35,9 +35,12 @@ class SteppedGuest:
 
     def run_to_sync(self) -> None:
         """Let the guest run to the next sync, or to its end."""
+        self._run_to('sync', 'done')
+
+    def _run_to(self, *ends: str) -> None:
         while True:
             word, *rest = self.firmware.read().split() or ['']
-            if word in ('sync', 'done'):
+            if word in ends:
                 return
             if word in ('fail', 'note', 'exception', 'fatal', 'boot'):
                 self.check(False, 'the guest has the expected results',
@@ -48,6 +51,17 @@ class SteppedGuest:
     def go_to_sync(self) -> None:
         """Let the guest continue to the next sync, or to its end."""
         self.firmware.go()
+        self.run_to_sync()
+
+    def go_through_reset(self, record: int) -> None:
+        """Let the guest continue, reset, and run to the next sync.
+
+        @record: index of the program's record after the reset
+        """
+        self.firmware.go()
+        self._run_to('reset')
+        self.firmware.wait_boot()
+        self.firmware.start(record)
         self.run_to_sync()
 
     def expect(self, when: str, shared: int, mapped: int | None,

@@ -228,8 +228,7 @@ class EdgeReplay:
             self._check_not_mapped(maps, start, end, 'is private')
 
     def _make_private(self, parts: IntervalSet) -> None:
-        visible = IntervalSet(slot for part in parts
-                              for slot in self.slots.clipped(*part))
+        visible = parts.common(self.slots)
         for part in visible:
             self.private.add(*part)
         for part in parts.minus(visible):

@@ -63,6 +63,14 @@ class IntervalSetTest(unittest.TestCase):
         self.assertTrue(intervals.covers((1 << 64) - 4096, 1 << 64))
         self.assertEqual(intervals.total(), 4096)
 
+    def test_common(self) -> None:
+        some = IntervalSet([(0, 10), (20, 30), (40, 50)])
+        other = IntervalSet([(5, 25), (28, 29), (50, 60)])
+        self.assertEqual(list(some.common(other)),
+                         [(5, 10), (20, 25), (28, 29)])
+        self.assertEqual(some.common(other), other.common(some))
+        self.assertEqual(len(some.common(IntervalSet())), 0)
+
     def test_minus_and_copy(self) -> None:
         whole = IntervalSet([(0, 10), (20, 30)])
         part = whole.minus(IntervalSet([(5, 25)]))
