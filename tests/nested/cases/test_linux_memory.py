@@ -158,6 +158,7 @@ class Steps:
         self.guest.check(f'{LASTING_LOAD} :')
         self.guest.l2.execute('system_reset')
         self.guest.wait_boot()
+        self.run.compare('after a reset')
         shared = self.memory.shared(_LARGE)
         self.checks.check(shared == 0, 'a reset makes the DIMM private',
                           f'{shared >> 10} KiB are shared')
