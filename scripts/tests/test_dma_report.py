@@ -12,6 +12,7 @@ import tempfile
 import unittest
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from dma_report import host_facts
 from dma_report.arguments import kernel_arguments, qemu_arguments
@@ -20,7 +21,7 @@ from dma_report.queries import answers
 from first_light.host import UNLIMITED, Host
 from first_light.machine import Refused
 from first_light.tee import SNP
-from lib.version import ROOT, project_version
+from lib.version import ROOT, VersionError
 from tests.fake_host import ADDRESS, FakeHost, FakeKvm
 from tests.fake_monitor import FakeGuest, FakeMonitor
 from tests.load_script import load_script
@@ -117,10 +118,23 @@ class HostFactsTest(FakeHostTest):
     def test_versions(self) -> None:
         self.fake.write('etc/os-release',
                         'ID=debian\nPRETTY_NAME="Debian 13"\n')
-        self.check(host_facts.versions(self.host),
-                   f'scripts: {project_version()}', 'distribution: Debian 13',
-                   'Linux: 6.17.2-amd64', 'processor: AMD EPYC 9654',
-                   'microcode: not readable', 'is a virtual machine: no')
+        with mock.patch.object(host_facts, 'project_version',
+                               return_value='1.2'):
+            self.check(host_facts.versions(self.host), 'scripts: 1.2',
+                       'distribution: Debian 13', 'Linux: 6.17.2-amd64',
+                       'processor: AMD EPYC 9654', 'microcode: not readable',
+                       'is a virtual machine: no')
+
+    def test_version_of_a_package(self) -> None:
+        with mock.patch.object(host_facts, 'project_version',
+                               side_effect=VersionError):
+            for package, line in (
+                    ('tools 1.2', 'scripts: tools 1.2'),
+                    (None, 'scripts: not known: there is no git checkout, no '
+                     'file VERSION and no package')):
+                with mock.patch.object(host_facts, 'package_of',
+                                       return_value=package):
+                    self.check(host_facts.versions(self.host), line)
 
     def binary(self, help_text: str) -> Path:
         path = self.folder / 'qemu'
