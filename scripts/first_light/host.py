@@ -75,10 +75,10 @@ class Host:
     def kernel_arguments(self) -> list[str]:
         return (self.read('proc/cmdline') or '').split()
 
-    def may_lock_any_memory(self) -> bool:
-        """Whether this process has CAP_IPC_LOCK."""
+    def may_lock_any_memory(self, pid: int | str = 'self') -> bool:
+        """Whether a process has CAP_IPC_LOCK."""
         match = re.search(r'(?m)^CapEff:\s*([0-9a-f]+)$',
-                          self.read('proc/self/status') or '')
+                          self.read(f'proc/{pid}/status') or '')
         return bool(match and int(match.group(1), 16) >> _CAP_IPC_LOCK & 1)
 
     def pinned_pages(self) -> int | None:

@@ -21,6 +21,10 @@ class Gone(Exception):
     """QEMU has closed the monitor, or does not answer."""
 
 
+class Silent(Gone):
+    """QEMU sends no greeting."""
+
+
 class Refused(Exception):
     """QEMU answered with an error."""
 
@@ -46,13 +50,48 @@ class Monitor(Protocol):
         """Wait until QEMU exits; None if it does not, and is killed."""
 
 
-class Machine:
+class Client:
+    """A connection to QEMU's monitor."""
+
+    def __init__(self, library: Any, name: str) -> None:
+        """Prepare a connection; @library is QEMU's module qemu.qmp."""
+        self._library = library
+        self._client = library.QMPClient(name)
+
+    async def connect(self, end: socket.socket,
+                      timeout: float = _GREETING_TIMEOUT) -> None:
+        """Wait for QEMU's greeting. Raises Silent and Gone."""
+        try:
+            await asyncio.wait_for(self._client.connect(end), timeout)
+        except asyncio.TimeoutError as error:
+            raise Silent(f'no QMP greeting in {timeout:.0f} s') from error
+        except (OSError, EOFError, self._library.QMPError) as error:
+            raise Gone(f'{error}') from error
+
+    async def execute(self, command: str, **arguments: Any) -> Any:
+        """Execute a QMP command. Raises Refused and Gone."""
+        try:
+            return await asyncio.wait_for(
+                self._client.execute(command, arguments), _ANSWER_TIMEOUT)
+        except self._library.ExecuteError as error:
+            raise Refused(f'{command}: {error}') from error
+        except asyncio.TimeoutError as error:
+            raise Gone(f'{command}: no answer in {_ANSWER_TIMEOUT:.0f} s') \
+                from error
+        except (self._library.QMPError, OSError, EOFError) as error:
+            raise Gone(f'{command}: QEMU has closed the monitor') from error
+
+    async def disconnect(self) -> None:
+        with contextlib.suppress(Exception):
+            await asyncio.wait_for(self._client.disconnect(), 1)
+
+
+class Machine(Client):
     """A QEMU process, with its output in a file."""
 
     def __init__(self, library: Any, log: Path) -> None:
         """Prepare a process; @library is QEMU's module qemu.qmp."""
-        self._library = library
-        self._client = library.QMPClient('first-light')
+        super().__init__(library, 'first-light')
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,15 +113,14 @@ class Machine:
                     [*command, *monitor], stdin=subprocess.DEVNULL,
                     stdout=output, stderr=output, env=environment,
                     pass_fds=[theirs.fileno()], start_new_session=True)
-            await asyncio.wait_for(self._client.connect(ours),
-                                   _GREETING_TIMEOUT)
-        except asyncio.TimeoutError as error:
-            raise StartError(
-                f'no QMP greeting in {_GREETING_TIMEOUT:.0f} s') from error
-        except (OSError, EOFError, self._library.QMPError) as error:
-            if self._process is None:
-                ours.close()
-                raise StartError(f'{command[0]}: {error}') from error
+        except OSError as error:
+            ours.close()
+            raise StartError(f'{command[0]}: {error}') from error
+        try:
+            await self.connect(ours)
+        except Silent as error:
+            raise StartError(f'{error}') from error
+        except Gone as error:
             await self.exit_status()
             raise StartError(self.log_tail() or 'QEMU ended without a '
                              'message') from error
@@ -94,18 +132,6 @@ class Machine:
         except OSError:
             return ''
         return '\n'.join(text.strip().splitlines()[-_LOG_TAIL:])
-
-    async def execute(self, command: str, **arguments: Any) -> Any:
-        try:
-            return await asyncio.wait_for(
-                self._client.execute(command, arguments), _ANSWER_TIMEOUT)
-        except self._library.ExecuteError as error:
-            raise Refused(f'{command}: {error}') from error
-        except asyncio.TimeoutError as error:
-            raise Gone(f'{command}: no answer in {_ANSWER_TIMEOUT:.0f} s') \
-                from error
-        except (self._library.QMPError, OSError, EOFError) as error:
-            raise Gone(f'{command}: QEMU has closed the monitor') from error
 
     def events(self) -> list[dict[str, Any]]:
         return [dict(event) for event in self._client.events.clear()]
@@ -122,8 +148,7 @@ class Machine:
 
     async def close(self) -> None:
         """Disconnect, and end QEMU if it still runs."""
-        with contextlib.suppress(Exception):
-            await asyncio.wait_for(self._client.disconnect(), 1)
+        await self.disconnect()
         if self._process and self._process.poll() is None:
             self._process.terminate()
             try:

@@ -65,7 +65,7 @@ c_files()
 licensed_files()
 {
     own_files . | grep -vE \
-        '^(COPYING|MAINTAINERS|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$'
+        '^(COPYING|MAINTAINERS|VERSION|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$'
 }
 
 # files_with_interpreter SUFFIX PATTERN: prints files with this suffix, and

@@ -142,6 +142,9 @@ def check(parser: argparse.ArgumentParser) -> None:
                       metavar='M', help='also run random programs on nested '
                       'guests for M minutes (default: 30), after the other '
                       'checks')
+    mode.add_argument('--report', type=not_empty, metavar='FILE',
+                      help='instead of running checks, write what to attach '
+                      'to a bug, with scripts/shared-dma-report')
     parser.add_argument('--qemu-suites', action='store_true',
                         help="also run QEMU's own unit tests and qtests, with "
                         'and without this project, and compare the results '

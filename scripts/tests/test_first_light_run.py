@@ -6,8 +6,6 @@ The machine is a folder, and QEMU is a program that behaves like it.
 """
 
 import contextlib
-import importlib.machinery
-import importlib.util
 import io
 import json
 import os
@@ -25,6 +23,7 @@ from first_light import machine
 from first_light.trial import Pace
 from first_light.tee import SNP
 from tests.fake_host import ADDRESS, FakeHost
+from tests.load_script import load_script
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 LIBRARY = ROOT / 'build/qemu-src/python'
@@ -32,24 +31,12 @@ STUB = Path(__file__).resolve().parent / 'stub_qemu.py'
 PACE = Pace(interval=0.05, plug=5, reset=5, release=0.1)
 
 
-def load_script() -> Any:
-    """Import scripts/first-light."""
-    loader = importlib.machinery.SourceFileLoader(
-        'first_light_script', str(ROOT / 'scripts/first-light'))
-    spec = importlib.util.spec_from_loader('first_light_script', loader)
-    assert spec
-    script = importlib.util.module_from_spec(spec)
-    with mock.patch.object(sys, 'dont_write_bytecode', True):
-        loader.exec_module(script)
-    return script
-
-
 @unittest.skipUnless((LIBRARY / 'qemu/qmp').is_dir(),
                      "QEMU's Python library: scripts/build-qemu unpacks it")
 class RunTest(unittest.TestCase):
 
     def setUp(self) -> None:
-        self.script = load_script()
+        self.script = load_script('first-light')
         folder = tempfile.TemporaryDirectory()
         self.addCleanup(folder.cleanup)
         self.folder = Path(folder.name)

@@ -24,7 +24,7 @@ INIT = ROOT / 'tests/nested/init'
 OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
 # Options of shell scripts that need a value
 WITH_VALUE = {'scripts/build-qemu': ('--base', '--qemu-source', '--jobs'),
-              'scripts/check': ('--jobs', '--linux'),
+              'scripts/check': ('--jobs', '--linux', '--report'),
               'scripts/demo': ('--base',),
               'scripts/qemu-suites': ('--base', '--counts', '--jobs'),
               'tests/nested/build-kernel': ('--config', '--jobs',
@@ -165,7 +165,8 @@ class Usage(unittest.TestCase):
     def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
                         ('--sanitize', '--soak', '1'),
-                        ('--fast', 'split-type1')):
+                        ('--fast', 'split-type1'),
+                        ('--report', 'file', '--fast')):
             with self.subTest(options):
                 self.refuses('scripts/check', *options,
                              why='not allowed with argument')
