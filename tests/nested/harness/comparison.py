@@ -300,7 +300,8 @@ def _cuts(backends: tuple[str, ...]) -> Row:
             return _measured(outcomes, index)
         lines.append(_line(f'{what}; no device', (none,), cell))
         for backend, extent in _options(backends):
-            run = Run('cut-pages', backend, True, extent=extent)
+            run = Run('cut-pages', backend, True, unlimited=True,
+                      extent=extent)
             lines.append(_line(f'{what}; {backend} {extent}'.rstrip(),
                                (run, none), cell))
     return Row('cuts', 'Instructions to take a page out of 2 MiB and share it '
@@ -327,7 +328,8 @@ def _gaps(backends: tuple[str, ...]) -> Row:
 
     lines = []
     for backend, extent in _options(backends):
-        run = (Run('gaps', backend, True, gaps=True, extent=extent),)
+        run = (Run('gaps', backend, True, gaps=True, unlimited=True,
+                   extent=extent),)
         if (backend, extent) == ('iommufd', ''):
             # It cuts
             lines.append(_line(
