@@ -3,7 +3,6 @@
 """A trial: watch a guest that uses devices, and judge what QEMU reports."""
 
 import asyncio
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,6 +177,11 @@ def judge_pinned(before: int | None, after: int | None,
                    'and run this again; otherwise report it')
 
 
+def _now() -> float:
+    """Return the time in seconds, by the clock that sleep() uses."""
+    return asyncio.get_running_loop().time()
+
+
 class Trial:
     """Watches a guest, and fills a record."""
 
@@ -192,7 +196,7 @@ class Trial:
         self._pinned = pinned
         self._pace = pace
         self._say = say
-        self._start = time.monotonic()
+        self._start = 0.0
         self.record = record
 
     def _add(self, *findings: Finding) -> None:
@@ -211,17 +215,17 @@ class Trial:
         samples = self.record.samples
         if not samples or {**samples[-1], 'time': 0} != {**sample, 'time': 0}:
             samples.append({
-                'time': round(time.monotonic() - self._start, 3), **sample})
+                'time': round(_now() - self._start, 3), **sample})
         return sample
 
     async def _until(self, seconds: float,
                      condition: Callable[[dict[str, Any]], bool]) -> bool:
         """Sample until a condition is true or time has passed."""
-        end = time.monotonic() + seconds
+        end = _now() + seconds
         while True:
             if condition(await self.sample()):
                 return True
-            if time.monotonic() >= end:
+            if _now() >= end:
                 return False
             await asyncio.sleep(self._pace.interval)
 
@@ -282,11 +286,11 @@ class Trial:
 
     async def _judge_pinned(self, when: str) -> None:
         """Judge pinned memory when it was released, or after a while."""
-        end = time.monotonic() + self._pace.release
+        end = _now() + self._pace.release
         while True:
             finding = judge_pinned(self._pinned, self._host.pinned_pages(),
                                    when)
-            if not finding.way_out or time.monotonic() >= end:
+            if not finding.way_out or _now() >= end:
                 break
             await asyncio.sleep(self._pace.interval)
         self._add(finding)
@@ -345,6 +349,7 @@ class Trial:
 
     async def run(self) -> None:
         """Run all steps; QEMU has ended then."""
+        self._start = _now()
         try:
             await self.watch()
             if self._wish.replug and self._wish.devices:

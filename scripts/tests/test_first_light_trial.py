@@ -4,7 +4,6 @@
 
 import asyncio
 import tempfile
-import threading
 import unittest
 from collections.abc import Callable
 from pathlib import Path
@@ -15,11 +14,11 @@ from first_light.kernel_log import KernelLog
 from first_light.options import Wish
 from first_light.tee import SNP
 from first_light.trial import Pace, Record, Trial, judge_pinned
+from tests import jumping_loop
 from tests.fake_host import FakeHost
 from tests.fake_monitor import ADDRESS, FakeGuest, FakeMonitor
 from tests.fake_qemu import MIB
 
-PACE = Pace(interval=0.001, plug=0.02, reset=0.02, release=0.02)
 FAULT = ('4,9,9,-;vfio-pci 0000:01:00.0: AMD-Vi: Event logged [IO_PAGE_FAULT '
          'domain=0x0014 address=0x1000 flags=0x0020]\n')
 
@@ -49,8 +48,7 @@ class TrialTest(unittest.TestCase):
         self.fake = FakeHost(Path(folder.name))
         self.fake.write('proc/4711/status', 'VmLck:\t  1024 kB\n')
         self.guest = FakeGuest()
-        self.pace = PACE
-        self.wish = Wish(SNP, Path('qemu'), devices=[ADDRESS], watch=0.01)
+        self.wish = Wish(SNP, Path('qemu'), devices=[ADDRESS], watch=10)
         self.log: KernelLog | None = KernelLog(self.fake.root / 'dev/kmsg')
         self.addCleanup(self.log.close)
 
@@ -58,8 +56,8 @@ class TrialTest(unittest.TestCase):
         record = Record(self.guest.backend)
         trial = Trial(monitor or FakeMonitor(self.guest), self.wish, record,
                       self.fake.host, self.log, self.fake.host.pinned_pages(),
-                      self.pace, lambda text: None)
-        asyncio.run(trial.run())
+                      Pace(), lambda text: None)
+        jumping_loop.run(trial.run())
         return record
 
     def expect(self, record: Record, name: str, result: Result,
@@ -285,13 +283,10 @@ class TrialTest(unittest.TestCase):
     def test_memory_is_released_late(self) -> None:
         def end(arguments: dict[str, Any]) -> None:
             self.fake.set_pinned(5)
-            timer = threading.Timer(0.01, self.fake.set_pinned, (0,))
-            timer.start()
-            self.addCleanup(timer.join)
+            asyncio.get_running_loop().call_later(2, self.fake.set_pinned, 0)
             self.guest.end(0)
 
         self.guest.actions['quit'] = end
-        self.pace = Pace(interval=0.001, release=60)
         self.expect(self.run_trial(), 'pinned memory after the end of QEMU',
                     Result.PASS)
 
