@@ -253,8 +253,8 @@ tree_git()
 {
     GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
         git -C "$tree_dir" --git-dir="$repository" -c core.bare=false \
-        -c core.autocrlf=false -c gc.auto=0 -c user.name=build-qemu \
-        -c user.email=build-qemu@localhost "$@"
+        -c core.autocrlf=false -c gc.auto=0 -c maintenance.auto=false \
+        -c user.name=build-qemu -c user.email=build-qemu@localhost "$@"
 }
 
 commit_new_tree()
@@ -312,6 +312,7 @@ apply_patches()
     tree_git worktree add -q -f --detach "$new_tree" pristine
     while IFS= read -r patch; do
         if ! GIT_CONFIG_GLOBAL=/dev/null git -C "$new_tree" \
+            -c gc.auto=0 -c maintenance.auto=false \
             -c user.name=build-qemu -c user.email=build-qemu@localhost \
             am -q "$patch" >"$log" 2>&1; then
             cat "$log" >&2
