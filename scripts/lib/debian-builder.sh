@@ -35,7 +35,8 @@ use_builder()
     fi
 }
 
-# Prints the environment of builds
+# Prints the environment of builds. QEMU's configure would use cc and c++, which
+# are not links to ccache.
 builder_environment()
 {
     local name
@@ -43,7 +44,7 @@ builder_environment()
     printf '%s\n' LC_ALL=C.UTF-8 "HOME=${HOME:-/root}" \
         PATH=/usr/lib/ccache:/usr/sbin:/usr/bin:/sbin:/bin \
         "CCACHE_DIR=$CCACHE_DIR" "CCACHE_BASEDIR=$CCACHE_BASEDIR" \
-        CCACHE_NOHASHDIR=1 DEBIAN_FRONTEND=noninteractive
+        CCACHE_NOHASHDIR=1 CC=gcc CXX=g++ DEBIAN_FRONTEND=noninteractive
     for name in http_proxy https_proxy no_proxy; do
         if [ -n "${!name:-}" ]; then
             printf '%s\n' "$name=${!name}"
