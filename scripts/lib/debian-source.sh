@@ -123,10 +123,11 @@ reduce_packaging()
         /usr/bin/python3 "$repo_root/scripts/lib/deb_control.py" \
             "$(maintainer)" "$debian/$file" "${kept_packages[@]}"
     done
+    # debhelper does not know this package any more
+    sed -i 's/ -Nqemu-user$//' "$debian/rules"
     cat "$packaging_dir/qemu/control.mk" >>"$debian/control.mk"
     # A newer one would be generated again
     touch "$debian/control"
-    sed -i '/hw-s390x-/d' "$debian"/qemu-system-common.{install,lintian-overrides}
     cp "$packaging_dir/qemu/qemu-system-common.docs" "$debian"
 }
 
