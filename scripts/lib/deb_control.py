@@ -12,8 +12,7 @@ import sys
 from pathlib import Path
 
 VENDOR = r'(?P<vendor>(?::\w+:)?)'
-MAINTAINER = re.compile(rf'^{VENDOR}Maintainer: (?P<name>.*)$', re.MULTILINE)
-ORIGINAL = re.compile(r'^(:\w+:)?XSBC-Original-Maintainer: ', re.MULTILINE)
+MAINTAINER = re.compile(rf'^{VENDOR}Maintainer: .*$', re.MULTILINE)
 PACKAGE = re.compile(r'^(?::\w+:)?Package: *(?P<name>\S+)', re.MULTILINE)
 
 
@@ -38,14 +37,11 @@ def keep_packages(text: str, wanted: list[str]) -> str:
 
 
 def replace_maintainer(text: str, maintainer: str) -> str:
-    """Return the file with a new maintainer, who names the original one."""
+    """Return the file with a new maintainer, for each vendor."""
     if not MAINTAINER.search(text):
         raise ControlError('has no maintainer')
-    text = ''.join(line for line in text.splitlines(keepends=True)
-                   if not ORIGINAL.match(line))
     return MAINTAINER.sub(
-        lambda found: f'{found["vendor"]}Maintainer: {maintainer}\n'
-        f'{found["vendor"]}XSBC-Original-Maintainer: {found["name"]}', text)
+        lambda found: f'{found["vendor"]}Maintainer: {maintainer}', text)
 
 
 def main() -> int:
