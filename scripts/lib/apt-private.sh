@@ -46,13 +46,25 @@ debian_mirror()
         head -n 1
 }
 
+# security_mirror CODENAME: prints the URI from which the host gets security
+# updates, if it does
+security_mirror()
+{
+    # shellcheck disable=SC2016
+    apt-get indextargets --no-release-info --format '$(RELEASE) $(REPO_URI)' \
+        'Created-By: Packages' 'Component: main' </dev/null |
+        sed -n "s/^$1-security //p" | head -n 1
+}
+
 write_private_sources()
 {
-    local codename mirror suite suites options='' keyring
+    local codename mirror security='' suite suites options='' keyring
 
     codename=$(system_codename)
     suites=(trixie trixie-backports "$codename-backports")
-    if [ "$source_suite" != trixie ]; then
+    if [ "$source_suite" = trixie ]; then
+        security=$(security_mirror "$codename")
+    else
         suites=()
     fi
     mirror=$(debian_mirror "$codename")
@@ -69,6 +81,10 @@ write_private_sources()
     {
         printf 'deb-src [%s] %s %s main\n' "${options# }" "$mirror" \
             "$source_suite"
+        if [ -n "$security" ]; then
+            printf 'deb-src [%s] %s %s main\n' "${options# }" "$security" \
+                "$source_suite-security"
+        fi
         for suite in "${suites[@]}"; do
             printf 'deb [arch=%s%s] %s %s main\n' \
                 "$(dpkg --print-architecture)" "$options" "$mirror" "$suite"

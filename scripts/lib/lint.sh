@@ -65,7 +65,8 @@ c_files()
 licensed_files()
 {
     own_files . | grep -vE \
-        '^(COPYING|MAINTAINERS|VERSION|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$'
+        -e '^(COPYING|MAINTAINERS|VERSION|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$' \
+        -e '^packaging/.*/(changelog|copyright|format)$'
 }
 
 # files_with_interpreter SUFFIX PATTERN: prints files with this suffix, and

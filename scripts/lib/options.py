@@ -113,6 +113,27 @@ def build_qemu(parser: argparse.ArgumentParser) -> None:
     add_update(parser)
 
 
+def build_deb(parser: argparse.ArgumentParser) -> None:
+    parser.description = '''
+        Build Debian packages of QEMU with shared device assignment, to be
+        installed over those of Debian 13: qemu-system-x86 and the packages
+        that must have its version, made from Debian's source package with all
+        of Debian's features; and qemu-dma-map-view. The packages, and the
+        source packages, are in build/deb, or with --base 10.2 in
+        build/qemu-10.2/deb. They are built on Debian 13. On Debian 12, or
+        another distribution with apt, a chroot of Debian 13 is created for
+        it. Missing packages are installed, as root or with sudo.'''
+    parser.epilog = f'''
+        The chroot, downloads and compiled objects are kept in
+        {os.environ.get('cache_dir', '~/.cache')}.'''
+    add_base(parser, 'version of QEMU', DEFAULT_BASE)
+    parser.add_argument('--chroot', action='store_true',
+                        help='build in a chroot on Debian 13, too, so that '
+                        'build dependencies are not installed on the host')
+    add_jobs(parser, 'compilers')
+    add_update(parser)
+
+
 def check(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
         Build everything and run all checks with "meson test": style checks,
@@ -210,6 +231,7 @@ def build_kernel(parser: argparse.ArgumentParser) -> None:
 
 
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
+    'build-deb': build_deb,
     'build-qemu': build_qemu, 'check': check, 'demo': demo,
     'qemu-suites': qemu_suites, 'build-kernel': build_kernel}
 

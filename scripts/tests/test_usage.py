@@ -23,7 +23,8 @@ INIT = ROOT / 'tests/nested/init'
 
 OPTION = re.compile(r"add_argument\('(-[a-z-]+)'")
 # Options of shell scripts that need a value
-WITH_VALUE = {'scripts/build-qemu': ('--base', '--qemu-source', '--jobs'),
+WITH_VALUE = {'scripts/build-deb': ('--base', '--jobs'),
+              'scripts/build-qemu': ('--base', '--qemu-source', '--jobs'),
               'scripts/check': ('--jobs', '--linux', '--report'),
               'scripts/demo': ('--base',),
               'scripts/qemu-suites': ('--base', '--counts', '--jobs'),
@@ -138,7 +139,8 @@ class Usage(unittest.TestCase):
 
     def test_unknown_version_of_qemu(self) -> None:
         self.assertIn(shell_options.DEFAULT_BASE, shell_options.bases())
-        for name in ('scripts/build-qemu', 'scripts/qemu-suites'):
+        for name in ('scripts/build-deb', 'scripts/build-qemu',
+                     'scripts/qemu-suites'):
             with self.subTest(name):
                 self.refuses(name, '--base', '9.2',
                              why="--base: invalid choice: '9.2' (choose from "
