@@ -14,6 +14,9 @@ from tests.manual import (MESSAGES, OTHER_MESSAGES, Message, compare,
                           documented_options, entries_in, manual, messages_in,
                           options_in, sections_of)
 
+# The page that lists the queries and their results
+PAGE = 'shared-dma.rst'
+
 PATCHES = ROOT / 'patches'
 SCHEMA = ROOT / 'qapi/shared-dma.json'
 
@@ -203,7 +206,8 @@ class QueriesTest(unittest.TestCase):
 
     def setUp(self) -> None:
         self.section = next(section for section in manual()
-                            if section.title == 'Monitoring')
+                            if section.page == PAGE and
+                            section.title == 'Monitoring')
         self.schema = SCHEMA.read_text(encoding='utf-8')
 
     def documented(self, pattern: str) -> set[str]:
