@@ -5,7 +5,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
-from harness.l1 import GUEST_PORT, port_path
+from harness.l1 import GUEST_PORT, STALL_ARGUMENT, port_path
 from harness.program import BACKINGS, ESB_SLOT, HUGE_PAGE, Machine
 from harness.wire import PROGRAM_FILE
 
@@ -33,7 +33,7 @@ _BACKENDS = {
 # Arguments for the kernel of a Linux guest, whose second serial line executes
 # commands of the harness
 _LINUX_ARGUMENTS = ('console=ttyS0', 'control=ttyS1', 'no_timer_check',
-                    'quiet', 'loglevel=5', 'panic=0')
+                    STALL_ARGUMENT, 'quiet', 'loglevel=5', 'panic=0')
 
 # Emulated devices, by their names in programs. virtio devices have the legacy
 # interface, which is off by default in guests with private memory. The disk is

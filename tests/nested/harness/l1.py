@@ -35,8 +35,11 @@ TSC_KHZ = 1000000
 _HZ = 250
 CLOCK_ARGUMENTS = (f'tsc=reliable tsc_early_khz={TSC_KHZ} '
                    f'lpj={TSC_KHZ * 1000 // _HZ} no_timer_check')
-_KERNEL_ARGUMENTS = (f'console=ttyS0 {CLOCK_ARGUMENTS} quiet loglevel=5 '
-                     'panic=-1')
+# A processor of a busy machine can stand still for longer than the default of
+# 21 s. Tests give up a machine that hangs.
+STALL_ARGUMENT = 'rcupdate.rcu_cpu_stall_timeout=120'
+_KERNEL_ARGUMENTS = (f'console=ttyS0 {CLOCK_ARGUMENTS} {STALL_ARGUMENT} quiet '
+                     'loglevel=5 panic=-1')
 
 _BOOT_TIMEOUT = 180
 _COMMAND_TIMEOUT = 120

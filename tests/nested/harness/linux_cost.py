@@ -181,7 +181,7 @@ class LinuxCostRun:
             guest.start(machines.built.qemu_python, self._timeout)
             self.figures.booted = True
             look()
-            complaints = guest.complaints()
+            complaints = guest.take_complaints()
             self._checks.check(
                 not complaints, "the guest's kernel reports no problem",
                 '\n'.join(complaints))

@@ -32,6 +32,8 @@ class LinuxGuest:
         self.l2 = L2Machine(l1, linux_guest(machine))
         self._reader = StreamReader(l1.sockets[SERIAL_PORT])
         self._lines: list[str] = []
+        # Number of lines that take_complaints() has seen
+        self._seen = 0
         self._shell = Shell(LineSocket(l1.sockets[GUEST_PORT], 'guest'),
                             self._check_alive)
 
@@ -74,9 +76,18 @@ class LinuxGuest:
         self._lines += self._reader.take(0)
         return self._lines
 
-    def complaints(self) -> list[str]:
-        """Return lines of the guest's kernel that report a problem."""
-        return [line for line in self.console() if COMPLAINT.search(line)]
+    def take_complaints(self) -> list[str]:
+        """Return the guest's lines from its first report of a problem on.
+
+        Reports that an earlier call has seen are left out.
+        """
+        lines = self.console()
+        new = lines[self._seen:]
+        self._seen = len(lines)
+        for number, line in enumerate(new):
+            if COMPLAINT.search(line):
+                return new[number:number + _SHOWN_LINES]
+        return []
 
     def check_qemu(self) -> None:
         """Raise L2Error if QEMU has ended."""

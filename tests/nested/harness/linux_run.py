@@ -363,10 +363,10 @@ class LinuxRun:
                            f'{name}: the IOMMU reports no fault',
                            '\n'.join([*map(str, faults[:_SHOWN]),
                                       *logged[:_SHOWN]]))
-        complaints = self.guest.complaints()
+        complaints = self.guest.take_complaints()
         self._checks.check(
             not complaints, f"{name}: the guest's kernel reports no problem",
-            '\n'.join(complaints[:_SHOWN]))
+            '\n'.join(complaints))
 
     def take_faults(self) -> tuple[list[tuple[int, int, bool]], list[str]]:
         """Return the DMA faults since the last call or comparison.
