@@ -11,6 +11,10 @@ from harness.wire import read_header
 EDGE_PATH = '/lib/kernel-edge.so'
 
 _MARKER_PATH = '/sys/kernel/tracing/trace_marker'
+# For a QEMU that is built with ASan, which would refuse to start after another
+# library. QEMU does not free everything when it quits.
+_ASAN_OPTIONS = 'verify_asan_link_order=0:detect_leaks=0'
+
 _CONTROL_PATH = '/run/kernel-edge'
 
 CONSTANTS, _STRUCTS = read_header(NESTED / 'kernel-edge/control.h')
@@ -31,7 +35,8 @@ class Edge:
         self._l1 = l1
         self.set()
         self.environment = {'LD_PRELOAD': EDGE_PATH,
-                            'KERNEL_EDGE_CONTROL': _CONTROL_PATH}
+                            'KERNEL_EDGE_CONTROL': _CONTROL_PATH,
+                            'ASAN_OPTIONS': _ASAN_OPTIONS}
         if trace:
             self.environment['KERNEL_EDGE_TRACE'] = _MARKER_PATH
 
