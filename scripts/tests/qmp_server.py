@@ -1,14 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 
-"""A QMP monitor that answers like QEMU."""
+"""A QMP monitor that answers like QEMU, and test cases that have one."""
 
 import json
 import socket
+import tempfile
 import threading
+import unittest
 from pathlib import Path
 from typing import Any
 
+from lib.version import ROOT
 from tests.fake_qemu import usual
+
+_LIBRARY = ROOT / 'build/qemu-src/python'
 
 COMMANDS = ('query-guest-memfd', 'x-query-vfio-dma', 'query-status',
             'query-name')
@@ -67,3 +72,23 @@ class Server(threading.Thread):
                 except OSError:
                     pass
                 end.close()
+
+
+@unittest.skipUnless((_LIBRARY / 'qemu/qmp').is_dir(),
+                     "QEMU's Python library: scripts/build-qemu unpacks it")
+class ServerTestCase(unittest.TestCase):
+    """Tests of a script that connects with QEMU's own Python library.
+
+    self.path is that of the monitor's socket.
+    """
+
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path = Path(folder.name) / 'qmp'
+
+    def serve(self, **options: bool) -> Server:
+        server = Server(self.path, **options)
+        server.start()
+        self.addCleanup(server.end)
+        return server

@@ -9,7 +9,6 @@ import select
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 import unittest
 from pathlib import Path
@@ -17,27 +16,13 @@ from typing import Any
 
 from dma_map.query import read_session
 from dma_map.svg import picture
-from tests.qmp_server import Server
+from tests.qmp_server import ServerTestCase
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TOOL = ROOT / 'scripts/dma-map-view'
-LIBRARY = ROOT / 'build/qemu-src/python'
 
 
-@unittest.skipUnless((LIBRARY / 'qemu/qmp').is_dir(),
-                     "QEMU's Python library: scripts/build-qemu unpacks it")
-class LiveTest(unittest.TestCase):
-    def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = Path(folder.name) / 'qmp'
-
-    def serve(self, **options: bool) -> Server:
-        server = Server(self.path, **options)
-        server.start()
-        self.addCleanup(server.end)
-        return server
-
+class LiveTest(ServerTestCase):
     def run_tool(self, *options: str) -> tuple[int, str]:
         result = subprocess.run(
             [sys.executable, str(TOOL), str(self.path), *options],

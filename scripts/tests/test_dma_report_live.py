@@ -5,33 +5,18 @@
 import contextlib
 import io
 import os
-import tempfile
 import unittest
-from pathlib import Path
 from unittest import mock
 
 from first_light.host import Host
-from lib.version import ROOT
 from tests.load_script import load_script
-from tests.qmp_server import Server
-
-LIBRARY = ROOT / 'build/qemu-src/python'
+from tests.qmp_server import ServerTestCase
 
 
-@unittest.skipUnless((LIBRARY / 'qemu/qmp').is_dir(),
-                     "QEMU's Python library: scripts/build-qemu unpacks it")
-class LiveTest(unittest.TestCase):
+class LiveTest(ServerTestCase):
     def setUp(self) -> None:
-        folder = tempfile.TemporaryDirectory()
-        self.addCleanup(folder.cleanup)
-        self.path = Path(folder.name) / 'qmp'
+        super().setUp()
         self.script = load_script('shared-dma-report')
-
-    def serve(self, **options: bool) -> Server:
-        server = Server(self.path, **options)
-        server.start()
-        self.addCleanup(server.end)
-        return server
 
     def report(self, *options: str) -> str:
         output = io.StringIO()

@@ -11,14 +11,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.checks import Checks
-from harness.l2 import wait_until
 from harness.linux_memory import BLOCK_SIZE, Dimm, LinuxMemory
 from harness.linux_run import LinuxOptions, linux_run
 from harness.linux_workload import (BUSY_DISK, DISK, LASTING_LOAD,
                                     Workload)
 from harness.program import MIB, PAGE_SIZE
 from harness.session import Machines
-from harness.usage import measure
+from harness.usage import check_freed, measure
 
 _MEMORY = 512 * MIB
 _OPTIONS = ('-m', '512M,slots=4,maxmem=4G')
@@ -128,12 +127,9 @@ class Steps:
         self.load.check_busy_disk('while a DIMM is unplugged')
         # What was moved takes as much memory elsewhere
         most = full - _FILL_MIB * MIB + _SLACK
-        self.checks.check(
-            wait_until(lambda: measure(self.run.l1).guest_memfd <= most,
-                       _FREE_TIMEOUT),
-            'the private memory that the DIMM had is free',
-            f'{measure(self.run.l1).guest_memfd >> 10} KiB are in use, of '
-            f'{full >> 10} KiB')
+        check_freed(self.checks, self.run.l1,
+                    'the private memory that the DIMM had is free', most,
+                    _FREE_TIMEOUT)
         after = self.guest.check(f'sha256sum {_KEPT}')
         self.checks.check(before == after, 'what was in it was moved',
                           f'{before} {after}')

@@ -19,7 +19,7 @@ from harness.linux_workload import (BUSY_DISK, DISK, LASTING_LOAD,
                                     Workload)
 from harness.program import MIB, PAGE_SIZE
 from harness.session import Machines
-from harness.usage import measure
+from harness.usage import check_freed, measure
 
 _MEMORY = 512 * MIB
 # Two nodes, each of which has one of the devices
@@ -145,12 +145,8 @@ class Steps:
         self.guest.check('umount /run/movable')
         self.memory.resize(_MOVABLE, 0)
         most = full - _FILL_MIB * MIB + _SLACK
-        self.checks.check(
-            wait_until(lambda: measure(self.run.l1).guest_memfd <= most,
-                       _TIMEOUT),
-            'the private memory is free',
-            f'{measure(self.run.l1).guest_memfd >> 10} KiB are in use, of '
-            f'{full >> 10} KiB')
+        check_freed(self.checks, self.run.l1, 'the private memory is free',
+                    most, _TIMEOUT)
 
     def stopped(self) -> None:
         """The guest is stopped and asked for more while the disk is busy."""

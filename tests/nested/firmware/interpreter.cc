@@ -98,6 +98,13 @@ bool Interpreter::note_failure()
            MAX_NOTES;
 }
 
+/* Whether an operation is a request to the host or the virtio-mem device. */
+bool is_request(uint16_t opcode)
+{
+    return opcode == OP_SHARE || opcode == OP_UNSHARE || opcode == OP_PLUG ||
+           opcode == OP_UNPLUG || opcode == OP_UNPLUG_ALL;
+}
+
 /* Sends a record's request to the host or to the virtio-mem device. */
 int64_t request(const ProgramRecord &record, uint64_t gpa, uint64_t pages)
 {
@@ -337,15 +344,8 @@ void Interpreter::sync(const ProgramRecord &record)
 /* Executes a record. Returns whether it succeeded. */
 bool Interpreter::serve_one(const Context &context, const ProgramRecord &record)
 {
-    switch (record.opcode) {
-    case OP_SHARE:
-    case OP_UNSHARE:
-    case OP_PLUG:
-    case OP_UNPLUG:
-    case OP_UNPLUG_ALL:
+    if (is_request(record.opcode)) {
         return !request(record, record.gpa, record.pages);
-    default:
-        break;
     }
     counters_.failures = 0;
     run_simple(context, record);
@@ -442,14 +442,11 @@ void Interpreter::run_simple(const Context &context,
     if (context.cpu && is_for_first_cpu(record.opcode)) {
         return;
     }
-    switch (record.opcode) {
-    case OP_SHARE:
-    case OP_UNSHARE:
-    case OP_PLUG:
-    case OP_UNPLUG:
-    case OP_UNPLUG_ALL:
+    if (is_request(record.opcode)) {
         convert(context, record);
-        break;
+        return;
+    }
+    switch (record.opcode) {
     case OP_FILL:
         fill(gpa, record.size, record.seed);
         break;

@@ -23,7 +23,7 @@ from harness.guest_options import program_guest
 from harness.intervals import IntervalSet
 from harness.l1 import L1Machine
 from harness.l2 import PID_PATH, L2Error, L2Machine
-from harness.oracle import ROM_RANGE, guest_ram
+from harness.oracle import ROM_RANGE, VMEM_QUEUE, guest_ram
 from harness.program import (PAGE_SIZE, RESULTS, Linear, Machine, Program,
                              ProgramError, Record)
 from harness.session import (Machines, check_complaints, check_quit,
@@ -33,8 +33,6 @@ from harness.trace_follower import TraceFollower
 from harness.vfio import bind_edu, set_entry_limit
 from harness.wire import CONSTANTS as FORMAT
 
-_VMEM_QUEUE = (FORMAT['VMEM_QUEUE_PAGE'],
-               FORMAT['VMEM_QUEUE_PAGE'] + PAGE_SIZE)
 _BAR = (FORMAT['EDU_BAR_BASE'],
         FORMAT['EDU_BAR_BASE'] + FORMAT['EDU_BAR_SIZE'])
 
@@ -149,7 +147,7 @@ class Guest:
         self.shared = IntervalSet([ROM_RANGE])
         if machine.vmem_size:
             self._pluggable.add(machine.vmem_base, machine.vmem_end)
-            self.shared.add(*_VMEM_QUEUE)
+            self.shared.add(*VMEM_QUEUE)
         self.replay = TraceReplay()
         self.trace = TraceFollower(l1, self.replay)
         self.is_master = False

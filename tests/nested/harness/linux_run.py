@@ -245,6 +245,14 @@ class LinuxRun:
                 shared.remove(start, end)
         return shared
 
+    def mapped_size(self, memory: str) -> int:
+        """Return how much of memory that was plugged is mapped.
+
+        @memory: name of the memory backend
+        """
+        region = IntervalSet([self.plugged[memory]])
+        return self.replay.levels.mapped()[0].common(region).total()
+
     def compare(self, name: str, remaps: Remaps = Remaps.NONE) -> None:
         """Check that exactly the shared memory is mapped, and always was.
 
@@ -346,9 +354,8 @@ class LinuxRun:
         """
         for device, memory in self.sources.items():
             region = IntervalSet([self.plugged[memory]])
-            private, mapped = (
-                ranges.common(region).total() for ranges in
-                (self.replay.edge.private, self.replay.levels.mapped()[0]))
+            private = self.replay.edge.private.common(region).total()
+            mapped = self.mapped_size(memory)
             size = self.guest.l2.plugged_size(device)
             self._checks.check(
                 private + mapped == size,

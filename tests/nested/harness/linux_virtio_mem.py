@@ -5,7 +5,6 @@
 from dataclasses import dataclass
 
 from harness.checks import Checks
-from harness.intervals import IntervalSet
 from harness.l2 import wait_until
 from harness.linux_run import LinuxRun
 from harness.program import MIB
@@ -72,8 +71,7 @@ class LinuxVirtioMem:
 
     def mapped(self, device: VirtioMem) -> int:
         """Return how much of a device's memory is shared and mapped."""
-        region = IntervalSet([self._run.plugged[device.memory]])
-        return self._run.replay.levels.mapped()[0].common(region).total()
+        return self._run.mapped_size(device.memory)
 
     def request(self, device: VirtioMem, size: int) -> None:
         """Ask the guest to plug or unplug memory up to a size."""

@@ -24,8 +24,8 @@ _PORTS_END = 1 << 16
 ROM_RANGE = (4 * GIB - CONSTANTS['ROM_SIZE'], 4 * GIB)
 
 # The page that the firmware shares if there is a virtio-mem device
-_VMEM_QUEUE = (CONSTANTS['VMEM_QUEUE_PAGE'],
-               CONSTANTS['VMEM_QUEUE_PAGE'] + PAGE_SIZE)
+VMEM_QUEUE = (CONSTANTS['VMEM_QUEUE_PAGE'],
+              CONSTANTS['VMEM_QUEUE_PAGE'] + PAGE_SIZE)
 
 # Registers of PCI devices, which programs can read
 _REGISTERS = (CONSTANTS['EDU_BAR_BASE'], CONSTANTS['BARS_END'])
@@ -131,7 +131,7 @@ class Oracle:
         else:
             self.shared = IntervalSet([ROM_RANGE])
             if self.program.machine.vmem_size:
-                self.shared.add(*_VMEM_QUEUE)
+                self.shared.add(*VMEM_QUEUE)
         self.peak_shared = max(self.peak_shared, self.shared.total())
         self._master = False
         self._left_mapped = IntervalSet()

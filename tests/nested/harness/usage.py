@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from harness.checks import Checks
 from harness.l1 import L1Machine
-from harness.l2 import PID_PATH
+from harness.l2 import PID_PATH, wait_until
 from harness.program import PAGE_SIZE
 
 
@@ -70,6 +70,15 @@ def measure(l1: L1Machine) -> Usage:
                 values['nr_foll_pin_released']) * PAGE_SIZE,
         locked=max(values.get('VmLck', 0), values.get('VmPin', 0)),
         resident=values.get('VmRSS', 0))
+
+
+def check_freed(checks: Checks, l1: L1Machine, what: str, most: int,
+                timeout: float) -> None:
+    """Check that private memory shrinks to @most bytes before @timeout."""
+    checks.check(
+        wait_until(lambda: measure(l1).guest_memfd <= most, timeout), what,
+        f'{measure(l1).guest_memfd >> 10} KiB are in use, not '
+        f'{most >> 10} KiB')
 
 
 def check_steady(checks: Checks, what: str, usages: list[Usage], field: str,
