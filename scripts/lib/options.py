@@ -151,7 +151,7 @@ def check(parser: argparse.ArgumentParser) -> None:
     mode.add_argument('tests', nargs='*', default=[], metavar='NAME',
                       help='run only these tests; "meson test -C build/core '
                       '--list --suite SUITE" lists them, where SUITE is '
-                      'fast, qemu, nested or soak, and "meson test -C '
+                      'fast, qemu, nested, long or soak, and "meson test -C '
                       'build/qemu --list --suite shared-dma" the others')
     mode.add_argument('--fast', action='store_true',
                       help='run only checks that need no QEMU tree')
@@ -159,6 +159,9 @@ def check(parser: argparse.ArgumentParser) -> None:
                       help='instead of the other checks, run the unit tests '
                       'and the tests of conversions with sanitizers, and the '
                       'fuzz targets for some minutes')
+    mode.add_argument('--long', action='store_true',
+                      help='also run the other tests of guests on the other '
+                      'versions of QEMU, for about another hour')
     mode.add_argument('--soak', nargs='?', type=positive, const=30,
                       metavar='M', help='also run random programs on nested '
                       'guests for M minutes (default: 30), after the other '

@@ -166,7 +166,7 @@ class Usage(unittest.TestCase):
 
     def test_options_that_contradict(self) -> None:
         for options in (('--fast', '--sanitize'), ('--soak', '--fast'),
-                        ('--sanitize', '--soak', '1'),
+                        ('--long', '--fast'), ('--sanitize', '--soak', '1'),
                         ('--fast', 'split-type1'),
                         ('--report', 'file', '--fast')):
             with self.subTest(options):

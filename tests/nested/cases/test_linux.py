@@ -20,6 +20,9 @@ from harness.linux_workload import (BUSY_DISK, DISK, DOWNLOAD, HOST,
 from harness.program import MIB
 from harness.session import Machines
 
+# Memory of a guest: filling it takes time
+_MEMORY = 512 * MIB
+
 # Difference in shared memory between two boots, in bytes
 _BOOT_DIFFERENCE = MIB
 
@@ -160,8 +163,8 @@ GUESTS = [(1, 'e1000e', ''), (4, 'igb', 'swiotlb=1024')]
 def test_lives(machines: Machines, backend: str, cpus: int, card: str,
                arguments: str, tmp_path: Path, checks: Checks) -> None:
     """A guest lives through everything that can befall its drivers."""
-    options = LinuxOptions(backend, cpus=cpus, devices=('nvme', card),
-                           arguments=arguments)
+    options = LinuxOptions(backend, memory=_MEMORY, cpus=cpus,
+                           devices=('nvme', card), arguments=arguments)
     with linux_run(machines, options, tmp_path, checks) as run:
         load = Workload(run, checks)
         run.compare('after the boot')

@@ -12,7 +12,7 @@ from harness.lines import LineSocket, StreamReader
 from harness.shell import Shell, ShellTimeout
 
 BOOT_TIMEOUT = 300.0
-COMMAND_TIMEOUT = 120.0
+COMMAND_TIMEOUT = 300.0
 
 # Title of the guest's console, which follows the reason in errors
 CONSOLE_TITLE = "the end of the guest's console:"
