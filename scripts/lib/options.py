@@ -160,8 +160,9 @@ def check(parser: argparse.ArgumentParser) -> None:
                       'and the tests of conversions with sanitizers, and the '
                       'fuzz targets for some minutes')
     mode.add_argument('--long', action='store_true',
-                      help='also run the other tests of guests on the other '
-                      'versions of QEMU, for about another hour')
+                      help='also run all tests of guests on the other '
+                      'versions of QEMU, and of Linux guests in more '
+                      'variants, for about two more hours')
     mode.add_argument('--soak', nargs='?', type=positive, const=30,
                       metavar='M', help='also run random programs on nested '
                       'guests for M minutes (default: 30), after the other '

@@ -21,6 +21,7 @@ from harness.program import (GIB, MIB, PAGE_SIZE, Machine,
 from harness.session import (Machines, check_complaints, check_quit,
                              program_files, running)
 from harness.stepped_guest import ACPI_MEMORY_NAMES, SteppedGuest
+from harness.usage import open_files
 from harness.vfio import bind_edu, set_entry_limit
 
 _MEMORY = 512 * MIB
@@ -138,8 +139,7 @@ class Plugs:
 
         It is the number of open files, and the rest.
         """
-        files = self._l1.check(f'ls /proc/$(cat {PID_PATH})/fd | wc -l')
-        return int(files), '\n'.join([
+        return len(open_files(self._l1)), '\n'.join([
             self._l2.hmp('info ramblock'), str(self._l2.managers()),
             str(self._l2.layouts()),
             str(self._l2.execute('query-memory-devices'))])
@@ -178,10 +178,10 @@ class Plugs:
 
     def limit_files(self, more: int | None) -> None:
         """Let QEMU open so many more files, or as many as usual."""
-        pid = f'$(cat {PID_PATH})'
-        limit = str(_FILES) if more is None else \
-            f'$(($(ls /proc/{pid}/fd | sort -n | tail -n 1) + 1 + {more}))'
-        self._l1.check(f'/bin/prlimit --pid {pid} --nofile={limit}:')
+        limit = _FILES if more is None else \
+            max(open_files(self._l1)) + 1 + more
+        self._l1.check(
+            f'/bin/prlimit --pid $(cat {PID_PATH}) --nofile={limit}:')
 
 
 def try_all(plugs: Plugs) -> None:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 
 from harness.checks import Checks
 from harness.intervals import IntervalSet
-from harness.l2 import PID_PATH, L2Error, wait_until
+from harness.l2 import L2Error, wait_until
 from harness.linux_guest import LinuxGuest
 from harness.linux_run import LinuxRun
 from harness.program import MIB
+from harness.usage import open_files
 
 # Linux brings memory online, and takes it offline, in blocks of this size
 BLOCK_SIZE = 128 * MIB
@@ -89,8 +90,7 @@ class LinuxMemory:
 
     def resources(self) -> tuple[str, int]:
         """Return QEMU's RAM blocks, and its number of open files."""
-        files = self._run.l1.check(f'ls /proc/$(cat {PID_PATH})/fd | wc -l')
-        return self._l2.hmp('info ramblock'), int(files)
+        return self._l2.hmp('info ramblock'), len(open_files(self._run.l1))
 
     def wait_resources(self, name: str, expected: tuple[str, int]) -> None:
         """Check that QEMU has freed all RAM blocks and files but these.

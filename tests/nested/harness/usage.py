@@ -34,6 +34,15 @@ class Usage:
             self.huge
 
 
+def open_files(l1: L1Machine) -> list[int]:
+    """Return QEMU's file descriptors.
+
+    ls would fail if QEMU closed one before ls looks at it.
+    """
+    return [int(name) for name in
+            l1.check(f'cd /proc/$(cat {PID_PATH})/fd && echo *').split()]
+
+
 def _values(text: str) -> dict[str, int]:
     """Parse lines such as "Name: 12 kB" and "name 12"."""
     return {match[1]: int(match[2]) * (1024 if match[3] else 1)
