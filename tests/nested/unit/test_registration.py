@@ -11,12 +11,12 @@ from harness import NESTED
 from harness.session import BASE
 
 
-def collected() -> set[str]:
-    """Return the node ids of all test cases, without their folder."""
+def collected(*options: str, module: str = '') -> set[str]:
+    """Return the node ids of test cases, without their folder."""
     result = subprocess.run(
-        [sys.executable, '-m', 'pytest', '--collect-only', '-q',
-         NESTED / 'cases'], cwd=NESTED.parent.parent, capture_output=True,
-        text=True, check=True)
+        [sys.executable, '-m', 'pytest', '--collect-only', '-q', *options,
+         NESTED / 'cases' / module], cwd=NESTED.parent.parent,
+        capture_output=True, text=True, check=True)
     return {line.rpartition('/')[2] for line in result.stdout.splitlines()
             if '::' in line}
 
@@ -32,6 +32,15 @@ class RegistrationTest(unittest.TestCase):
                           re.M | re.S)
         assert match, variable
         return set(re.findall(r"'([^']+)'", match[1]))
+
+    def parts(self) -> dict[str, tuple[str, str]]:
+        """Return the module and the expression of tests for parts of one."""
+        match = re.search(r'^nested_parts = {(.*?)^}$', self.text,
+                          re.M | re.S)
+        assert match
+        return {name: (module, expression) for name, module, expression
+                in re.findall(r"'([^']+)': \['([^']+)', '([^']+)'\]",
+                              match[1])}
 
     def test_parametrized_programs_are_registered(self) -> None:
         both = self.names('nested_programs')
@@ -53,7 +62,18 @@ class RegistrationTest(unittest.TestCase):
         found = {path.stem for path in (NESTED / 'cases').glob('test_*.py')}
         self.assertEqual(found - {'test_programs'}, {
             f'test_{name}' for name in self.names('nested_cases') |
-            self.names('nested_cases_by_backend')})
+            self.names('nested_cases_by_backend')} | {
+                module.removesuffix('.py')
+                for module, _ in self.parts().values()})
+
+    def test_parts_are_the_whole(self) -> None:
+        for module in {module for module, _ in self.parts().values()}:
+            in_parts = [name for of_module, expression
+                        in self.parts().values() if of_module == module
+                        for name in collected('-k', expression,
+                                              module=module)]
+            self.assertEqual(sorted(in_parts),
+                             sorted(collected(module=module)))
 
     def test_cases_by_backend_name_their_backend(self) -> None:
         modules = {f'test_{name}.py' for name
@@ -72,10 +92,13 @@ class RegistrationTest(unittest.TestCase):
     def names_of_cases(self) -> set[str]:
         return {name.replace('_', '-') for name
                 in self.names('nested_cases')} | \
-            self.names_by_backend('nested_cases_by_backend')
+            self.names_by_backend('nested_cases_by_backend') | \
+            set(self.parts())
 
-    def test_long_tests_exist(self) -> None:
-        self.assertLessEqual(self.names('nested_long'), self.names_of_cases())
+    def test_lists_of_tests_that_exist(self) -> None:
+        for variable in ('nested_first', 'nested_extra'):
+            self.assertLessEqual(self.names(variable), self.names_of_cases())
+            self.assertTrue(self.names(variable))
 
     def test_core_tests_exist(self) -> None:
         core = self.names('nested_core')
