@@ -21,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NESTED = ROOT / 'tests/nested'
 DEFAULT_LINUX = '6.12'
 DEFAULT_BASE = '10.0'
+SERIES_BASE = '10.2'
 
 
 def positive(text: str) -> int:
@@ -62,6 +63,13 @@ def bases() -> list[str]:
     """Return the versions of QEMU that there are patches for."""
     names = [path.name.removeprefix('qemu-')
              for path in (ROOT / 'patches').glob('qemu-*')]
+    return by_number([name for name in names if '-' not in name])
+
+
+def series_bases() -> list[str]:
+    """Return the versions of QEMU that there is a series for."""
+    names = [path.parent.name.removeprefix('qemu-')
+             for path in (ROOT / 'series').glob('*/series.toml')]
     return by_number([name for name in names if '-' not in name])
 
 
@@ -214,6 +222,24 @@ def qemu_suites(parser: argparse.ArgumentParser) -> None:
                         'FILE')
 
 
+def export_series(parser: argparse.ArgumentParser) -> None:
+    parser.description = '''
+        Cut the project into series of patches for QEMU's maintainers: one with
+        shared device assignment, in which the C++ parts are written in C, and
+        one with fixes for the emulation of SVM. The patches and their cover
+        letters are in build/series-VERSION and build/series-VERSION-tcg. The
+        folder series has the plans of the series.'''
+    parser.epilog = '''
+        The result depends only on the project, QEMU's source and the author.
+        "scripts/check --series" builds and tests each commit.'''
+    parser.add_argument('--base', metavar='VERSION', choices=series_bases(),
+                        default=SERIES_BASE, help='version of QEMU: '
+                        f'{" or ".join(series_bases())} (default: %(default)s)')
+    parser.add_argument('--author', type=not_empty, metavar='NAME',
+                        help='author of the patches, "NAME <ADDRESS>" '
+                        '(default: user.name and user.email of git config)')
+
+
 def build_kernel(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
         Build build/nested/linux-VERSION/bzImage, the Linux kernel of the
@@ -236,7 +262,8 @@ def build_kernel(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     'build-deb': build_deb,
     'build-qemu': build_qemu, 'check': check, 'demo': demo,
-    'qemu-suites': qemu_suites, 'build-kernel': build_kernel}
+    'export-series': export_series, 'qemu-suites': qemu_suites,
+    'build-kernel': build_kernel}
 
 
 def assignment(name: str, value: object) -> str:
