@@ -21,7 +21,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 NESTED = ROOT / 'tests/nested'
 DEFAULT_LINUX = '6.12'
 DEFAULT_BASE = '10.0'
-SERIES_BASE = '10.2'
 
 
 def positive(text: str) -> int:
@@ -174,6 +173,10 @@ def check(parser: argparse.ArgumentParser) -> None:
                       metavar='M', help='also run random programs on nested '
                       'guests for M minutes (default: 30), after the other '
                       'checks')
+    mode.add_argument('--series', action='store_true',
+                      help='instead of the other checks, export the series of '
+                      "patches for QEMU's maintainers (see "
+                      'scripts/export-series), and build and test each commit')
     mode.add_argument('--report', type=not_empty, metavar='FILE',
                       help='instead of running checks, write what to attach '
                       'to a bug, with scripts/shared-dma-report')
@@ -232,9 +235,10 @@ def export_series(parser: argparse.ArgumentParser) -> None:
     parser.epilog = '''
         The result depends only on the project, QEMU's source and the author.
         "scripts/check --series" builds and tests each commit.'''
-    parser.add_argument('--base', metavar='VERSION', choices=series_bases(),
-                        default=SERIES_BASE, help='version of QEMU: '
-                        f'{" or ".join(series_bases())} (default: %(default)s)')
+    versions = series_bases()
+    parser.add_argument('--base', metavar='VERSION', choices=versions,
+                        default=versions[-1], help='version of QEMU: '
+                        f'{" or ".join(versions)} (default: %(default)s)')
     parser.add_argument('--author', type=not_empty, metavar='NAME',
                         help='author of the patches, "NAME <ADDRESS>" '
                         '(default: user.name and user.email of git config)')

@@ -15,6 +15,8 @@ from patch_series.problem import Problem
 from patch_series.repository import Repository
 
 COVER_WIDTH = 72
+# The list of commits, next to the patches
+INDEX = 'series.json'
 
 
 def message_of_patch(path: Path) -> str:
@@ -141,7 +143,8 @@ class Exporter:
             self.fill(number)
             parent = self.repository.commit(parent, self.message(commit))
             commits.append(parent)
-        self.repository.git('update-ref', 'refs/heads/series', parent)
+        self.repository.git('update-ref',
+                            f'refs/heads/{self.plan.folder.name}', parent)
         return commits
 
     # Comparison with what the project builds
@@ -230,10 +233,10 @@ class Exporter:
     def write_index(self, commits: list[str], patches: list[Path],
                     out: Path) -> None:
         """Write what scripts/check --series needs to know."""
-        entries = [{'commit': commit, 'patch': str(patch.resolve()),
+        entries = [{'commit': commit, 'patch': patch.name,
                     'accepts': [accepted.message for accepted
                                 in self.plan.accepts + planned.accepts]}
                    for commit, patch, planned
                    in zip(commits, patches, self.plan.commits, strict=True)]
-        (out / 'series.json').write_text(json.dumps(entries, indent=1) + '\n',
-                                         encoding='utf-8')
+        (out / INDEX).write_text(json.dumps(entries, indent=1) + '\n',
+                                 encoding='utf-8')

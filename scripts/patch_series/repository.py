@@ -33,7 +33,10 @@ class Repository:
     @classmethod
     def borrow(cls, source: Path, path: Path, author: str,
                date: str) -> 'Repository':
-        """Create a repository that shares the objects of another."""
+        """Create a repository that shares the objects of another.
+
+        If it exists, it gets another branch.
+        """
         repository = cls(path, author, date)
         path.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(['git', 'init', '-q', '--bare', path], check=True)
