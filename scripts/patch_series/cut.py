@@ -133,9 +133,12 @@ def newest_version(text: str, old_version: str) -> str:
 def up_to(text: str, edit: Edit) -> str:
     """Return the part of a text that an edit replaces."""
     start = text.find(edit.old)
-    end = text.find(edit.until, start)
-    return edit.old if not edit.until or -1 in (start, end) else (
-        text[start:end])
+    end = text.find(edit.until, start) if edit.until else -1
+    if start < 0 or (edit.until and end < 0):
+        return edit.until if start >= 0 else edit.old
+    if edit.to_end:
+        return text[start:]
+    return text[start:end] if edit.until else edit.old
 
 
 def adapt(plan: Plan, file: str, text: str) -> str:

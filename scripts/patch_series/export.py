@@ -12,7 +12,7 @@ from pathlib import Path
 from patch_series import cut
 from patch_series.plan import Commit, Plan
 from patch_series.problem import Problem
-from patch_series.repository import Repository
+from patch_series.repository import File, Repository
 
 COVER_WIDTH = 72
 # The list of commits, next to the patches
@@ -93,28 +93,26 @@ class Exporter:
         return [file for commit in self.plan.commits[start:end]
                 for file in commit.files if file not in self.plan.growing]
 
-    def put(self, name: str, number: int) -> None:
-        path = self.source(name)
-        is_program = bool(path.stat().st_mode & 0o100)
-        self.repository.add(name, self.state(name, number), is_program)
+    def file(self, name: str, number: int) -> File:
+        is_program = bool(self.source(name).stat().st_mode & 0o100)
+        return File(self.state(name, number), is_program)
 
-    def update_maintainers(self, number: int) -> None:
+    def maintainers(self, number: int) -> dict[str, File]:
+        """Return MAINTAINERS, with a section of the files that exist."""
         present = [file for commit in self.plan.commits[:number + 1]
                    for file in commit.files]
         if not self.section or not present:
-            return
+            return {}
         text = self.repository.read('MAINTAINERS')
         section = cut.cut_maintainers(self.section, present)
         title = self.section.splitlines()[0]
+        before = self.plan.maintainers_before
         if title in text:
             start = text.index(title)
-            end = text.index(self.plan.maintainers_before, start)
-            text = text[:start] + text[end:]
-        text = cut.replace_once('MAINTAINERS', text,
-                                f'\n{self.plan.maintainers_before}\n',
-                                f'\n{section}\n'
-                                f'{self.plan.maintainers_before}\n')
-        self.repository.add('MAINTAINERS', text)
+            text = text[:start] + text[text.index(before, start):]
+        return {'MAINTAINERS': File(cut.replace_once(
+            'MAINTAINERS', text, f'\n{before}\n',
+            f'\n{section}\n{before}\n'))}
 
     def fill(self, number: int) -> None:
         """Put the changes of a commit into the index."""
@@ -126,13 +124,13 @@ class Exporter:
         changed = {*commit.files,
                    *(completion.file for completion in commit.completes),
                    *(name for name in self.plan.growing if name in added)}
-        for name in sorted(changed):
-            if name not in added:
-                raise Problem(self.plan.folder / 'series.toml',
-                              f'completes {name} before a commit adds it',
-                              'Complete it in a later commit.')
-            self.put(name, number)
-        self.update_maintainers(number)
+        early = changed - set(added)
+        if early:
+            raise Problem(self.plan.folder / 'series.toml',
+                          f'completes {", ".join(early)} before a commit adds '
+                          'it', 'Complete it in a later commit.')
+        files = {name: self.file(name, number) for name in sorted(changed)}
+        self.repository.add(files | self.maintainers(number))
 
     def make_commits(self, base: str) -> list[str]:
         """Return the IDs of the commits."""

@@ -28,13 +28,15 @@ class Completion:
 class Edit:
     """A replacement in one of the project's files, for all of the series.
 
-    With @until, it replaces all from @old up to @until, which stays.
+    With @until, it replaces all from @old up to @until, which stays; with
+    @to_end, all from @old to the end of the file.
     """
 
     file: str
     old: str
     new: str = ''
     until: str = ''
+    to_end: bool = False
 
 
 @dataclass

@@ -5,12 +5,25 @@
 import os
 import re
 import subprocess
+import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from patch_series.problem import Problem
 
 AUTHOR = re.compile(r'(.+) <(\S+@\S+)>$')
+
+
+@dataclass
+class File:
+
+    text: str
+    is_program: bool = False
+
+    @property
+    def mode(self) -> str:
+        return '100755' if self.is_program else '100644'
 
 
 class Repository:
@@ -70,18 +83,22 @@ class Repository:
             raise Problem(patch, f'does not apply: {result.stderr.strip()}',
                           'Adapt the patch, or the order in series.toml.')
 
-    def add(self, name: str, text: str, is_program: bool = False) -> None:
-        blob = self.git('hash-object', '-w', '--stdin', data=text).strip()
-        mode = '100755' if is_program else '100644'
-        self.git('update-index', '--add', '--cacheinfo',
-                 f'{mode},{blob},{name}')
+    def add(self, files: Mapping[str, File]) -> None:
+        """Put files into the index."""
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder, str(number)) for number in range(len(files))]
+            for path, file in zip(paths, files.values(), strict=True):
+                path.write_text(file.text, encoding='utf-8')
+            blobs = self.git('hash-object', '-w', '--no-filters',
+                             '--stdin-paths',
+                             data='\n'.join(map(str, paths))).split()
+        self.git('update-index', '--index-info', data=''.join(
+            f'{file.mode} {blob}\t{name}\n'
+            for (name, file), blob in zip(files.items(), blobs, strict=True)))
 
     def read(self, name: str, tree: str = '') -> str:
         """Return a file of a tree, or of the commit that is being made."""
         return self.git('cat-file', 'blob', f'{tree}:{name}')
-
-    def has(self, name: str) -> bool:
-        return bool(self.git('ls-files', '--', name))
 
     def commit(self, parent: str, message: str) -> str:
         tree = self.git('write-tree').strip()
