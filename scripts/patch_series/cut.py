@@ -127,7 +127,7 @@ def newest_version(text: str, old_version: str) -> str:
     if not old_version or not found:
         return text
     newest, _, after = rest.partition('\n#else\n')[2].partition('\n#endif\n')
-    return before + newest + after
+    return f'{before}\n{newest}\n{after}'
 
 
 def up_to(text: str, edit: Edit) -> str:
