@@ -22,7 +22,8 @@ made_from=.made-from
 links_made=.links-made
 
 # The folders of a QEMU tree in which our files are linked
-linked_folders=(include system accel hw target qapi series/hw series/tests
+linked_folders=(include system accel hw target qapi
+    series/hw series/system/page-state-map.c series/tests/unit
     tests/qtest tests/shared-dma tests/fuzz tests/gtest tests/model
     tests/unit tests/nested/firmware/program-format.h docs)
 

@@ -77,7 +77,7 @@ export_series()
     local own=$tree_dir/series/own-files
 
     make_dirs "$tree_dir/series"
-    own_files "${linked_folders[@]}" >"$own"
+    own_files "${linked_folders[@]}" | grep -v '^series/' >"$own"
     patch_series export "$repo_root/series/$1/series.toml" "$(series_out "$1")" \
         --source "$repository" --repository "$(series_repository)" \
         --pristine "$(tree_git rev-parse pristine)" \
