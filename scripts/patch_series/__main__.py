@@ -42,7 +42,8 @@ def check_style(args: argparse.Namespace) -> int:
     accepted = next(entry['accepts'] for entry in entries
                     if entry['patch'] == args.patch.name)
     found = complaints(args.tree, args.out / args.patch, accepted)
-    print('\n'.join(found))
+    for complaint in found:
+        print(complaint)
     return 1 if found else 0
 
 

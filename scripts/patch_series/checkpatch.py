@@ -23,7 +23,8 @@ def complaints(tree: Path, patch: Path, accepted: list[str]) -> list[str]:
     result = subprocess.run(
         ['perl', 'scripts/checkpatch.pl', '--terse', patch.resolve()],
         cwd=tree, text=True, capture_output=True, check=False)
-    if not TOTAL.search(result.stdout):
+    # With --terse, the total is missing if it is 0
+    if result.returncode and not TOTAL.search(result.stdout):
         raise Problem('checkpatch.pl', f'failed: {result.stderr.strip()}',
                       f'See {patch}.')
     return filter_complaints(result.stdout, accepted)

@@ -182,6 +182,23 @@ class CheckpatchTest(unittest.TestCase):
             checkpatch.filter_complaints(self.OUTPUT, ['moved']),
             ['ERROR: moved files', 'WARNING: line over 80 characters'])
 
+    def complaints(self, script: str) -> list[str]:
+        """Run a script in place of checkpatch.pl."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, 'scripts/checkpatch.pl')
+            path.parent.mkdir()
+            path.write_text(script, encoding='utf-8')
+            return checkpatch.complaints(Path(folder), Path('a.patch'), [])
+
+    def test_results(self) -> None:
+        self.assertEqual(self.complaints('exit 0;'), [])
+        self.assertEqual(
+            self.complaints('print "a:1: WARNING: w\\ntotal: 0 errors, 1 '
+                            'warnings, 9 lines checked\\n"; exit 1;'),
+            ['WARNING: w'])
+        with self.assertRaisesRegex(Problem, 'failed: out of order'):
+            self.complaints('die "out of order\\n";')
+
 
 class ExportTest(unittest.TestCase):
     """A project and a QEMU with a few files each"""
