@@ -130,6 +130,8 @@ build_series_commit()
     patch_series checkpatch "$(series_out "$1")" "$2" "$tree" ||
         die "$2" "checkpatch.pl complains" \
             "Fix it, or accept a warning in series/$1/series.toml."
+    run_logged "configuring" "$tree_dir/configure.log" \
+        ninja -C "$objects" build.ninja
     run_ninja "building the emulator" -C "$objects" -j "$3" qemu-system-x86_64
 }
 
