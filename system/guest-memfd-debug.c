@@ -13,6 +13,7 @@
 #include "system/guest-memfd-debug.h"
 #include "system/guest-memfd-limits.h"
 #include "system/guest-memfd-manager.h"
+#include "system/shared-dma-compat.h"
 
 /*
  * Shared ranges in a dump.  Each takes about 150 bytes of QEMU's memory, and a

@@ -66,6 +66,7 @@ licensed_files()
 {
     own_files . | grep -vE \
         -e '^(COPYING|MAINTAINERS|VERSION|tests/.*/corpus/.*|.*\.(patch|md|png|svg))$' \
+        -e '^series/.*\.txt$' \
         -e '^packaging/.*/(changelog|copyright|format)$'
 }
 

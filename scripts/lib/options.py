@@ -65,6 +65,13 @@ def bases() -> list[str]:
     return by_number([name for name in names if '-' not in name])
 
 
+def series_bases() -> list[str]:
+    """Return the versions of QEMU that there is a series for."""
+    names = [path.parent.name.removeprefix('qemu-')
+             for path in (ROOT / 'series').glob('*/series.toml')]
+    return by_number([name for name in names if '-' not in name])
+
+
 def add_base(parser: argparse.ArgumentParser, what: str, default: str) -> None:
     parser.add_argument('--base', metavar='VERSION', choices=bases(),
                         help=f'{what}: {" or ".join(bases())} (default: '
@@ -167,6 +174,10 @@ def check(parser: argparse.ArgumentParser) -> None:
                       metavar='M', help='also run random programs on nested '
                       'guests for M minutes (default: 30), after the other '
                       'checks')
+    mode.add_argument('--series', action='store_true',
+                      help='instead of the other checks, export the series of '
+                      "patches for QEMU's maintainers (see "
+                      'scripts/export-series), and build and test each commit')
     mode.add_argument('--report', type=not_empty, metavar='FILE',
                       help='instead of running checks, write what to attach '
                       'to a bug, with scripts/shared-dma-report')
@@ -215,6 +226,25 @@ def qemu_suites(parser: argparse.ArgumentParser) -> None:
                         'FILE')
 
 
+def export_series(parser: argparse.ArgumentParser) -> None:
+    parser.description = '''
+        Cut the project into series of patches for QEMU's maintainers: one with
+        shared device assignment, in which the C++ parts are written in C, and
+        one with fixes for the emulation of SVM. The patches and their cover
+        letters are in build/series-VERSION and build/series-VERSION-tcg. The
+        folder series has the plans of the series.'''
+    parser.epilog = '''
+        The result depends only on the project, QEMU's source and the author.
+        "scripts/check --series" builds and tests each commit.'''
+    versions = series_bases()
+    parser.add_argument('--base', metavar='VERSION', choices=versions,
+                        default=versions[-1], help='version of QEMU: '
+                        f'{" or ".join(versions)} (default: %(default)s)')
+    parser.add_argument('--author', type=not_empty, metavar='NAME',
+                        help='author of the patches, "NAME <ADDRESS>" '
+                        '(default: user.name and user.email of git config)')
+
+
 def build_kernel(parser: argparse.ArgumentParser) -> None:
     parser.description = '''
         Build build/nested/linux-VERSION/bzImage, the Linux kernel of the
@@ -237,7 +267,8 @@ def build_kernel(parser: argparse.ArgumentParser) -> None:
 COMMANDS: dict[str, Callable[[argparse.ArgumentParser], None]] = {
     'build-deb': build_deb,
     'build-qemu': build_qemu, 'check': check, 'demo': demo,
-    'qemu-suites': qemu_suites, 'build-kernel': build_kernel}
+    'export-series': export_series, 'qemu-suites': qemu_suites,
+    'build-kernel': build_kernel}
 
 
 def assignment(name: str, value: object) -> str:

@@ -27,6 +27,7 @@ WITH_VALUE = {'scripts/build-deb': ('--base', '--jobs'),
               'scripts/build-qemu': ('--base', '--qemu-source', '--jobs'),
               'scripts/check': ('--jobs', '--linux', '--report'),
               'scripts/demo': ('--base',),
+              'scripts/export-series': ('--author', '--base'),
               'scripts/qemu-suites': ('--base', '--counts', '--jobs'),
               'tests/nested/build-kernel': ('--config', '--jobs',
                                             '--linux')}
