@@ -22,8 +22,8 @@ made_from=.made-from
 links_made=.links-made
 
 # The folders of a QEMU tree in which our files are linked
-linked_folders=(include system accel hw target qapi
-    tests/qtest tests/shared-dma tests/fuzz tests/model
+linked_folders=(include system accel hw target qapi series/hw series/tests
+    tests/qtest tests/shared-dma tests/fuzz tests/gtest tests/model
     tests/unit tests/nested/firmware/program-format.h docs)
 
 # The source to use, or empty for the one of the last run; and whether to look
