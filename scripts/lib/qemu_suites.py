@@ -254,8 +254,8 @@ def main() -> int:
         for argument in arguments:
             command.add_argument(argument, type=Path)
         if name == 'targets':
-            command.add_argument('--suite', nargs='*', default=SUITES)
-            command.add_argument('--no-suite', nargs='*', default=())
+            command.add_argument('--suite', action='append')
+            command.add_argument('--no-suite', action='append', default=[])
         if name in ('tests', 'collect'):
             command.add_argument('--without-kvm', action='store_true')
         if name == 'doubtful':
@@ -265,7 +265,7 @@ def main() -> int:
     options = parser.parse_args()
     match options.command:
         case 'targets':
-            return print_targets(options.build, frozenset(options.suite),
+            return print_targets(options.build, frozenset(options.suite or SUITES),
                                  frozenset(options.no_suite))
         case 'tests':
             return print_tests(options.build, not options.without_kvm)

@@ -15,9 +15,8 @@ typedef struct DmaExtentSize {
 } DmaExtentSize;
 
 /*
- * Return the smallest or the largest number in any interval; 0 if there is
- * none.
- * Both take constant time, because the tree knows them.
+ * Return the smallest or the largest number in any interval, or 0.  Both take
+ * constant time, because the tree knows them.
  */
 static uint64_t tree_first(const IntervalTreeRoot *tree)
 {

@@ -313,7 +313,7 @@ int dma_layout_populate(DmaLayout *layout, uint64_t iova, uint64_t size,
     if (!size || last < iova) {
         return -EINVAL;
     }
-    /* The first two find nothing in the tree of extents. */
+    /* The first two know from the last request that the range is free. */
     if (extend_tail(layout, &like)) {
         return 0;
     }
