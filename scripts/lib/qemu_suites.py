@@ -265,7 +265,8 @@ def main() -> int:
     options = parser.parse_args()
     match options.command:
         case 'targets':
-            return print_targets(options.build, frozenset(options.suite or SUITES),
+            return print_targets(options.build,
+                                 frozenset(options.suite or SUITES),
                                  frozenset(options.no_suite))
         case 'tests':
             return print_tests(options.build, not options.without_kvm)
