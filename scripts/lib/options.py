@@ -58,17 +58,10 @@ def linux_versions() -> list[str]:
                       for path in NESTED.glob('kernel-*.config')])
 
 
-def bases() -> list[str]:
-    """Return the versions of QEMU that there are patches for."""
+def bases(folder: str = 'patches') -> list[str]:
+    """Return the versions of QEMU that there are patches or a series for."""
     names = [path.name.removeprefix('qemu-')
-             for path in (ROOT / 'patches').glob('qemu-*')]
-    return by_number([name for name in names if '-' not in name])
-
-
-def series_bases() -> list[str]:
-    """Return the versions of QEMU that there is a series for."""
-    names = [path.parent.name.removeprefix('qemu-')
-             for path in (ROOT / 'series').glob('*/series.toml')]
+             for path in (ROOT / folder).glob('qemu-*')]
     return by_number([name for name in names if '-' not in name])
 
 
@@ -236,7 +229,7 @@ def export_series(parser: argparse.ArgumentParser) -> None:
     parser.epilog = '''
         The result depends only on the project, QEMU's source and the author.
         "scripts/check --series" builds and tests each commit.'''
-    versions = series_bases()
+    versions = bases('series')
     parser.add_argument('--base', metavar='VERSION', choices=versions,
                         default=versions[-1], help='version of QEMU: '
                         f'{" or ".join(versions)} (default: %(default)s)')

@@ -7,20 +7,23 @@
 # shellcheck source=scripts/lib/qemu-tree.sh
 source "$(dirname "${BASH_SOURCE[0]}")/qemu-tree.sh"
 
+# Prints the names of all series, such as qemu-10.2
+all_series()
+{
+    find "$repo_root/series" -mindepth 2 -maxdepth 2 -name series.toml \
+        -printf '%h\n' | sed 's|.*/||'
+}
+
 # Prints the newest version of QEMU that there is a series for
 newest_series_base()
 {
-    find "$repo_root/series" -mindepth 2 -maxdepth 2 -name series.toml \
-        -printf '%h\n' | sed -n 's|.*/qemu-\([0-9.]*\)$|\1|p' | sort -V |
-        tail -n 1
+    all_series | sed -n 's|^qemu-\([0-9.]*\)$|\1|p' | sort -V | tail -n 1
 }
 
-# Prints the names of the series for a version of QEMU, such as qemu-10.2
+# Prints the names of the series for a version of QEMU
 series_names()
 {
-    find "$repo_root/series" -mindepth 2 -maxdepth 2 -name series.toml \
-        -printf '%h\n' | sed 's|.*/||' |
-        grep -xE "qemu-${1//./\\.}(-.*)?" | sort
+    all_series | grep -xE "qemu-${1//./\\.}(-.*)?" | sort
 }
 
 # series_out NAME: prints the folder for the patches of a series
@@ -106,11 +109,10 @@ apply_series_patch()
     fi
 }
 
-# start_series NAME COMMIT: selects the tree for the commits of all series, and
-# makes it that of the first commit's parent
+# start_series NAME COMMIT: makes the tree that of the first commit's parent, and
+# configures it
 start_series()
 {
-    use_tree "$base_dir/series"
     make_dirs "$tree"
     run_logged "checking out the source for $1" "$tree_dir/git.log" \
         series_git checkout -q -f --detach "$2^"

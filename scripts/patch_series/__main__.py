@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from patch_series.checkpatch import complaints
 from patch_series.export import INDEX, Exporter
@@ -30,16 +31,21 @@ def export(args: argparse.Namespace) -> int:
     return 0
 
 
+def read_index(out: Path) -> list[dict[str, Any]]:
+    entries: list[dict[str, Any]] = json.loads(
+        (out / INDEX).read_text(encoding='utf-8'))
+    return entries
+
+
 def print_commits(args: argparse.Namespace) -> int:
     """Print a line with the ID and the patch of each commit."""
-    for entry in json.loads((args.out / INDEX).read_text(encoding='utf-8')):
+    for entry in read_index(args.out):
         print(entry['commit'], entry['patch'])
     return 0
 
 
 def check_style(args: argparse.Namespace) -> int:
-    entries = json.loads((args.out / INDEX).read_text(encoding='utf-8'))
-    accepted = next(entry['accepts'] for entry in entries
+    accepted = next(entry['accepts'] for entry in read_index(args.out)
                     if entry['patch'] == args.patch.name)
     found = complaints(args.tree, args.out / args.patch, accepted)
     for complaint in found:

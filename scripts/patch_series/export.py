@@ -93,14 +93,18 @@ class Exporter:
         return [file for commit in self.plan.commits[start:end]
                 for file in commit.files if file not in self.plan.growing]
 
+    def added(self, number: int) -> list[str]:
+        """Return the files that there are after a commit."""
+        return [file for commit in self.plan.commits[:number + 1]
+                for file in commit.files]
+
     def file(self, name: str, number: int) -> File:
         is_program = bool(self.source(name).stat().st_mode & 0o100)
         return File(self.state(name, number), is_program)
 
     def maintainers(self, number: int) -> dict[str, File]:
         """Return MAINTAINERS, with a section of the files that exist."""
-        present = [file for commit in self.plan.commits[:number + 1]
-                   for file in commit.files]
+        present = self.added(number)
         if not self.section or not present:
             return {}
         text = self.repository.read('MAINTAINERS')
@@ -119,8 +123,7 @@ class Exporter:
         commit = self.plan.commits[number]
         for patch in commit.patches:
             self.repository.apply(self.root / patch)
-        added = [file for earlier in self.plan.commits[:number + 1]
-                 for file in earlier.files]
+        added = self.added(number)
         changed = {*commit.files,
                    *(completion.file for completion in commit.completes),
                    *(name for name in self.plan.growing if name in added)}
