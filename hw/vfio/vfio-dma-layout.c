@@ -19,7 +19,6 @@
 #include "hw/vfio/dma-layout-c.h"
 #include "system/guest-memfd-manager.h"
 #include "system/report-limit.h"
-#include "system/tpm.h"
 #include "trace/trace-system_shared_dma.h"
 #include "vfio-dma-internal.h"
 
@@ -272,43 +271,6 @@ bool vfio_dma_layout_is_short(const VFIORamDiscardListener *vrdl)
         left += dma_layout_count_mapped(bcontainer->dma_layout->layout);
     }
     return nsections > left;
-}
-
-/* Sections that a guest can move by moving a BAR */
-
-MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
-                                          MemoryRegionSection *pages)
-{
-    const hwaddr start = section->offset_within_address_space;
-    const hwaddr first = REAL_HOST_PAGE_ALIGN(start);
-    const Int128 end = int128_add(int128_make64(start), section->size);
-    const Int128 clipped_end =
-        int128_and(end, int128_exts64(qemu_real_host_page_mask()));
-
-    *pages = *section;
-    pages->offset_within_address_space = first;
-    pages->offset_within_region += first - start;
-    pages->size = int128_sub(clipped_end, int128_make64(first));
-    return pages;
-}
-
-bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section)
-{
-    const hwaddr start = section->offset_within_address_space;
-    MemoryRegionSection pages;
-
-    if (TPM_IS_CRB(section->mr->owner)) {
-        return false;
-    }
-    if (QEMU_IS_ALIGNED(start - section->offset_within_region,
-                        qemu_real_host_page_size())) {
-        vfio_dma_layout_clip(section, &pages);
-        return int128_le(pages.size, int128_zero());
-    }
-    warn_report_limited("vfio: devices cannot access %s at 0x%" HWADDR_PRIx
-                        ", which is not page-aligned", section->mr->name,
-                        start);
-    return true;
 }
 
 int vfio_dma_layout_tolerate(VFIOContainerBase *bcontainer,

@@ -62,20 +62,6 @@ void vfio_dma_cut_prepare(VFIOContainerBase *bcontainer,
 void vfio_dma_layout_adopt(VFIORamDiscardListener *vrdl);
 
 /*
- * Store in @pages the whole pages of a section, which must have at least one.
- * Listeners are registered for these, and found by them.  A guest can make a
- * section start and end inside pages by moving a BAR.  Returns @pages.
- */
-MemoryRegionSection *vfio_dma_layout_clip(const MemoryRegionSection *section,
-                                          MemoryRegionSection *pages);
-
-/*
- * Whether a section has no page that an IOMMU could map: it is too small, or
- * not aligned.  The latter is reported, at a limited rate.
- */
-bool vfio_dma_layout_has_no_page(const MemoryRegionSection *section);
-
-/*
  * Handle the result @ret of mapping a section without a RamDiscardManager.  In
  * a guest with private memory, such a section is not the guest's RAM, and the
  * guest decides when it is mapped and where: a failure is only reported.
