@@ -210,7 +210,8 @@ class Exporter:
             old.unlink()
         self.repository.git(
             'format-patch', '--quiet', '--cover-letter', '--no-signature',
-            '--zero-commit', '--full-index', '--no-base', '-M', '-o', out,
+            '--zero-commit', '--full-index', '--no-base', '-M',
+            f'--subject-prefix={self.plan.prefix}', '-o', out,
             f'{base}..{last}')
         patches = sorted(out.glob('*.patch'))
         self.write_cover_letter(patches[0])

@@ -83,7 +83,7 @@ class Commit:
 
 @dataclass
 class Plan:
-    """A series.
+    """A series, whose patches have @prefix in their subjects.
 
     @growing are lists of files, such as a meson.build, in which each commit
     adds the entries of the files that it adds.  @moved maps a path in the
@@ -98,6 +98,7 @@ class Plan:
     folder: Path
     date: str
     commits: list[Commit]
+    prefix: str = 'PATCH'
     maintainers_before: str = ''
     old_version: str = ''
     is_what_project_builds: bool = False

@@ -51,7 +51,7 @@ MemoryRegion *flatview_translate(FlatView *fv, hwaddr addr, hwaddr *xlat,
     return ram->mr;
 }
 
-/* What QEMU 10.2 and 10.0 call to read guest memory */
+/* The functions that QEMU calls to read guest memory */
 void fake_physical_memory_read(hwaddr addr, void *buf, hwaddr len)
     __asm__("cpu_physical_memory_read");
 void fake_physical_memory_rw(hwaddr addr, void *buf, hwaddr len, bool is_write)
