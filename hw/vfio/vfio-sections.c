@@ -10,8 +10,9 @@
 #include "system/report-limit.h"
 #include "system/tpm.h"
 
-MemoryRegionSection *vfio_section_whole_pages(const MemoryRegionSection *section,
-                                              MemoryRegionSection *pages)
+MemoryRegionSection *
+vfio_section_whole_pages(const MemoryRegionSection *section,
+                         MemoryRegionSection *pages)
 {
     const hwaddr start = section->offset_within_address_space;
     const hwaddr first = REAL_HOST_PAGE_ALIGN(start);

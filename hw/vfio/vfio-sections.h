@@ -18,8 +18,9 @@
  * Listeners of RamDiscardManagers are registered for these, and found by them.
  * Returns @pages.
  */
-MemoryRegionSection *vfio_section_whole_pages(const MemoryRegionSection *section,
-                                              MemoryRegionSection *pages);
+MemoryRegionSection *
+vfio_section_whole_pages(const MemoryRegionSection *section,
+                         MemoryRegionSection *pages);
 
 /*
  * Whether a section has no page that an IOMMU could map: it is too small, or

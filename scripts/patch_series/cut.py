@@ -2,12 +2,13 @@
 
 """Cut files into the states that they have at the commits of a series."""
 
+import posixpath
 import re
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 
-from patch_series.plan import Completion, Edit, Plan
+from patch_series.plan import Completion, Edit, Extension, Plan
 from patch_series.problem import Problem
 
 NAME = re.compile(r"(')?([\w.+/-]+)(')?")
@@ -50,6 +51,29 @@ def cut_list(text: str, added: Iterable[str], later: Iterable[str]) -> str:
     paragraphs = [cut_paragraph(paragraph + '\n', known, missing)
                   for paragraph in text.rstrip('\n').split('\n\n')]
     return '\n'.join(filter(None, paragraphs))
+
+
+def is_section(paragraph: str, folder: str) -> bool:
+    """Whether a paragraph has entries, and is for files in a folder."""
+    lines = paragraph.splitlines()
+    return (lines[0].removeprefix('# ').startswith(folder) and
+            not all(line.startswith('#') for line in lines))
+
+
+def extension_of(extension: Extension, text: str, added: Iterable[str],
+                 later: Iterable[str]) -> str:
+    """Return the lines to append to a file of QEMU, or an empty string.
+
+    @text is the list that they come from, in which paths are relative to its
+    folder.
+    """
+    here = posixpath.dirname(extension.source)
+    there = posixpath.dirname(extension.file)
+    sections = [paragraph for paragraph in text.rstrip('\n').split('\n\n')
+                if is_section(paragraph, extension.folder)]
+    lines = cut_list('\n\n'.join(sections), added, later)
+    return re.sub(r"(?<=')\.\./[^']+", lambda path: posixpath.relpath(
+        posixpath.join(here, path[0]), there), lines and f'\n{lines}')
 
 
 def cut_maintainers(section: str, files: Iterable[str]) -> str:

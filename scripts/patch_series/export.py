@@ -118,11 +118,35 @@ class Exporter:
             'MAINTAINERS', text, f'\n{before}\n',
             f'\n{section}\n{before}\n'))}
 
+    def extended(self, number: int) -> dict[str, File]:
+        """Return QEMU's files with the extensions that a commit has."""
+        files = {}
+        for extension in self.plan.extensions:
+            text = self.repository.read(extension.file)
+            lines = cut.extension_of(
+                extension, self.final(extension.source),
+                self.files(0, number + 1), self.files(number + 1))
+            files[extension.file] = File(text + lines)
+        return files
+
+    def without_extensions(self, number: int) -> dict[str, File]:
+        """Return QEMU's files before they were extended by a commit."""
+        extended = {} if number < 0 else self.extended(number)
+        files = {}
+        for name, file in extended.items():
+            text = self.repository.read(name)
+            lines = file.text.removeprefix(text)
+            files[name] = File(text.removesuffix(lines))
+        return files
+
     def fill(self, number: int) -> None:
         """Put the changes of a commit into the index."""
         commit = self.plan.commits[number]
+        # Patches apply to QEMU's own lines
+        self.repository.add(self.without_extensions(number - 1))
         for patch in commit.patches:
             self.repository.apply(self.root / patch)
+        self.repository.add(self.extended(number))
         added = self.added(number)
         changed = {*commit.files,
                    *(completion.file for completion in commit.completes),

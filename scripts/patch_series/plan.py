@@ -40,6 +40,19 @@ class Edit:
 
 
 @dataclass
+class Extension:
+    """Lines of a list that the series appends to one of QEMU's files.
+
+    @source is a list of files of the project.  With @folder, the lines are the
+    sections of @source that begin with a file in this folder.
+    """
+
+    file: str
+    source: str
+    folder: str = ''
+
+
+@dataclass
 class Include:
     """A header that is replaced by those of @headers that a file needs.
 
@@ -108,6 +121,7 @@ class Plan:
     left_out: dict[str, str] = field(default_factory=dict)
     differs: dict[str, str] = field(default_factory=dict)
     edits: list[Edit] = field(default_factory=list)
+    extensions: list[Extension] = field(default_factory=list)
     includes: list[Include] = field(default_factory=list)
     accepts: list[Accepted] = field(default_factory=list)
     renames: list[Rename] = field(default_factory=list)
@@ -131,6 +145,8 @@ def read_plan(path: Path) -> Plan:
             folder=path.parent,
             commits=[read_commit(entry) for entry in table.pop('commit')],
             edits=[Edit(**entry) for entry in table.pop('edit', [])],
+            extensions=[Extension(**entry)
+                        for entry in table.pop('extend', [])],
             includes=[Include(**entry) for entry in table.pop('include', [])],
             renames=[Rename(**entry) for entry in table.pop('rename', [])],
             accepts=[Accepted(**entry) for entry in table.pop('accept', [])],

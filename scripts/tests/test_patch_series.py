@@ -11,7 +11,8 @@ from pathlib import Path
 
 from patch_series import checkpatch, cut
 from patch_series.export import Exporter, message_of_patch
-from patch_series.plan import Completion, Edit, Plan, read_plan
+from patch_series.plan import (Completion, Edit, Extension, Plan,
+                               read_plan)
 from patch_series.problem import Problem
 from patch_series.repository import Repository
 
@@ -121,6 +122,32 @@ class CutTest(unittest.TestCase):
     def test_list_of_all_files(self) -> None:
         self.assertEqual(cut.cut_list(MESON, ['a/one.c', 'a/two.c'], []),
                          MESON)
+
+    def test_extension(self) -> None:
+        text = textwrap.dedent("""\
+            # A header
+
+            # system/one.c
+            one(int x) "%d"
+
+            # hw/two.c
+            two(int x) "%d"
+            """)
+        extension = Extension('hw/trace-events', 'system/own/trace-events',
+                              'hw/')
+        self.assertEqual(
+            cut.extension_of(extension, text, ['system/one.c'], ['hw/two.c']),
+            '')
+        self.assertEqual(
+            cut.extension_of(extension, text, ['hw/two.c'], ['system/one.c']),
+            '\n# hw/two.c\ntwo(int x) "%d"\n')
+
+    def test_paths_of_extension(self) -> None:
+        self.assertEqual(
+            cut.extension_of(Extension('system/list', 'system/own/list'),
+                             "files(\n  '../one.c',\n  '../two.c',\n)\n",
+                             ['system/one.c'], ['system/two.c']),
+            "\nfiles(\n  'one.c',\n)\n")
 
     def test_maintainers(self) -> None:
         section = 'Title\nF: a/*\nF: b/c.c\nF: d/\n'
@@ -275,6 +302,25 @@ class ExportTest(unittest.TestCase):
         self.assertEqual(read('own/one.c', commits[2]),
                          'int one(void);\nint two(void);\nNewName x;\n')
         self.assertIn('F: own/two.c\n', read('MAINTAINERS', commits[2]))
+
+    def test_extensions(self) -> None:
+        self.replace('series/x/series.toml', "growing = ['own/meson.build']\n",
+                     "[[extend]]\nfile = 'qemu.c'\n"
+                     "source = 'own/meson.build'\n")
+        self.replace('series/x/series.toml', "'own/meson.build', ", '')
+        # A patch for the end of the file, after it was extended
+        self.replace('series/x/series.toml',
+                     "[[commit]]\npatches = ['patches/hook.patch']\n\n", '')
+        self.replace('series/x/series.toml', "files = ['own/two.c']\n",
+                     "files = ['own/two.c']\n"
+                     "patches = ['patches/hook.patch']\n")
+        exporter = self.exporter()
+        commits = exporter.make_commits(self.pristine)
+        texts = [exporter.repository.read('qemu.c', commit)
+                 for commit in commits]
+        self.assertEqual(texts, [
+            "int qemu;\n\nfiles(\n  'one.c',\n)\n",
+            "int qemu;\nint hook;\n\nfiles(\n  'one.c',\n  'two.c',\n)\n"])
 
     def test_patches_are_reproducible(self) -> None:
         texts = []
