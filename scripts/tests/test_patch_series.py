@@ -3,6 +3,7 @@
 """Tests of the export of patch series: cutting files, commits, comparison."""
 
 import os
+import shutil
 import subprocess
 import tempfile
 import textwrap
@@ -227,6 +228,7 @@ class CheckpatchTest(unittest.TestCase):
             self.complaints('die "out of order\\n";')
 
 
+@unittest.skipUnless(shutil.which('git'), 'git is missing')
 class ExportTest(unittest.TestCase):
     """A project and a QEMU with a few files each"""
 
