@@ -72,8 +72,10 @@ def extension_of(extension: Extension, text: str, added: Iterable[str],
     sections = [paragraph for paragraph in text.rstrip('\n').split('\n\n')
                 if is_section(paragraph, extension.folder)]
     lines = cut_list('\n\n'.join(sections), added, later)
-    return re.sub(r"(?<=')\.\./[^']+", lambda path: posixpath.relpath(
-        posixpath.join(here, path[0]), there), lines and f'\n{lines}')
+    if not lines:
+        return ''
+    return '\n' + re.sub(r"(?<=')\.\./[^']+", lambda path: posixpath.relpath(
+        posixpath.join(here, path[0]), there), lines)
 
 
 def cut_maintainers(section: str, files: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from patch_series import cut
-from patch_series.plan import Commit, Plan
+from patch_series.plan import Commit, Extension, Plan
 from patch_series.problem import Problem
 from patch_series.repository import File, Repository
 
@@ -118,26 +118,25 @@ class Exporter:
             'MAINTAINERS', text, f'\n{before}\n',
             f'\n{section}\n{before}\n'))}
 
+    def extension(self, extension: Extension, number: int) -> str:
+        """Return the lines at the end of one of QEMU's files at a commit."""
+        return cut.extension_of(extension, self.final(extension.source),
+                                self.files(0, number + 1),
+                                self.files(number + 1))
+
     def extended(self, number: int) -> dict[str, File]:
         """Return QEMU's files with the extensions that a commit has."""
-        files = {}
-        for extension in self.plan.extensions:
-            text = self.repository.read(extension.file)
-            lines = cut.extension_of(
-                extension, self.final(extension.source),
-                self.files(0, number + 1), self.files(number + 1))
-            files[extension.file] = File(text + lines)
-        return files
+        return {extension.file: File(self.repository.read(extension.file) +
+                                     self.extension(extension, number))
+                for extension in self.plan.extensions}
 
-    def without_extensions(self, number: int) -> dict[str, File]:
+    def without_extensions(self, number: int,
+                           tree: str = '') -> dict[str, File]:
         """Return QEMU's files before they were extended by a commit."""
-        extended = {} if number < 0 else self.extended(number)
-        files = {}
-        for name, file in extended.items():
-            text = self.repository.read(name)
-            lines = file.text.removeprefix(text)
-            files[name] = File(text.removesuffix(lines))
-        return files
+        return {extension.file:
+                File(self.repository.read(extension.file, tree).removesuffix(
+                    self.extension(extension, number)))
+                for extension in self.plan.extensions}
 
     def fill(self, number: int) -> None:
         """Put the changes of a commit into the index."""
@@ -200,8 +199,12 @@ class Exporter:
         """Compare QEMU's own files with those that the project builds."""
         ours, theirs = (self.repository.blobs(tree) for tree in (last, built))
         added = set(self.plan.own_files)
+        own_lines = self.without_extensions(len(self.plan.commits) - 1, last)
         for name in sorted({*ours, *theirs} - added):
-            is_same = ours.get(name) == theirs.get(name)
+            is_same = (own_lines[name].text ==
+                       self.repository.read(name, built)
+                       if name in own_lines else
+                       ours.get(name) == theirs.get(name))
             if is_same and name in self.plan.differs:
                 yield f'{name}: differs has it, but it is the same'
             elif not is_same and name not in self.plan.differs:

@@ -323,6 +323,11 @@ class ExportTest(unittest.TestCase):
         self.assertEqual(texts, [
             "int qemu;\n\nfiles(\n  'one.c',\n)\n",
             "int qemu;\nint hook;\n\nfiles(\n  'one.c',\n  'two.c',\n)\n"])
+        # Except for the extension, the file is as the project builds it
+        exporter.plan.left_out['own/meson.build'] = 'extends qemu.c'
+        exporter.check_last(commits[-1], self.patched, self.own)
+        with self.assertRaisesRegex(Problem, 'qemu.c: differs from'):
+            exporter.check_last(commits[-1], self.pristine, self.own)
 
     def test_patches_are_reproducible(self) -> None:
         texts = []
