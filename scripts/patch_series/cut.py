@@ -74,8 +74,11 @@ def extension_of(extension: Extension, text: str, added: Iterable[str],
     lines = cut_list('\n\n'.join(sections), added, later)
     if not lines:
         return ''
-    return '\n' + re.sub(r"(?<=')\.\./[^']+", lambda path: posixpath.relpath(
-        posixpath.join(here, path[0]), there), lines)
+
+    def seen_from_there(path: re.Match[str]) -> str:
+        return posixpath.relpath(posixpath.join(here, path[0]), there)
+
+    return '\n' + re.sub(r"(?<=')\.\./[^']+", seen_from_there, lines)
 
 
 def cut_maintainers(section: str, files: Iterable[str]) -> str:
