@@ -39,7 +39,7 @@ class RegistrationTest(unittest.TestCase):
                           re.M | re.S)
         assert match
         return {name: (module, expression) for name, module, expression
-                in re.findall(r"'([^']+)': \['([^']+)', '([^']+)'\]",
+                in re.findall(r"'([^']+)':\s+\['([^']+)', '([^']+)'\]",
                               match[1])}
 
     def test_parametrized_programs_are_registered(self) -> None:
@@ -96,12 +96,18 @@ class RegistrationTest(unittest.TestCase):
             set(self.parts())
 
     def test_lists_of_tests_that_exist(self) -> None:
-        names = self.names_of_cases()
-        names |= {f'random-program-{name}'
-                  for name in self.names('nested_random')}
+        names = self.names_of_cases() | \
+            self.names_by_backend('nested_programs') | \
+            {f'random-program-{name}' for name in self.names('nested_random')}
         for variable in ('nested_first', 'nested_extra'):
             self.assertLessEqual(self.names(variable), names)
             self.assertTrue(self.names(variable))
+
+    def test_each_program_runs_with_a_backend(self) -> None:
+        extra = self.names('nested_extra')
+        for name in self.names('nested_programs'):
+            self.assertFalse({f'{name}-{backend}' for backend
+                              in ('type1', 'iommufd')} <= extra, name)
 
     def test_core_tests_exist(self) -> None:
         core = self.names('nested_core')
