@@ -245,13 +245,13 @@ class LinuxRun:
                 shared.remove(start, end)
         return shared
 
-    def mapped_size(self, memory: str) -> int:
-        """Return how much of memory that was plugged is mapped.
+    def mapped(self, memory: str) -> IntervalSet:
+        """Return which part of memory that was plugged is mapped.
 
         @memory: name of the memory backend
         """
         region = IntervalSet([self.plugged[memory]])
-        return self.replay.levels.mapped()[0].common(region).total()
+        return self.replay.levels.mapped()[0].common(region)
 
     def compare(self, name: str, remaps: Remaps = Remaps.NONE) -> None:
         """Check that exactly the shared memory is mapped, and always was.
@@ -355,7 +355,7 @@ class LinuxRun:
         for device, memory in self.sources.items():
             region = IntervalSet([self.plugged[memory]])
             private = self.replay.edge.private.common(region).total()
-            mapped = self.mapped_size(memory)
+            mapped = self.mapped(memory).total()
             size = self.guest.l2.plugged_size(device)
             self._checks.check(
                 private + mapped == size,

@@ -5,6 +5,7 @@
 from dataclasses import dataclass
 
 from harness.checks import Checks
+from harness.intervals import IntervalSet
 from harness.l2 import wait_until
 from harness.linux_run import LinuxRun
 from harness.program import MIB
@@ -69,9 +70,9 @@ class LinuxVirtioMem:
         """Return the size that the guest has plugged."""
         return self._l2.plugged_size(device.name)
 
-    def mapped(self, device: VirtioMem) -> int:
-        """Return how much of a device's memory is shared and mapped."""
-        return self._run.mapped_size(device.memory)
+    def mapped(self, device: VirtioMem) -> IntervalSet:
+        """Return which part of a device's memory is shared and mapped."""
+        return self._run.mapped(device.memory)
 
     def request(self, device: VirtioMem, size: int) -> None:
         """Ask the guest to plug or unplug memory up to a size."""
