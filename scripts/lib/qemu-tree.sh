@@ -247,15 +247,20 @@ berkeley-softfloat-3 berkeley-testfloat-3'."
     fi
 }
 
+# Runs git with the same settings for every user and machine
+own_git()
+{
+    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null git \
+        -c core.autocrlf=false -c gc.auto=0 -c maintenance.auto=false \
+        -c user.name=build-qemu -c user.email=build-qemu@localhost "$@"
+}
+
 # Runs git on the repository next to the tree. It is not inside the tree,
 # because QEMU's configure would take the tree for a checkout and require its
 # submodules.
 tree_git()
 {
-    GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_SYSTEM=/dev/null \
-        git -C "$tree_dir" --git-dir="$repository" -c core.bare=false \
-        -c core.autocrlf=false -c gc.auto=0 -c maintenance.auto=false \
-        -c user.name=build-qemu -c user.email=build-qemu@localhost "$@"
+    own_git -C "$tree_dir" --git-dir="$repository" -c core.bare=false "$@"
 }
 
 commit_new_tree()
@@ -299,9 +304,7 @@ drop_new_tree()
 # Runs git in the temporary work tree that new_sparse_tree creates
 new_tree_git()
 {
-    GIT_CONFIG_GLOBAL=/dev/null git -C "$new_tree" -c gc.auto=0 \
-        -c maintenance.auto=false -c user.name=build-qemu \
-        -c user.email=build-qemu@localhost "$@"
+    own_git -C "$new_tree" "$@"
 }
 
 # Creates a work tree of the branch pristine with only the files that the
